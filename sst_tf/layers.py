@@ -1,0 +1,135 @@
+"""Layers that Keras has in a form this project cannot use: dilated convolution, exact resizing."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("sst_tf")
+class Conv2D(keras.layers.Layer):
+    """2-D convolution through `tf.nn.conv2d(dilations=...)`.
+
+    `keras.layers.Conv2D(dilation_rate=...)` reaches TensorFlow as SpaceToBatchND, Conv2D,
+    BatchToSpaceND; this one is a single Conv2D op with a gradient of any order. Kernel shape
+    [h, w, in, out] and variable names are Keras', so that weights load unchanged.
+
+    Args:
+        filters: output channels.
+        kernel_size: side of the square kernel.
+        strides, dilation: in pixels of the input map.
+        activation: "relu" or None.
+        symmetric: pad by `dilation * (kernel_size - 1) // 2` on every side, as PyTorch does;
+            otherwise SAME, which pads more at the end where stride > 1.
+        padding: "same" or "valid" (ignored where `symmetric`).
+
+    Shapes: [B, h, w, in] -> [B, h', w', filters].
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, dilation=1, activation=None,
+                 symmetric=False, padding="same", use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.dilation = dilation
+        self.activation = activation
+        self.symmetric = symmetric
+        self.padding = padding
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
+        self.bias = (
+            self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+            if self.use_bias else None
+        )
+
+    def call(self, x):
+        padding = self.padding.upper()
+        if self.symmetric:
+            side = self.dilation * (self.kernel_size - 1) // 2
+            padding = [[0, 0], [side, side], [side, side], [0, 0]]
+        x = tf.nn.conv2d(x, tf.cast(self.kernel, x.dtype), self.strides, padding,
+                         dilations=self.dilation)
+        if self.bias is not None:
+            x = tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
+        return tf.nn.relu(x) if self.activation == "relu" else x
+
+    def compute_output_shape(self, input_shape):
+        def side(n):
+            if n is None:
+                return None
+            if self.padding == "valid" and not self.symmetric:
+                return (n - self.kernel_size) // self.strides + 1
+            return -(-n // self.strides)
+
+        return (input_shape[0], side(input_shape[1]), side(input_shape[2]), self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides,
+            "dilation": self.dilation, "activation": self.activation,
+            "symmetric": self.symmetric, "padding": self.padding, "use_bias": self.use_bias,
+        }
+
+
+def interpolation_matrix(target, source):
+    """Linear interpolation with aligned corners, [target, source] float32.
+
+    Row i holds the weights of the source points for target point i; the first and last points
+    of both grids coincide. `target` and `source` are ints or scalar tensors.
+    """
+    target, source = tf.convert_to_tensor(target), tf.convert_to_tensor(source)
+    scale = tf.cast(source - 1, tf.float32) / tf.cast(tf.maximum(target - 1, 1), tf.float32)
+    position = tf.range(tf.cast(target, tf.float32)) * scale  # [target]
+    grid = tf.range(tf.cast(source, tf.float32))  # [source]
+    return tf.maximum(1.0 - tf.abs(position[:, None] - grid[None, :]), 0.0)
+
+
+def _static_or_dynamic(tensor, axis):
+    return tensor.shape[axis] if tensor.shape[axis] is not None else tf.shape(tensor)[axis]
+
+
+def resize_aligned(x, size):
+    """Bilinear resize with aligned corners of a map [B, h, w] to [B, H, W].
+
+    Two small matrices instead of `ResizeBilinear`: equal to it within float error, and its
+    gradient is made of products that convert to ONNX. `size`: (H, W) ints or scalar tensors.
+    """
+    h, w = _static_or_dynamic(x, 1), _static_or_dynamic(x, 2)
+    rows = interpolation_matrix(size[0], h)  # [H, h]
+    columns = interpolation_matrix(size[1], w)  # [W, w]
+    x = tf.matmul(tf.cast(rows, x.dtype), x)  # [B, H, w]
+    return tf.matmul(x, tf.cast(columns, x.dtype), transpose_b=True)  # [B, H, W]
+
+
+def pool_weights(mask, size):
+    """Share of foreground under each cell of the features' grid.
+
+    Args:
+        mask: [B, H, W], 1 foreground, 0 background, 255 does not count.
+        size: (h, w) of the grid.
+    Returns:
+        [B, h, w, 1] float32. Tent-shaped averaging over the full mask (the transpose of aligned
+        bilinear upsampling, normalised), so that an object smaller than a cell keeps some weight
+        where nearest sampling would lose it; 255 counts as no foreground.
+    """
+    foreground = tf.cast(tf.equal(mask, 1), tf.float32)  # [B, H, W]
+    tall = tf.transpose(interpolation_matrix(_static_or_dynamic(mask, 1), size[0]))  # [h, H]
+    wide = tf.transpose(interpolation_matrix(_static_or_dynamic(mask, 2), size[1]))  # [w, W]
+    tall /= tf.reduce_sum(tall, 1, keepdims=True)
+    wide /= tf.reduce_sum(wide, 1, keepdims=True)
+    pooled = tf.matmul(tf.matmul(tall, foreground), wide, transpose_b=True)  # [B, h, w]
+    return pooled[..., None]
+
+
+def masked_average(features, weights):
+    """Masked average pooling (Eq. 12): [B, h, w, C] and weights [B, h, w, 1] -> [B, C].
+
+    Weights that sum to zero give the zero vector, not NaN.
+    """
+    total = tf.reduce_sum(weights, axis=[1, 2])  # [B, 1]
+    weighted = tf.reduce_sum(features * weights, axis=[1, 2])  # [B, C]
+    return weighted / tf.maximum(total, np.float32(1e-6))
