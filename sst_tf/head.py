@@ -1,5 +1,6 @@
 """Comparator f_m (Eq. 6, 12, 13) and decoder f_d (Eq. 7): features and prototype in, logits out."""
 
+import keras
 import tensorflow as tf
 from keras import layers
 
@@ -43,7 +44,9 @@ class Decoder(layers.Layer):
         self.pooled = Conv2D(channels, 1, activation="relu", name="aspp_pool")
         self.project = Conv2D(channels, 1, activation="relu", name="aspp_project")
         self.refine = Conv2D(channels, 3, activation="relu", name="refine")
-        self.classify = Conv2D(2, 1, name="classify")
+        # Small at first, so that training starts from even odds and not from large losses.
+        self.classify = Conv2D(2, 1, initializer=keras.initializers.RandomNormal(stddev=0.01),
+                               name="classify")
         self.dropout = layers.Dropout(dropout)
         for convolution in [*self.residual_first, *self.residual_second, *self.branches,
                             self.pooled, self.refine, self.classify]:

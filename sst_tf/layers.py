@@ -26,7 +26,8 @@ class Conv2D(keras.layers.Layer):
     """
 
     def __init__(self, filters, kernel_size, strides=1, dilation=1, activation=None,
-                 symmetric=False, padding="same", use_bias=True, **kwargs):
+                 symmetric=False, padding="same", use_bias=True, initializer="he_normal",
+                 **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
@@ -36,10 +37,11 @@ class Conv2D(keras.layers.Layer):
         self.symmetric = symmetric
         self.padding = padding
         self.use_bias = use_bias
+        self.initializer = initializer
 
     def build(self, input_shape):
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
-        self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
+        self.kernel = self.add_weight(shape=shape, initializer=self.initializer, name="kernel")
         self.bias = (
             self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
             if self.use_bias else None
@@ -72,6 +74,7 @@ class Conv2D(keras.layers.Layer):
             "filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides,
             "dilation": self.dilation, "activation": self.activation,
             "symmetric": self.symmetric, "padding": self.padding, "use_bias": self.use_bias,
+            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
         }
 
 

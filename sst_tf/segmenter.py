@@ -98,7 +98,7 @@ class SSTSegmenter(keras.Model):
             scores = tf.ones_like(prototype[:, :1])
             return Segmentation(self._segment(query, prototype[:, None], scores, size, training),
                                 None, None)
-        tuned = self.tuner(support, _merge(mask), self.head)
+        tuned = self.tuner(support, _merge(mask), head=self.head)
         scores = _split(losses.hard_iou(tuned.logit, _merge(mask)), shots)  # [B, K]
         logit = self._segment(query, _split(tuned.prototype, shots), scores, size, training)
         return Segmentation(logit, _split(tuned.logit, shots),
@@ -117,7 +117,7 @@ class SSTSegmenter(keras.Model):
     @tf.function(reduce_retracing=True)
     def teach(self, support_features, mask):
         """Tune N supports once: R_s [N, h, w, C], T_S [N, H, W] -> `Lesson`."""
-        tuned = self.tuner(support_features, mask, self.head)
+        tuned = self.tuner(support_features, mask, head=self.head)
         after = resize_aligned(
             self.head(tf.cast(support_features, tf.float32), tuned.prototype), _spatial(mask))
         return Lesson(tuned.prototype, tuned.untuned_prototype,

@@ -102,7 +102,7 @@ class Tuner(keras.layers.Layer):
             update *= tf.stop_gradient(scale)[:, None, None, None]
         return update if self.second_order else tf.stop_gradient(update)
 
-    def call(self, features, mask, head):
+    def call(self, features, mask, *, head):
         """Tune N supports.
 
         Args:

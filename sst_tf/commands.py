@@ -1,0 +1,34 @@
+"""What every command shares: an error of the user's ends in one line and exit code 2."""
+
+import functools
+import os
+import sys
+
+from pipelines import DataError
+from pipelines.errors import data_error_from
+from sst_tf.errors import UserError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def command(main):
+    """Decorate a command's `main(argv=None)`."""
+
+    @functools.wraps(main)
+    def wrapped(argv=None):
+        try:
+            return main(argv)
+        except (UserError, DataError) as error:
+            reason = error
+        except KeyboardInterrupt:
+            print("\nstopped", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            # tf.data wraps what a reader raised into an error of its own.
+            reason = data_error_from(error)
+            if reason is None:
+                raise
+        print(f"error: {reason}", file=sys.stderr)
+        sys.exit(2)
+
+    return wrapped

@@ -1,0 +1,310 @@
+"""Typed configuration: the one place that knows defaults.
+
+A YAML file has one section a class below; `--section.key value` overrides it. Fields that do not
+change numbers (paths, parallelism) are marked `path` and left out of the hash that names a run's
+configuration.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from sst_tf.errors import UserError
+
+
+def _path(default):
+    return field(default=default, metadata={"path": True})
+
+
+@dataclass
+class DataConfig:
+    """Photos, classes and which of them are novel.
+
+    Attributes:
+        dataset: "shapes" (embedded, drawn on the fly) or "voc" (VOCdevkit layout).
+        root: folder of a "voc" data set.
+        classes: file of class names, a line each; without it `classes.txt` in `root`, else the
+            20 PASCAL classes.
+        train_split, novel_split: lists under ImageSets/Segmentation, or "all" photos with a mask.
+        fold: which quarter of the classes is novel (0..3), where `novel_classes` is not given.
+        novel_classes: novel classes by name.
+        novel: training photos with a novel class: "drop" them, "keep" them (novel pixels are
+            background) or "ignore255" the novel pixels.
+        rule: which (photo, class) pairs count: "none" (any pixel), "area2048" or "oslsm".
+        image_size: side in pixels that photos and masks are resized to.
+        validation_share: share of the training photos kept for base-class validation.
+        split_seed: draws those photos.
+        count, seed: number of pictures of "shapes", and what draws them.
+    """
+
+    dataset: Literal["shapes", "voc"] = "shapes"
+    root: str | None = _path(None)
+    classes: str | None = _path(None)
+    train_split: str = "all"
+    novel_split: str = "all"
+    fold: int = 0
+    novel_classes: list[str] | None = None
+    novel: Literal["drop", "keep", "ignore255"] = "drop"
+    rule: Literal["none", "area2048", "oslsm"] = "none"
+    image_size: int = 321
+    validation_share: float = 0.15
+    split_seed: int = 0
+    count: int = 2000
+    seed: int = 0
+
+
+@dataclass
+class ModelConfig:
+    """The network.
+
+    Attributes:
+        backbone: "resnet50", "vgg16", "resnet18" or "small".
+        weights: "imagenet", "none" or the path of an .npz or notop .h5 file.
+        channels: C, of the embedding, comparator and decoder.
+        dropout: before the decoder's last 3x3; off in the inner step.
+        train_backbone: train it too (the small one must be).
+        fusion: rule for k > 1 shots.
+    """
+
+    backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
+    weights: str = _path("imagenet")
+    channels: int = 256
+    dropout: float = 0.0
+    train_backbone: bool = False
+    fusion: Literal["weighted", "average", "maximum"] = "weighted"
+
+
+@dataclass
+class TunerConfig:
+    """The inner step (Eq. 11); see `sst_tf.tuner.Tuner`.
+
+    Attributes:
+        steps: 0 switches tuning off.
+        step_size: a number, or "learned".
+        initial_step: where a learned step starts.
+        reduction: of L_sup over pixels.
+        normalize: "relative" scales the update to `step_size` times the features' norm.
+        through: "both" roles of R_s (Eq. 11) or "prototype", the support role alone.
+        second_order: the outer gradient runs through the update.
+        loss: "cross_entropy" (the paper's) or "balanced".
+    """
+
+    steps: int = 1
+    step_size: float | Literal["learned"] = 0.1
+    initial_step: float = 0.1
+    reduction: Literal["mean", "sum"] = "mean"
+    normalize: Literal["none", "relative"] = "relative"
+    through: Literal["both", "prototype"] = "both"
+    second_order: bool = True
+    loss: Literal["cross_entropy", "balanced"] = "balanced"
+
+
+@dataclass
+class LossConfig:
+    """The outer loss.
+
+    Attributes:
+        auxiliary: weight of the self-segmentation's cross-entropy; 0 switches it off.
+        balanced: foreground and background weigh one half each, in both losses.
+    """
+
+    auxiliary: float = 1.0
+    balanced: bool = True
+
+
+@dataclass
+class OptimizerConfig:
+    """The outer step.
+
+    Attributes:
+        name: "sgd" (the paper's) or "adam".
+        learning_rate, momentum: as usual; momentum for SGD only.
+        weight_decay: coupled L2 on kernels, added to the gradient.
+        head_multiplier: learning rate of everything but the backbone over the backbone's (SGD).
+        clip_norm: global norm that gradients are clipped to; 0 leaves them.
+        schedule: "constant" or "cosine" to zero over the run.
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 5e-4
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    head_multiplier: float = 1.0
+    clip_norm: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+
+@dataclass
+class TrainConfig:
+    """How long, and what is looked at meanwhile.
+
+    Attributes:
+        epochs, steps_per_epoch, batch: a step sees `batch` episodes.
+        shots: supports an episode in training.
+        seed: of episodes, flips and initial weights.
+        flip: random horizontal flips of every photo with its mask.
+        validation_every: epochs between two validations.
+        validation_episodes: base-class episodes of the held-out photos each validation scores.
+        novel_episodes: novel-class episodes scored beside them, for the curve; 0 for none.
+        select_on: the best checkpoint is chosen on "base" (default) or, as older papers did,
+            on "novel" classes; the results say which.
+        cache_features: compute a frozen backbone's features once a photo and keep them on disk.
+        cache_dir: where.
+        parallel_calls: threads that read episodes.
+    """
+
+    epochs: int = 10
+    steps_per_epoch: int = 100
+    batch: int = 4
+    shots: int = 1
+    seed: int = 0
+    flip: bool = True
+    validation_every: int = 1
+    validation_episodes: int = 200
+    novel_episodes: int = 200
+    select_on: Literal["base", "novel"] = "base"
+    cache_features: bool = False
+    cache_dir: str = _path("cache/features")
+    parallel_calls: int = _path(2)
+
+
+@dataclass
+class EvaluateConfig:
+    """The fixed episodes of unseen classes.
+
+    Attributes:
+        episodes: how many.
+        shots: the numbers of supports evaluated after training.
+        seed: draws the episodes; another than training's by construction.
+        threshold_episodes: base-class episodes on which the operating point is chosen.
+        resamples: bootstrap resamples of photos for the intervals.
+        batch: episodes at once; does not change numbers.
+    """
+
+    episodes: int = 1000
+    shots: list[int] = field(default_factory=lambda: [1, 5])
+    seed: int = 0
+    threshold_episodes: int = 400
+    resamples: int = 1000
+    batch: int = _path(8)
+
+
+@dataclass
+class Config:
+    """Everything that a run depends on."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tuner: TunerConfig = field(default_factory=TunerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+
+
+def parser(**kwargs) -> ArgumentParser:
+    """A parser that knows every key as `--section.key`, to which a command adds its own."""
+    result = ArgumentParser(exit_on_error=False, **kwargs)
+    for name, section in SECTIONS.items():
+        result.add_class_arguments(section, name)
+    return result
+
+
+def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None) -> tuple[Config, Any]:
+    """Defaults, then the YAML file at `path`, then the command line.
+
+    Raises:
+        UserError: one line naming the key and the file (or "command line").
+    """
+    overrides = parser.get_defaults()
+    if path is not None:
+        overrides = _parse_file(parser, path, overrides)
+    try:
+        parsed = parser.parse_args(argv, namespace=overrides)
+    except ArgumentError as error:
+        raise UserError(f"command line: {_one_line(error)}") from None
+    sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
+    config = Config(**sections)
+    _check(config, path or "command line")
+    return config, parsed
+
+
+def _parse_file(parser, path, defaults):
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such configuration file")
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not readable as YAML: {_one_line(error)}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a mapping of sections is due: {', '.join(SECTIONS)}")
+    for section, content in values.items():
+        if section not in SECTIONS:
+            raise UserError(f"{path}: unknown section {section!r}; known: {', '.join(SECTIONS)}")
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: section {section!r} must hold keys and values")
+        known = [f.name for f in dataclasses.fields(SECTIONS[section])]
+        for key in content:
+            if key not in known:
+                raise UserError(f"{path}: unknown key {section}.{key}; known: {', '.join(known)}")
+    try:
+        return parser.parse_object(values, defaults)
+    except ArgumentError as error:
+        raise UserError(f"{path}: {_one_line(error)}") from None
+
+
+def _one_line(error):
+    return " ".join(str(error).split())
+
+
+def _plain(namespace):
+    return {key: value for key, value in vars(namespace).items()}
+
+
+def _check(config, source):
+    """Ranges that types cannot tell."""
+    rules = {
+        "data.root": config.data.dataset != "voc" or config.data.root is not None,
+        "data.image_size": config.data.image_size >= 33,
+        "data.validation_share": 0 < config.data.validation_share < 1,
+        "model.channels": config.model.channels > 0,
+        "tuner.steps": config.tuner.steps >= 0,
+        "tuner.initial_step": config.tuner.initial_step > 0,
+        "loss.auxiliary": config.loss.auxiliary >= 0,
+        "train.batch": config.train.batch > 0,
+        "train.epochs": config.train.epochs > 0,
+        "train.steps_per_epoch": config.train.steps_per_epoch > 0,
+        "evaluate.shots": bool(config.evaluate.shots) and min(config.evaluate.shots) > 0,
+    }
+    for key, fine in rules.items():
+        if not fine:
+            section, name = key.split(".")
+            value = getattr(getattr(config, section), name)
+            need = " (data.dataset voc needs the folder of the data set)" if name == "root" else ""
+            raise UserError(f"{source}: {key}: {value!r} cannot be used{need}")
+    if config.train.cache_features and config.model.train_backbone:
+        raise UserError(f"{source}: train.cache_features: a trained backbone has no fixed "
+                        "features; set it or model.train_backbone to false")
+
+
+def to_dict(config: Config) -> dict:
+    return dataclasses.asdict(config)
+
+
+def sha256(config: Config) -> str:
+    """Hash of the fields that change numbers."""
+    kept = {
+        f.name: {g.name: getattr(getattr(config, f.name), g.name)
+                 for g in dataclasses.fields(getattr(config, f.name)) if not g.metadata.get("path")}
+        for f in dataclasses.fields(config)
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

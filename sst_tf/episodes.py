@@ -1,0 +1,76 @@
+"""From a configuration to the episodes of a run: training, base validation, novel."""
+
+from dataclasses import dataclass
+
+from pipelines import EpisodeSampler, episode_dataset, open_source
+from pipelines.folds import novel_class_ids
+from pipelines.index import build_index, holdout, split_pairs
+
+
+@dataclass
+class RunData:
+    """Source and pairs of a run.
+
+    Attributes:
+        source: `pipelines` source.
+        novel_ids: class numbers never trained on.
+        train, validation, novel: lists of `pipelines.index.Pair`; the photos of `train` and
+            `validation` are disjoint, both hold base classes.
+        novel_rule: "drop", "keep" or "ignore255".
+    """
+
+    source: object
+    novel_ids: tuple[int, ...]
+    train: list
+    validation: list
+    novel: list
+    novel_rule: str
+
+    @property
+    def ignore_ids(self):
+        return self.novel_ids if self.novel_rule == "ignore255" else ()
+
+    def sampler(self, part, shots, seed, mismatched=False):
+        """An `EpisodeSampler` over "train", "validation" or "novel" pairs.
+
+        Classes of base splits with too few photos for k shots are left out and listed in its
+        `skipped`; a novel class with too few is an error, as leaving it out would change what
+        is measured.
+        """
+        return EpisodeSampler(getattr(self, part), shots, seed, mismatched=mismatched,
+                              skip_small=part != "novel", class_names=self.source.classes)
+
+    def training_episodes(self, config, start, features=None):
+        """Endless batches for `fit`, from episode number `start` on."""
+        train = config.train
+        sampler = self.sampler("train", train.shots, train.seed)
+        return episode_dataset(
+            self.source, sampler, image_size=config.data.image_size, batch=train.batch,
+            start=start, ignore_ids=self.ignore_ids, flip=train.flip, seed=train.seed,
+            parallel_calls=train.parallel_calls, features=features)
+
+
+def open_data(config, progress=False):
+    """Open the configured data set and split it.
+
+    Args:
+        config: `sst_tf.config.Config`.
+        progress: show a bar while masks are read.
+    Raises:
+        pipelines.DataError: naming the file and the remedy.
+    """
+    data = config.data
+    if data.dataset == "shapes":
+        source = open_source("shapes", image_size=data.image_size, count=data.count,
+                             seed=data.seed)
+    else:
+        source = open_source(data.dataset, data.root, classes=data.classes)
+    novel_ids = novel_class_ids(source.classes, fold=data.fold, novel_classes=data.novel_classes)
+    train_index = build_index(source, source.image_ids(data.train_split), data.rule, progress)
+    novel_index = train_index
+    if data.novel_split != data.train_split:
+        novel_index = build_index(source, source.image_ids(data.novel_split), data.rule, progress)
+    base = split_pairs(train_index, novel_ids, "base", data.novel)
+    train, validation = holdout(base, data.validation_share, data.split_seed)
+    novel = split_pairs(novel_index, novel_ids, "novel")
+    return RunData(source, tuple(novel_ids), train, validation, novel, data.novel)

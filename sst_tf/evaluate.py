@@ -1,0 +1,151 @@
+"""`python -m sst_tf.evaluate RUN`: fixed episodes of unseen classes, written to a results file."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from sst_tf import config as configuration
+from sst_tf import metrics, runs
+from sst_tf.commands import command
+from sst_tf.episodes import open_data
+from sst_tf.errors import UserError
+from sst_tf.evaluation import PhotoBank, score
+from sst_tf.features import FeatureStore
+
+
+def evaluate(run, config, model, data, shots, store=None, progress=True):
+    """Score a run at k shots and write `evaluations/novel_<k>shot.json` and its counts.
+
+    The operating point is chosen on base-class episodes of photos held out from training and
+    stored in the run; novel classes have no say in it.
+
+    Returns:
+        The results dictionary.
+    """
+    settings = config.evaluate
+    thresholds = base_threshold(run, config, model, data, shots, store, progress)
+    sampler = data.sampler("novel", shots, settings.seed)
+    episodes = sampler.take(settings.episodes)
+    untrained = model.encoder if store is not None else runs.build_model(config).encoder
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store)
+    scored = score(model, bank, episodes, settings.batch, untrained, progress)
+    weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
+    scores = {}
+    for name, counts in scored.counts.items():
+        scores[name] = metrics.summary(counts, data.source.classes,
+                                       thresholds.get(name), weights)
+    protocol = {
+        "name": "sst", "dataset": config.data.dataset, "split": "novel",
+        "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],
+        "novel": config.data.novel, "rule": config.data.rule, "shots": shots,
+        "fusion": config.model.fusion, "image_size": config.data.image_size,
+        "scoring": "network", "seed": settings.seed, "episodes": len(episodes),
+        "episodes_sha256": runs_sha(episodes), "photos": len(bank.names),
+        "pairs": len(data.novel), "select_on": config.train.select_on,
+    }
+    results = runs.results(run, config, protocol, scores, scored.support_iou,
+                           {"relative_update": scored.relative_update})
+    path = run.evaluation_path(f"novel_{shots}shot")
+    runs.write_json(path, results)
+    save_counts(path.with_suffix(".npz"), scored.counts, thresholds)
+    return results
+
+
+def base_threshold(run, config, model, data, shots, store=None, progress=True):
+    """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
+    stored = run.thresholds()
+    if str(shots) in stored:
+        return stored[str(shots)]
+    sampler = data.sampler("validation", shots, config.evaluate.seed)
+    if sampler.skipped and progress:
+        print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
+              f"{shots + 1} held-out photos and take no part")
+    episodes = sampler.take(config.evaluate.threshold_episodes)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store)
+    scored = score(model, bank, episodes, config.evaluate.batch)
+    chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
+    runs.write_json(run.thresholds_path, {**stored, str(shots): chosen})
+    return chosen
+
+
+def support_check(model, data, config, bank_store=None):
+    """mIoU when the support shows another class than the one scored (at 0.5)."""
+    episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
+        min(config.evaluate.episodes, 400))
+    bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store)
+    return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
+
+
+def save_counts(path, counts, thresholds):
+    """Per-episode intersections and unions, what paired comparisons are made of."""
+    arrays = {"class_ids": counts["tuned"].class_ids,
+              "photos": np.array(counts["tuned"].photos)}
+    for name, one in counts.items():
+        for label, threshold in (("half", metrics.HALF), ("chosen", thresholds.get(name))):
+            if threshold is not None:
+                tp, fp, fn, _ = one.at(threshold)
+                arrays[f"{name}_{label}"] = np.stack([tp, tp + fp + fn])
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez_compressed(partial, **arrays)
+    partial.replace(path)
+
+
+def runs_sha(episodes):
+    from pipelines.sampler import episodes_sha256
+
+    return episodes_sha256(episodes)
+
+
+def table(results):
+    """Rows of a results file as aligned text."""
+    head = f"{'':16}{'mIoU':>7}{'95 % interval':>17}{'chosen':>9}{'mIoU there':>12}" \
+           f"{'FB-IoU':>8}{'episode':>9}{'area':>7}"
+    lines = [head]
+    for name, entry in results["scores"].items():
+        low, high = entry.get("miou_interval", (float("nan"),) * 2)
+        chosen = entry.get("threshold")
+        at = f"{chosen['chosen']:9.2f}{chosen['miou_at_chosen']:12.3f}" if chosen else " " * 21
+        lines.append(f"{name:16}{entry['miou']:7.3f}{f'{low:.3f} .. {high:.3f}':>17}{at}"
+                     f"{entry['fb_iou']:8.3f}{entry['episode_iou']:9.3f}{entry['area_ratio']:7.2f}")
+    kinds = list(results["scores"])
+    lines += ["", f"{'IoU by class':16}" + "".join(f"{k:>16}" for k in kinds) + "  episodes"]
+    for name in results["scores"]["tuned"]["per_class"]:
+        rows = [results["scores"][k]["per_class"][name] for k in kinds]
+        lines.append(f"{name:16}" + "".join(f"{r['iou']:16.3f}" for r in rows)
+                     + f"{rows[0]['episodes']:10d}")
+    iou, moved = results["support_iou"], results["gauges"]["relative_update"]
+    lines += ["", f"support IoU before tuning {iou['before']:.3f}, after {iou['after']:.3f}; "
+                  f"relative update {moved:.4f}",
+              "area: predicted over true foreground at 0.5; chosen: threshold from base classes"]
+    return "\n".join(lines)
+
+
+@command
+def main(argv=None):
+    parser = configuration.parser(
+        prog="python -m sst_tf.evaluate",
+        description="Score a trained run on fixed episodes of unseen classes. Any key of the "
+                    "run's configuration can be overridden, e.g. --evaluate.shots '[1]'.")
+    parser.add_argument("run", help="run directory, as written by sst_tf.train")
+    argv = sys.argv[1:] if argv is None else list(argv)
+    folder = next((a for a in argv if Path(a).is_dir()), None)
+    if folder is None and "-h" not in argv and "--help" not in argv:
+        raise UserError("give a run directory: python -m sst_tf.evaluate runs/NAME")
+    path = None if folder is None else str(runs.Run.open(folder).folder / "config.yaml")
+    config, _ = configuration.parse(parser, argv, path)
+    run = runs.Run.open(folder)
+    model, data = run.model(), open_data(config, progress=True)
+    store = None
+    if config.train.cache_features:
+        store = FeatureStore(model.encoder, data.source, config.data.image_size,
+                             config.train.cache_dir)
+    for shots in config.evaluate.shots:
+        results = evaluate(run, config, model, data, shots, store)
+        print(f"\n{shots}-shot, {results['protocol']['episodes']} episodes, "
+              f"{results['protocol']['photos']} photos -> "
+              f"{run.evaluation_path(f'novel_{shots}shot')}\n{table(results)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""IoU as the field counts it, at every threshold at once, with intervals over photos."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+BINS = 100  # thresholds 0.00, 0.01, ... 1.00
+HALF = BINS // 2
+
+
+@dataclass
+class Counts:
+    """Histograms of foreground probability, one episode a row.
+
+    Attributes:
+        histogram: [E, 2, BINS + 1] int64; pixels of true background (0) and foreground (1) by
+            floor(probability * BINS). Pixels of 255 are in neither.
+        class_ids: [E] the class scored.
+        photos: per episode the query's name, then the supports'.
+    """
+
+    histogram: np.ndarray
+    class_ids: np.ndarray
+    photos: list[tuple[str, ...]]
+
+    @classmethod
+    def empty(cls, episodes):
+        return cls(np.zeros((len(episodes), 2, BINS + 1), np.int64),
+                   np.array([e.class_id for e in episodes]),
+                   [(e.query, *e.support) for e in episodes])
+
+    def put(self, row, probability, mask):
+        """Count one episode: probability [H, W] float in 0..1, mask [H, W] of 0, 1, 255."""
+        counted = mask != 255
+        bins = np.floor(probability[counted].astype(np.float64) * BINS + 1e-9).astype(np.int64)
+        flat = np.bincount(bins + (mask[counted] == 1) * (BINS + 1), minlength=2 * (BINS + 1))
+        self.histogram[row] = flat.reshape(2, BINS + 1)
+
+    def at(self, threshold_bin):
+        """Per episode at `probability >= threshold_bin / BINS`: (tp, fp, fn, tn), [E] each."""
+        positive = self.histogram[:, :, threshold_bin:].sum(-1)
+        total = self.histogram.sum(-1)
+        fp, tp = positive[:, 0], positive[:, 1]
+        return tp, fp, total[:, 1] - tp, total[:, 0] - fp
+
+
+def class_sums(values, class_ids, classes, weights=None):
+    """Sums of [E] values over each class's episodes: [C], or [R, C] under weights [R, E]."""
+    table = values[:, None] * (class_ids[:, None] == classes[None, :])
+    return table.sum(0) if weights is None else weights @ table
+
+
+def mean_iou(counts, threshold_bin=HALF, weights=None):
+    """Class-wise accumulated IoU, averaged over classes (paper, 5.1).
+
+    Intersections and unions are summed over all episodes of a class before the division.
+    Returns a float, or [R] under weights [R, E]; a class that a resample lost is left out of it.
+    """
+    tp, fp, fn, _ = counts.at(threshold_bin)
+    classes = np.unique(counts.class_ids)
+    inter = class_sums(tp, counts.class_ids, classes, weights)
+    union = class_sums(tp + fp + fn, counts.class_ids, classes, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nanmean(np.where(union > 0, inter / union, np.nan), axis=-1)
+
+
+def best_threshold(counts):
+    """The threshold (a bin) with the highest mean IoU; for base-class episodes only."""
+    return int(np.argmax([mean_iou(counts, t) if t else 0.0 for t in range(BINS)]))
+
+
+def photo_weights(counts, resamples, seed=0):
+    """Bootstrap weights [R, E] that resample photos, not episodes.
+
+    Episodes share photos: fewer than two hundred photos may make a thousand episodes, which are
+    then far from independent. Each resample draws the photos with replacement; an episode weighs
+    the multiplicity of its query times the mean multiplicity of its supports (two crossed
+    factors, as in the pigeonhole bootstrap of Owen, 2007).
+    """
+    names = sorted({name for row in counts.photos for name in row})
+    number = {name: i for i, name in enumerate(names)}
+    rows = np.array([[number[name] for name in row] for row in counts.photos])
+    draws = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=resamples)  # [R, P]
+    return draws[:, rows[:, 0]] * draws[:, rows[:, 1:]].mean(-1)
+
+
+def interval(values):
+    """Central 95 %."""
+    return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]
+
+
+def summary(counts, class_names, chosen_bin=None, weights=None):
+    """The `scores` entry of a results file (see `docs/evaluation.md`)."""
+    tp, fp, fn, tn = counts.at(HALF)
+    classes = np.unique(counts.class_ids)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        episode = np.nan_to_num(tp / (tp + fp + fn))
+    foreground = tp.sum() / max((tp + fp + fn).sum(), 1)
+    background = tn.sum() / max((tn + fp + fn).sum(), 1)
+    per_class = {}
+    for class_id in classes:
+        rows = counts.class_ids == class_id
+        union = (tp + fp + fn)[rows].sum()
+        per_class[class_names[class_id - 1]] = {
+            "iou": float(tp[rows].sum() / union) if union else 0.0,
+            "episodes": int(rows.sum()),
+            "photos": len({counts.photos[i][0] for i in np.flatnonzero(rows)}),
+        }
+    result = {
+        "miou": float(mean_iou(counts)),
+        "fb_iou": float((foreground + background) / 2),
+        "episode_iou": float(episode.mean()),
+        "area_ratio": float((tp + fp).sum() / max((tp + fn).sum(), 1)),
+        "per_class": per_class,
+    }
+    if weights is not None:
+        result["miou_interval"] = interval(mean_iou(counts, HALF, weights))
+    if chosen_bin is not None:
+        tp, fp, fn, _ = counts.at(chosen_bin)
+        result["threshold"] = {
+            "fixed": 0.5, "chosen": chosen_bin / BINS, "chosen_on": "base",
+            "miou_at_chosen": float(mean_iou(counts, chosen_bin)),
+            "area_ratio_at_chosen": float((tp + fp).sum() / max((tp + fn).sum(), 1)),
+        }
+        if weights is not None:
+            result["threshold"]["interval"] = interval(mean_iou(counts, chosen_bin, weights))
+    return result

@@ -1,0 +1,70 @@
+"""A grid one can look at: support, query, truth, answer before and after tuning."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+COLUMNS = ("support", "query", "truth", "before tuning", "after tuning")
+GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
+
+
+def overlay(image, mask, colour):
+    """Tint the pixels of `mask == 1` and draw their outline; [S, S, 3] uint8 RGB, [S, S]."""
+    inside = (mask == 1).astype(np.uint8)
+    tinted = np.where(inside[..., None] > 0, 0.5 * image + 0.5 * np.array(colour), image)
+    picture = np.ascontiguousarray(tinted.astype(np.uint8))
+    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, colour, 1, cv2.LINE_AA)
+    return picture
+
+
+def grid(rows, labels, side=192):
+    """Rows of five RGB pictures to one picture with headings and a label a row."""
+    lines = [np.hstack([_heading(name, side) for name in COLUMNS])]
+    for row, label in zip(rows, labels, strict=True):
+        cells = [cv2.resize(cell, (side, side), interpolation=cv2.INTER_AREA) for cell in row]
+        line = np.hstack([np.pad(c, ((2, 2), (2, 2), (0, 0)), constant_values=255) for c in cells])
+        cv2.putText(line, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(line, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1,
+                    cv2.LINE_AA)
+        lines.append(line)
+    return np.vstack(lines)
+
+
+def _heading(text, side):
+    strip = np.full((26, side + 4, 3), 255, np.uint8)
+    cv2.putText(strip, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return strip
+
+
+def save(path, picture):
+    """Write an RGB picture, under a temporary name first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"partial-{path.name}")
+    cv2.imwrite(str(partial), picture[..., ::-1])
+    os.replace(partial, path)
+    return path
+
+
+def episode_grid(model, source, episodes, image_size, thresholds):
+    """The grid for a list of 1-shot episodes; `thresholds`: {"untuned": t, "tuned": t}."""
+    from pipelines import episode_dataset
+
+    rows, labels = [], []
+    for batch in episode_dataset(source, episodes, image_size=image_size, batch=1):
+        support, query = model.encode(batch)
+        lesson = model.teach(support, batch["support_mask"][:, 0])
+        answers = []
+        for key, prototype in (("untuned", lesson.untuned_prototype), ("tuned", lesson.prototype)):
+            probability = model.segment_taught(query, prototype[:, None], lesson.score[:, None],
+                                               (image_size, image_size))[0].numpy()
+            answers.append((probability >= thresholds[key]).astype(np.uint8))
+        photo, shown = batch["query_image"][0].numpy(), batch["support_image"][0, 0].numpy()
+        rows.append([overlay(shown, batch["support_mask"][0, 0].numpy(), GREEN), photo,
+                     overlay(photo, batch["query_mask"][0].numpy(), GREEN),
+                     *(overlay(photo, answer, ORANGE) for answer in answers)])
+        labels.append(source.classes[int(batch["class_id"][0]) - 1])
+    return grid(rows, labels)
