@@ -124,7 +124,7 @@ class SSTSegmenter(keras.Model):
                       losses.hard_iou(tuned.logit, mask), losses.hard_iou(after, mask),
                       tuned.relative_update)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function  # traced anew for each K, which the fusion must know
     def segment_taught(self, query_features, prototype, scores, size):
         """Foreground probability [B, H, W] of R_q [B, h, w, C] under prototypes [B, K, C].
 

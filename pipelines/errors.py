@@ -1,0 +1,18 @@
+"""The error of everything that is wrong with data."""
+
+
+class DataError(ValueError):
+    """One line: which file or class, what was found, what was expected, the remedy."""
+
+
+def data_error_from(error):
+    """The `DataError` that a reader raised inside `tf.data`, or None.
+
+    TensorFlow hands on an exception of `tf.numpy_function` as an `OpError` whose text holds the
+    whole trace; the line of interest starts with the class name.
+    """
+    for line in str(error).splitlines():
+        _, found, text = line.partition("DataError: ")
+        if found:
+            return DataError(text.strip())
+    return None

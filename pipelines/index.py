@@ -1,0 +1,95 @@
+"""Which (photo, class) pairs there are, and which of them are base, held out or novel."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+
+class Pair(NamedTuple):
+    """A class in a photo; area in pixels at the photo's own size."""
+
+    image_id: str
+    class_id: int
+    area: int
+
+
+@dataclass(frozen=True)
+class Index:
+    """Pairs that a rule keeps, and every class with any pixel in a photo, before the rule."""
+
+    pairs: tuple[Pair, ...]
+    classes_of: dict[str, frozenset[int]]
+
+
+RULES = {
+    "none": lambda mask: _areas(mask) > 0,
+    "area2048": lambda mask: _areas(mask) >= 2048,  # PFENet
+    "oslsm": lambda mask: _areas(mask[::32, ::32]) > 2,  # Shaban et al., usual paraphrase
+}
+
+
+def build_index(source, image_ids, rule="none", progress=False):
+    """Read every mask once and apply a pair rule.
+
+    Args:
+        source: a `pipelines.sources.Source`.
+        image_ids: photos to index.
+        rule: "none" (any pixel), "area2048" (at least 2,048 pixels) or "oslsm" (more than 2
+            pixels of `mask[::32, ::32]`).
+    Raises:
+        DataError: the first photo whose files are missing, damaged or disagree.
+    """
+    keep = RULES[rule]
+
+    def look(image_id):
+        source.check(image_id)
+        mask = source.read_mask(image_id)
+        return image_id, _areas(mask), keep(mask)
+
+    pairs, classes_of = [], {}
+    with ThreadPoolExecutor(4) as pool:
+        looked = pool.map(look, image_ids)
+        for image_id, areas, kept in tqdm(looked, desc="masks", total=len(image_ids),
+                                          unit="mask", disable=not progress):
+            classes_of[image_id] = frozenset(int(c) for c in np.flatnonzero(areas))
+            pairs += [Pair(image_id, int(c), int(areas[c])) for c in np.flatnonzero(kept)]
+    return Index(tuple(pairs), classes_of)
+
+
+def split_pairs(index, novel_ids, split, novel="drop"):
+    """Pairs of the "base" or "novel" classes.
+
+    Args:
+        novel: base photos that hold any pixel of a novel class are left out with "drop"; with
+            "keep" and "ignore255" they stay (the reader turns their novel pixels into 255).
+    """
+    chosen = set(novel_ids)
+    if split == "novel":
+        return [p for p in index.pairs if p.class_id in chosen]
+    base = [p for p in index.pairs if p.class_id not in chosen]
+    if novel == "drop":
+        base = [p for p in base if not index.classes_of[p.image_id] & chosen]
+    return base
+
+
+def holdout(pairs, share, seed):
+    """Two lists of pairs with disjoint photos; about `share` of the photos in the second.
+
+    A photo's side depends on (seed, id) alone, whatever else is in the list.
+    """
+    def held(image_id):
+        digest = hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < share * 2**64
+
+    return ([p for p in pairs if not held(p.image_id)], [p for p in pairs if held(p.image_id)])
+
+
+def _areas(mask):
+    """Pixels by class [256]; background and void count as none."""
+    areas = np.bincount(mask.ravel(), minlength=256)
+    areas[[0, 255]] = 0
+    return areas

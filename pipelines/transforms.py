@@ -1,0 +1,53 @@
+"""From decoded photos and masks to network size; functions of TensorFlow ops."""
+
+import tensorflow as tf
+
+
+def resize_image(image, size):
+    """uint8 [H, W, 3] -> uint8 [size, size, 3]: bilinear, sides squashed."""
+    resized = tf.image.resize(image, (size, size), "bilinear")
+    return tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
+
+
+def resize_mask(mask, size):
+    """uint8 [H, W] -> [size, size], nearest: values stay what they are."""
+    return tf.image.resize(mask[..., None], (size, size), "nearest")[..., 0]
+
+
+def resize_class_mask(mask, size):
+    """Resize a mask of 0, 1, 255 so that an object never vanishes.
+
+    Nearest sampling can step over an object of a few pixels (rule `none` keeps such pairs);
+    then every cell that the object touches is foreground instead.
+    """
+    nearest = resize_mask(mask, size)
+    foreground = tf.cast(mask == 1, tf.float32)
+    touched = tf.image.resize(foreground[..., None], (size, size), "area")[..., 0] > 0
+    grown = tf.where(touched, tf.ones_like(nearest), nearest)
+    return tf.where(tf.reduce_any(nearest == 1), nearest, grown)
+
+
+def class_mask(index_mask, class_id, ignore_ids=()):
+    """Index mask (0, 1..C, 255) to 0, 1, 255 for one class.
+
+    Args:
+        class_id: scalar; the class that becomes 1.
+        ignore_ids: classes whose pixels become 255 (training with `novel: ignore255`).
+    """
+    index = tf.cast(index_mask, tf.int32)
+    ignored = index == 255
+    for other in ignore_ids:
+        ignored |= (index == other) & (other != class_id)
+    mask = tf.cast(index == tf.cast(class_id, tf.int32), tf.uint8)
+    return tf.where(ignored, tf.constant(255, tf.uint8), mask)
+
+
+def flips(seed, episode_id, count):
+    """Which of an episode's `count` photos are mirrored, [count] bool: by (seed, episode id)."""
+    state = tf.stack([tf.cast(seed, tf.int64), tf.cast(episode_id, tf.int64)])
+    return tf.random.stateless_uniform([count], state) < 0.5
+
+
+def mirror(picture, flipped):
+    """Mirror [H, W, ...] left to right where the scalar `flipped` says so."""
+    return tf.cond(flipped, lambda: tf.reverse(picture, axis=[1]), lambda: picture)
