@@ -1,0 +1,226 @@
+"""The embedded data set: twenty shapes, drawn by OpenCV, for machines without any photos.
+
+Class is shape alone. Colours and textures are drawn at random for every object and for the
+clutter behind it, so that neither gives a class away; scale, rotation, shear and mirroring vary,
+objects of other classes stand beside and before each other. Each picture is a pure function of
+(seed, number).
+"""
+
+import functools
+
+import cv2
+import numpy as np
+
+from pipelines.errors import DataError
+
+OVERSAMPLING = 2  # pictures are drawn at twice their size, for smooth edges
+LEAST_SHARE = 0.01  # of the picture that each object must show
+
+
+def _turn(radii, start=0.0):
+    """Points at evenly spaced angles with the given radii."""
+    angles = start + np.arange(len(radii)) * 2 * np.pi / len(radii)
+    return np.stack([np.cos(angles), np.sin(angles)], 1) * np.asarray(radii)[:, None]
+
+
+def _arc(radius, start, end, count=24, centre=(0.0, 0.0)):
+    angles = np.linspace(start, end, count)
+    return np.stack([np.cos(angles), np.sin(angles)], 1) * radius + np.array(centre)
+
+
+def _points(*values):
+    return np.array(values, np.float64).reshape(-1, 2)
+
+
+def _heart():
+    t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    return np.stack([16 * np.sin(t) ** 3, -(13 * np.cos(t) - 5 * np.cos(2 * t)
+                                            - 2 * np.cos(3 * t) - np.cos(4 * t))], 1) / 16
+
+
+def _outlines():
+    """Contours by class in a box of about -1..1; a contour inside another is a hole."""
+    circle = _turn(np.ones(48))
+    return {
+        # fold 0
+        "ring": [circle, 0.5 * circle],
+        "heart": [_heart()],
+        "arrow": [_points(-1, -.3, .1, -.3, .1, -.8, 1, 0, .1, .8, .1, .3, -1, .3)],
+        "tee": [_points(-.9, -.9, .9, -.9, .9, -.35, .28, -.35, .28, 1, -.28, 1, -.28, -.35,
+                        -.9, -.35)],
+        "star": [_turn([1, .42] * 5)],
+        # fold 1
+        "disc": [circle],
+        "zigzag": [_points(-1, -.9, .35, -.9, .35, -.05, 1, -.05, 1, .9, -.35, .9, -.35, .05,
+                           -1, .05)],
+        "ell": [_points(-.7, -1, -.1, -1, -.1, .4, .8, .4, .8, 1, -.7, 1)],
+        "bowtie": [_points(-1, -.75, 0, -.15, 1, -.75, 1, .75, 0, .15, -1, .75)],
+        "key": [np.concatenate([_arc(.5, .45, 2 * np.pi - .45, centre=(-.5, 0)),
+                                _points(.35, -.2, .35, -.6, .65, -.6, .65, -.2, 1, -.2, 1, .2,
+                                        -.05, .2)]),
+                0.22 * circle + np.array([-.55, 0])],
+        # fold 2
+        "square": [_points(-.8, -.8, .8, -.8, .8, .8, -.8, .8)],
+        "crescent": [np.concatenate([_arc(1, .7, 2 * np.pi - .7),
+                                     _arc(.75, 2 * np.pi - 1.05, 1.05, centre=(.4, 0))])],
+        "cross": [_points(-.3, -1, .3, -1, .3, -.3, 1, -.3, 1, .3, .3, .3, .3, 1, -.3, 1, -.3, .3,
+                          -1, .3, -1, -.3, -.3, -.3)],
+        "gear": [_turn([1, 1, .68, .68] * 8), 0.3 * circle],
+        "house": [_points(-.75, -.1, 0, -1, .75, -.1, .75, .9, .25, .9, .25, .3, -.25, .3,
+                          -.25, .9, -.75, .9)],
+        # fold 3
+        "triangle": [_points(0, -1, .95, .8, -.95, .8)],
+        "droplet": [np.concatenate([_arc(.65, -.35, np.pi + .35, centre=(0, .35)),
+                                    _points(0, -1.05)])],
+        "horseshoe": [np.concatenate([_arc(1, np.pi, 2 * np.pi), _points(1, .9, .5, .9),
+                                      _arc(.5, 0, -np.pi), _points(-.5, .9, -1, .9)])],
+        "aitch": [_points(-.9, -1, -.4, -1, -.4, -.25, .4, -.25, .4, -1, .9, -1, .9, 1, .4, 1,
+                          .4, .25, -.4, .25, -.4, 1, -.9, 1)],
+        "wedge": [np.concatenate([_arc(1, .55, 2 * np.pi - .55, 40), _points(0, 0)])],
+    }
+
+
+OUTLINES = _outlines()
+
+
+class ShapesSource:
+    """Procedural pictures of 2 to 4 objects of different classes.
+
+    Args:
+        image_size: side in pixels.
+        count: number of pictures.
+        seed: another seed, another data set.
+    """
+
+    name = "shapes"
+    classes = tuple(OUTLINES)
+
+    def __init__(self, image_size=128, count=2000, seed=0):
+        self.image_size, self.count, self.seed = image_size, count, seed
+        self.root = f"seed {seed}"
+        # Drawing costs more than keeping: a picture and its mask are 4 bytes a pixel.
+        self._draw = functools.lru_cache(maxsize=4096)(self._picture)
+
+    def image_ids(self, split):
+        """All pictures; "train" and "val" are the first four fifths and the rest."""
+        cut = self.count * 4 // 5
+        numbers = {"all": range(self.count), "train": range(cut), "val": range(cut, self.count)}
+        if split not in numbers:
+            raise DataError(f"shapes: no split {split!r}; known: {', '.join(numbers)}")
+        return [f"shapes-{i:06d}" for i in numbers[split]]
+
+    def read_image(self, image_id):
+        """uint8 [S, S, 3] RGB."""
+        return self._draw(self._number(image_id))[0]
+
+    def read_mask(self, image_id):
+        """uint8 [S, S]: 0 background, 1..20 the class whose pixels are seen."""
+        return self._draw(self._number(image_id))[1]
+
+    def check(self, image_id):
+        self._number(image_id)
+
+    def _number(self, image_id):
+        _, _, digits = image_id.partition("shapes-")
+        if not digits.isdigit() or int(digits) >= self.count:
+            raise DataError(f"shapes: no picture {image_id!r}; shapes-000000 to "
+                            f"shapes-{self.count - 1:06d} are known")
+        return int(digits)
+
+    def _picture(self, number):
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, number])))
+        while True:
+            image, mask, drawn = _compose(rng, self.image_size * OVERSAMPLING)
+            # The mask is sampled, never blended: values stay class numbers.
+            index = np.ascontiguousarray(mask[OVERSAMPLING // 2::OVERSAMPLING,
+                                              OVERSAMPLING // 2::OVERSAMPLING])
+            areas = np.bincount(index.ravel(), minlength=len(OUTLINES) + 1)
+            if all(areas[c] >= LEAST_SHARE * index.size for c in drawn):
+                break  # otherwise something is hidden: draw again
+        side = self.image_size
+        image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        if rng.random() < 0.3:
+            image = cv2.GaussianBlur(image, (3, 3), 0)
+        return image, index
+
+
+def _compose(rng, side):
+    image, mask = _background(rng, side), np.zeros((side, side), np.uint8)
+    drawn = rng.choice(len(OUTLINES), rng.integers(2, 5), replace=False) + 1
+    names = tuple(OUTLINES)
+    for class_id in drawn:
+        contours = _pose(rng, OUTLINES[names[class_id - 1]], side)
+        stamp = np.zeros((side, side), np.uint8)
+        cv2.fillPoly(stamp, contours, 255, cv2.LINE_8, shift=4)
+        inside = stamp > 0
+        behind = image[inside].mean(0) if inside.any() else np.zeros(3)
+        image[inside] = _texture(rng, side, apart_from=behind)[inside]
+        mask[inside] = class_id
+    return image, mask, drawn
+
+
+def _pose(rng, outline, side):
+    """Scale, shear, mirror, turn and move a shape; fixed-point contours for OpenCV."""
+    size = rng.uniform(0.13, 0.30) * side
+    angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    aspect = rng.uniform(0.8, 1.25)
+    shear = np.array([[aspect, rng.uniform(-0.25, 0.25)], [0, 1 / aspect]])
+    mirror = np.diag([rng.choice([-1, 1]), 1])
+    centre = rng.uniform(0.16, 0.84, 2) * side
+    return [np.round(((c @ mirror @ shear.T @ turn.T) * size + centre) * 16).astype(np.int32)
+            for c in outline]
+
+
+def _background(rng, side):
+    """A texture under clutter of the same textures: blobs, bars and boxes of no class."""
+    image = _texture(rng, side)
+    for _ in range(rng.integers(4, 9)):
+        stamp = np.zeros((side, side), np.uint8)
+        at = tuple(int(v) for v in rng.integers(0, side, 2))
+        if rng.random() < 0.5:
+            end = tuple(int(v) for v in rng.integers(0, side, 2))
+            cv2.line(stamp, at, end, 255, int(rng.integers(2, side // 12)))
+        else:
+            blob = _turn(rng.uniform(0.3, 1.0, 9)) * rng.uniform(0.03, 0.16) * side + np.array(at)
+            cv2.fillPoly(stamp, [np.round(blob).astype(np.int32)], 255)
+        image[stamp > 0] = _texture(rng, side)[stamp > 0]
+    return image
+
+
+def _texture(rng, side, apart_from=None):
+    """uint8 [side, side, 3]: two random colours in a random pattern.
+
+    `apart_from` is a mean colour that the texture's must differ from, so that people can see it.
+    """
+    while True:
+        first, second = rng.uniform(0, 255, (2, 3))
+        second = first + rng.uniform(0.2, 0.7) * (second - first)
+        if apart_from is None or np.abs((first + second) / 2 - apart_from).max() > 60:
+            break
+    y, x = _coordinates(side)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(0.03, 0.12) * side
+    along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
+    across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle))
+    kind = rng.integers(5)
+    if kind == 0:  # stripes
+        blend = (along % period > period / 2).astype(np.float32)
+    elif kind == 1:  # checks
+        blend = ((along % period > period / 2) ^ (across % period > period / 2)).astype(np.float32)
+    elif kind == 2:  # dots
+        blend = (((along % period) - period / 2) ** 2 + ((across % period) - period / 2) ** 2
+                 < (0.3 * period) ** 2).astype(np.float32)
+    elif kind == 3:  # gradient
+        blend = (along - along.min()) / np.float32(np.ptp(along) + 1e-3)
+    else:  # coarse noise
+        coarse = rng.random((12, 12), np.float32)
+        blend = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    colours = first + np.clip(blend, 0, 1)[..., None] * (second - first)
+    grain = rng.standard_normal((side // 2 + 1, side // 2 + 1, 1), np.float32) * 8
+    grain = np.repeat(np.repeat(grain, 2, 0), 2, 1)[:side, :side]
+    return np.clip(colours + grain, 0, 255).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _coordinates(side):
+    return np.mgrid[:side, :side].astype(np.float32)
