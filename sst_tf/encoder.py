@@ -1,6 +1,7 @@
 """Siamese encoder f_e (Eq. 2, 3): raw uint8 RGB in, embedded features at stride 8 out."""
 
 import keras
+import tensorflow as tf
 
 from sst_tf import backbones, weights
 from sst_tf.errors import UserError
@@ -36,7 +37,8 @@ class Encoder(keras.layers.Layer):
     def features(self, images, training=False):
         """Backbone features [B, h, w, C_b] float32, what a cache may hold when it is frozen."""
         training = bool(training) and self.train_backbone
-        return keras.ops.cast(self.backbone(images, training=training), "float32")
+        features = tf.cast(self.backbone(images, training=training), tf.float32)
+        return features if self.train_backbone else tf.stop_gradient(features)
 
     def embed(self, features):
         """R_q or R_s: [B, h, w, C_b] -> [B, h, w, C]."""

@@ -49,7 +49,9 @@ class Conv2D(keras.layers.Layer):
 
     def call(self, x):
         padding = self.padding.upper()
-        if self.symmetric:
+        # At stride 1 SAME is symmetric too, and the CPU has gradients of a dilated convolution
+        # for SAME only.
+        if self.symmetric and self.strides > 1:
             side = self.dilation * (self.kernel_size - 1) // 2
             padding = [[0, 0], [side, side], [side, side], [0, 0]]
         x = tf.nn.conv2d(x, tf.cast(self.kernel, x.dtype), self.strides, padding,
