@@ -9,7 +9,7 @@ from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, split_pairs
 from pipelines.sampler import EpisodeSampler
 from pipelines.sources import open_source
-from pipelines.transforms import class_mask, flips, mirror, resize_class_mask, resize_image
+from pipelines.transforms import class_mask, flips, random_flip, resize_class_mask, resize_image
 
 
 def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0, ignore_ids=(),
@@ -37,6 +37,10 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         DataError (through TensorFlow): damaged files, or a support without a pixel of its class.
     """
     sampler = isinstance(episodes, EpisodeSampler)
+    if not sampler and len({len(episode.support) for episode in episodes}) != 1:
+        raise DataError("a list of episodes must hold at least one, all with as many supports; "
+                        f"found {len(episodes)} episodes of "
+                        f"{sorted({len(episode.support) for episode in episodes})} supports")
     shots = episodes.shots if sampler else len(episodes[0].support)
 
     def names():
@@ -56,8 +60,8 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
             shown = reader.read_features(features, name, flipped)
         else:
             shown = resize_image(reader.read_image(source, name), image_size)
-            shown = mirror(tf.ensure_shape(shown, [image_size, image_size, 3]), flipped)
-        return shown, mirror(small, flipped), size
+            shown = tf.ensure_shape(shown, [image_size, image_size, 3])
+        return shown, small, size
 
     def load(episode):
         flipped = flips(seed, episode["episode_id"], shots + 1) if flip else tf.zeros(
@@ -70,11 +74,12 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         shown, query_mask, size = picture(episode["query_name"], episode["class_id"],
                                           flipped[shots])
         kind = "image" if features is None else "features"
-        return {f"support_{kind}": tf.stack([image for image, _, _ in supports]),
-                "support_mask": support_mask, f"query_{kind}": shown, "query_mask": query_mask,
-                "class_id": episode["class_id"], "episode_id": episode["episode_id"],
-                "support_name": episode["support_name"], "query_name": episode["query_name"],
-                "query_size": size}
+        loaded = {f"support_{kind}": tf.stack([image for image, _, _ in supports]),
+                  "support_mask": support_mask, f"query_{kind}": shown, "query_mask": query_mask,
+                  "class_id": episode["class_id"], "episode_id": episode["episode_id"],
+                  "support_name": episode["support_name"], "query_name": episode["query_name"],
+                  "query_size": size}
+        return random_flip(loaded, seed) if flip else loaded
 
     signature = {"episode_id": tf.TensorSpec([], tf.int64), "class_id": tf.TensorSpec([], tf.int32),
                  "support_class_id": tf.TensorSpec([], tf.int32),

@@ -11,6 +11,8 @@ def data_error_from(error):
     TensorFlow hands on an exception of `tf.numpy_function` as an `OpError` whose text holds the
     whole trace; the line of interest starts with the class name.
     """
+    if isinstance(error, DataError):
+        return error
     for line in str(error).splitlines():
         _, found, text = line.partition("DataError: ")
         if found:

@@ -44,6 +44,8 @@ def novel_class_ids(classes, *, fold=None, novel_classes=None, layout=None):
     Raises:
         DataError: unknown names (with the nearest known ones) or a fold out of range.
     """
+    if layout not in (None, "contiguous", "interleaved"):
+        raise DataError(f"layout {layout!r}: contiguous or interleaved is due")
     if novel_classes:
         for name in novel_classes:
             if name not in classes:

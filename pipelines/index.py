@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from pipelines.errors import DataError
+
 
 class Pair(NamedTuple):
     """A class in a photo; area in pixels at the photo's own size."""
@@ -41,8 +43,10 @@ def build_index(source, image_ids, rule="none", progress=False):
         rule: "none" (any pixel), "area2048" (at least 2,048 pixels) or "oslsm" (more than 2
             pixels of `mask[::32, ::32]`).
     Raises:
-        DataError: the first photo whose files are missing, damaged or disagree.
+        DataError: the first photo whose files are missing, damaged or disagree; an unknown rule.
     """
+    if rule not in RULES:
+        raise DataError(f"pair rule {rule!r}: {', '.join(RULES)} are known (data.rule)")
     keep = RULES[rule]
 
     def look(image_id):
@@ -66,7 +70,13 @@ def split_pairs(index, novel_ids, split, novel="drop"):
     Args:
         novel: base photos that hold any pixel of a novel class are left out with "drop"; with
             "keep" and "ignore255" they stay (the reader turns their novel pixels into 255).
+    Raises:
+        DataError: an unknown split or novel rule.
     """
+    if split not in ("base", "novel"):
+        raise DataError(f"split {split!r}: base or novel is due")
+    if novel not in ("drop", "keep", "ignore255"):
+        raise DataError(f"novel rule {novel!r}: drop, keep or ignore255 is due (data.novel)")
     chosen = set(novel_ids)
     if split == "novel":
         return [p for p in index.pairs if p.class_id in chosen]

@@ -41,5 +41,5 @@ def photo_dataset(source, names, image_size, parallel_calls=2):
                 "mask": tf.ensure_shape(resize_mask(read_mask(source, name), image_size),
                                         [image_size, image_size])}
 
-    names = tf.data.Dataset.from_tensor_slices(list(names))
+    names = tf.data.Dataset.from_tensor_slices(tf.constant(list(names), tf.string))
     return names.map(load, parallel_calls, deterministic=True)

@@ -91,7 +91,13 @@ def dump_episodes(episodes, path):
 
 
 def load_episodes(path):
-    """Read episodes that `dump_episodes` wrote."""
+    """Read episodes that `dump_episodes` wrote.
+
+    Raises:
+        DataError: no such file, or a line that is no episode.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file of episodes; write it with dump_episodes")
     episodes = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         try:

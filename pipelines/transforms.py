@@ -48,6 +48,26 @@ def flips(seed, episode_id, count):
     return tf.random.stateless_uniform([count], state) < 0.5
 
 
+def random_flip(episode, seed):
+    """Mirror photos and masks of one unbatched episode, each photo together with its mask.
+
+    Args:
+        episode: `support_mask` [K, S, S], `query_mask` [S, S], `episode_id`; and, unless it holds
+            features (which their store flips), `support_image` [K, S, S, 3], `query_image`.
+        seed: with the episode's id it decides, by `flips`: supports first, the query last.
+    """
+    shots = episode["support_mask"].shape[0]
+    flipped = flips(seed, episode["episode_id"], shots + 1)
+    episode = dict(episode)
+    for kind in ("image", "mask"):
+        if f"support_{kind}" in episode:
+            photos = episode[f"support_{kind}"]
+            episode[f"support_{kind}"] = tf.stack(
+                [mirror(photos[k], flipped[k]) for k in range(shots)])
+            episode[f"query_{kind}"] = mirror(episode[f"query_{kind}"], flipped[shots])
+    return episode
+
+
 def mirror(picture, flipped):
     """Mirror [H, W, ...] left to right where the scalar `flipped` says so."""
     return tf.cond(flipped, lambda: tf.reverse(picture, axis=[1]), lambda: picture)

@@ -1,4 +1,4 @@
-"""`SSTSegmenter`: encoder, tuner, comparator, fusion and decoder in order, and one training step."""
+"""`SSTSegmenter`: encoder, tuner, comparator, fusion and decoder in order, and `train_step`."""
 
 import contextlib
 from typing import NamedTuple

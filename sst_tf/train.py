@@ -107,22 +107,14 @@ def train(run, config, data, resume=False):
           f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids)}")
     if state["epoch"] < config.train.epochs:
         callbacks = [StopOnNaN(), Validation(run, config, data, store, state)]
-        if tensorboard_is_there():
-            callbacks.append(keras.callbacks.TensorBoard(run.folder / "tensorboard"))
+        callbacks.append(keras.callbacks.TensorBoard(run.folder / "tensorboard",
+                                                     write_graph=False))
         model.fit(data.training_episodes(config, start, store), epochs=config.train.epochs,
                   initial_epoch=state["epoch"], steps_per_epoch=per_epoch, callbacks=callbacks,
                   verbose="auto" if sys.stdout.isatty() else 2)
     print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
           f"mIoU {state.get('best', float('nan')):.3f}")
     return run.model(), store
-
-
-def tensorboard_is_there():
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def report(run, config, model, data, store):

@@ -152,10 +152,8 @@ def _compose(rng, side):
         contours = _pose(rng, OUTLINES[names[class_id - 1]], side)
         stamp = np.zeros((side, side), np.uint8)
         cv2.fillPoly(stamp, contours, 255, cv2.LINE_8, shift=4)
-        inside = stamp > 0
-        behind = image[inside].mean(0) if inside.any() else np.zeros(3)
-        image[inside] = _texture(rng, side, apart_from=behind)[inside]
-        mask[inside] = class_id
+        _paint(rng, image, stamp, visible=True)
+        mask[stamp > 0] = class_id
     return image, mask, drawn
 
 
@@ -174,7 +172,7 @@ def _pose(rng, outline, side):
 
 def _background(rng, side):
     """A texture under clutter of the same textures: blobs, bars and boxes of no class."""
-    image = _texture(rng, side)
+    image = _texture(rng, side, side, side)
     for _ in range(rng.integers(4, 9)):
         stamp = np.zeros((side, side), np.uint8)
         at = tuple(int(v) for v in rng.integers(0, side, 2))
@@ -184,21 +182,31 @@ def _background(rng, side):
         else:
             blob = _turn(rng.uniform(0.3, 1.0, 9)) * rng.uniform(0.03, 0.16) * side + np.array(at)
             cv2.fillPoly(stamp, [np.round(blob).astype(np.int32)], 255)
-        image[stamp > 0] = _texture(rng, side)[stamp > 0]
+        _paint(rng, image, stamp)
     return image
 
 
-def _texture(rng, side, apart_from=None):
-    """uint8 [side, side, 3]: two random colours in a random pattern.
+def _paint(rng, image, stamp, visible=False):
+    """Texture the pixels of a stamp, [side, side]; `visible` keeps it apart from what it covers."""
+    left, top, width, height = cv2.boundingRect(stamp)
+    box = np.s_[top:top + height, left:left + width]
+    inside = stamp[box] > 0
+    behind = image[box][inside].mean(0) if visible and inside.any() else None
+    texture = _texture(rng, width, height, image.shape[0], behind)
+    image[box][inside] = texture[inside]
+
+
+def _texture(rng, width, height, side, apart_from=None):
+    """uint8 [height, width, 3]: two random colours in a random pattern; `side` sets its scale.
 
     `apart_from` is a mean colour that the texture's must differ from, so that people can see it.
     """
     while True:
-        first, second = rng.uniform(0, 255, (2, 3))
-        second = first + rng.uniform(0.2, 0.7) * (second - first)
+        first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
+        second = first + np.float32(rng.uniform(0.2, 0.7)) * (second - first)
         if apart_from is None or np.abs((first + second) / 2 - apart_from).max() > 60:
             break
-    y, x = _coordinates(side)
+    y, x = (c[:height, :width] for c in _coordinates(side))
     angle, period = rng.uniform(0, np.pi), rng.uniform(0.03, 0.12) * side
     along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
     across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle))
@@ -211,14 +219,16 @@ def _texture(rng, side, apart_from=None):
         blend = (((along % period) - period / 2) ** 2 + ((across % period) - period / 2) ** 2
                  < (0.3 * period) ** 2).astype(np.float32)
     elif kind == 3:  # gradient
-        blend = (along - along.min()) / np.float32(np.ptp(along) + 1e-3)
+        blend = along / np.float32(side) % 1
     else:  # coarse noise
         coarse = rng.random((12, 12), np.float32)
-        blend = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-    colours = first + np.clip(blend, 0, 1)[..., None] * (second - first)
-    grain = rng.standard_normal((side // 2 + 1, side // 2 + 1, 1), np.float32) * 8
-    grain = np.repeat(np.repeat(grain, 2, 0), 2, 1)[:side, :side]
-    return np.clip(colours + grain, 0, 255).astype(np.uint8)
+        blend = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)[:height, :width]
+    colours = (first + np.clip(blend, 0, 1)[..., None] * (second - first)).astype(np.float32)
+    grain = np.empty((height, width), np.float32)
+    if grain.size:  # a stamp outside the picture has nothing to paint
+        coarse = rng.standard_normal((height // 2 + 1, width // 2 + 1), np.float32) * 8
+        grain = np.repeat(np.repeat(coarse, 2, 0), 2, 1)[:height, :width]
+    return np.clip(colours + grain[..., None], 0, 255).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=4)

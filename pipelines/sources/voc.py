@@ -1,15 +1,19 @@
 """Photos and palette masks in VOCdevkit layout, of PASCAL VOC or of one's own classes."""
 
+import struct
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.folds import PASCAL_CLASSES
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+# What Pillow raises for files that end early or hold something else.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class VOCSource:
@@ -28,22 +32,20 @@ class VOCSource:
     def __init__(self, root, classes=None, masks=None):
         if root is None:
             raise DataError("data.root is not set: a voc data set needs its folder")
-        self.root = self._find(Path(root))
-        folder = masks or next((f for f in MASK_FOLDERS if (self.root / f).is_dir()), None)
-        if folder is None or not (self.root / folder).is_dir():
-            raise DataError(f"{self.root}: no folder of masks ({' or '.join(MASK_FOLDERS)})")
-        self.masks = self.root / folder
+        folders = (masks,) if masks else MASK_FOLDERS
+        self.root = self._find(Path(root), folders)
+        self.masks = next(self.root / f for f in folders if (self.root / f).is_dir())
         self.photos = self.root / "JPEGImages"
         self.classes = self._class_names(classes)
 
     @staticmethod
-    def _find(root):
+    def _find(root, folders):
         for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
-            if any((folder / f).is_dir() for f in MASK_FOLDERS):
+            if any((folder / f).is_dir() for f in folders):
                 return folder
         if not root.is_dir():
             raise DataError(f"{root}: no such folder (data.root)")
-        raise DataError(f"{root}: not of VOC layout; JPEGImages and {' or '.join(MASK_FOLDERS)} "
+        raise DataError(f"{root}: not of VOC layout; JPEGImages and {' or '.join(folders)} "
                         "are expected in it")
 
     def _class_names(self, path):
@@ -59,51 +61,79 @@ class VOCSource:
         return names
 
     def image_ids(self, split):
+        """Ids of `ImageSets/Segmentation/<split>.txt`; "all": every photo with a mask, sorted.
+
+        A line of a list is an id or, as in published lists, the paths of photo and mask.
+
+        Raises:
+            DataError: no such list, an empty one, or an id that stands there twice.
+        """
         if split == "all":
-            return sorted(path.stem for path in self.masks.glob("*.png"))
+            # Archives packed on a Mac bring "._name.png" beside each file.
+            ids = sorted(p.stem for p in self.masks.glob("*.png") if not p.name.startswith("."))
+            if not ids:
+                raise DataError(f"{self.masks}: no PNG mask in this folder")
+            return ids
         path = self.root / "ImageSets" / "Segmentation" / f"{split}.txt"
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.txt"))
             raise DataError(f"{path}: no such split; known: all{''.join(', ' + k for k in known)}")
-        # A line is an id, or the two paths of published lists.
-        ids = [Path(line.split()[0]).stem
-               for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        twice = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
+        ids = [_id_of(line) for line in path.read_text(encoding="utf-8").splitlines()
+               if line.strip()]
+        if not ids:
+            raise DataError(f"{path}: an empty list; one id a line is due")
+        twice = sorted(i for i, times in Counter(ids).items() if times > 1)
         if twice:
             raise DataError(f"{path}: {len(twice)} ids stand twice, first {twice[0]}; remove one")
         return ids
 
     def image_path(self, image_id):
+        """Path of the photo; DataError where there is none."""
         for suffix in PHOTO_SUFFIXES:
             path = self.photos / f"{image_id}{suffix}"
             if path.is_file():
                 return path
+        if not self.photos.is_dir():
+            raise DataError(f"{self.photos}: no such folder; the photos are expected in it")
         raise DataError(f"{self.photos / image_id}: no photo ({', '.join(PHOTO_SUFFIXES)}) for "
                         "this id; add it or take the id off the split")
 
     def mask_path(self, image_id):
+        """Path of the index mask; DataError where there is none."""
         path = self.masks / f"{image_id}.png"
         if not path.is_file():
             raise DataError(f"{path}: no mask for this id; add it or take the id off the split")
         return path
 
     def check(self, image_id):
-        with _open(self.image_path(image_id)) as photo, _open(self.mask_path(image_id)) as mask:
-            if photo.size != mask.size:
-                raise DataError(f"{self.mask_path(image_id)}: {mask.size[0]} x {mask.size[1]} "
-                                f"pixels, its photo has {photo.size[0]} x {photo.size[1]}; "
+        """Headers only: photo and mask are there and of one size; else a DataError."""
+        with _open(self.mask_path(image_id)) as mask:
+            self._same_size(image_id, mask.size)
+
+    def _same_size(self, image_id, size):
+        with _open(self.image_path(image_id)) as photo:
+            if photo.size != size:
+                raise DataError(f"{self.mask_path(image_id)}: {size[0]} x {size[1]} pixels, its "
+                                f"photo has {photo.size[0]} x {photo.size[1]} (width x height); "
                                 "make the mask anew at the photo's size")
 
     def read_image(self, image_id):
+        """uint8 [H, W, 3] RGB; DataError for a damaged file (OpenCV would return half of it)."""
         path = self.image_path(image_id)
         with _open(path) as photo:
             try:
                 return np.asarray(photo.convert("RGB"))
-            except (OSError, SyntaxError, ValueError) as error:
+            except DAMAGED as error:
                 raise DataError(f"{path}: damaged photo ({error}); fetch it again or take its id "
                                 "off the split") from None
 
     def read_mask(self, image_id):
+        """uint8 [H, W]: 0 background, 1..C the class, 255 void.
+
+        Raises:
+            DataError: a damaged file, a colour picture, values of no class, or another size than
+                the photo's (not compared in folders of masks alone).
+        """
         path = self.mask_path(image_id)
         with _open(path) as mask:
             if mask.mode not in ("P", "L"):
@@ -112,8 +142,11 @@ class VOCSource:
             try:
                 # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
                 index = np.asarray(mask)
-            except (OSError, SyntaxError, ValueError) as error:
+            except DAMAGED as error:
                 raise DataError(f"{path}: damaged mask ({error}); make it anew") from None
+        if self.photos.is_dir():
+            # Both are squashed to one size later on: nothing else would notice.
+            self._same_size(image_id, index.shape[::-1])
         values = np.flatnonzero(np.bincount(index.ravel(), minlength=256))
         strange = [int(v) for v in values if len(self.classes) < v < 255]
         if strange:
@@ -122,9 +155,16 @@ class VOCSource:
         return index
 
 
+def _id_of(line):
+    first = line.split()[0] if "/" in line else line.strip()
+    name = first.rpartition("/")[2]
+    suffix = Path(name).suffix
+    return name[:-len(suffix)] if suffix.lower() in PHOTO_SUFFIXES else name
+
+
 def _open(path):
     try:
         return Image.open(path)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: not readable as a picture ({error}); fetch it again or take its "
                         "id off the split") from None

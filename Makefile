@@ -1,0 +1,49 @@
+# Two commands: `make train` and `make test`. Both make the virtual environment first.
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= configs/shapes_small.yaml
+ARGS ?=
+RUN ?= runs/$(basename $(notdir $(CONFIG)))
+BIN = $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help install train evaluate test test-all lint bench mini80 gpu-check clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
+
+$(VENV)/installed: setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "python3 has no venv: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/installed ## make the virtual environment
+
+train: $(VENV)/installed ## train CONFIG, evaluate it on unseen classes, draw a picture
+	$(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume $(ARGS)
+
+evaluate: $(VENV)/installed ## evaluate RUN again
+	$(BIN)/python -m sst_tf.evaluate $(RUN) $(ARGS)
+
+test: $(VENV)/installed ## the tests
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/installed ## the tests, slow ones too
+	$(BIN)/python -m pytest -m 'not gpu'
+
+lint: $(VENV)/installed ## the linter
+	$(BIN)/ruff check .
+
+bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
+	$(BIN)/python -m sst_tf.bench
+
+mini80: $(VENV)/installed ## the runs behind docs/results.md (hours)
+	sh configs/experiments/mini80.sh $(abspath $(BIN)/python)
+
+gpu-check: $(VENV)/installed ## tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+clean: ## remove the virtual environment and caches; runs stay
+	rm -rf $(VENV) cache build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Where trained segmenters become served graphs; holds nothing yet."""

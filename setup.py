@@ -1,0 +1,37 @@
+"""Package metadata; exact tested versions are in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sst-tf",
+    version="0.1.0",
+    description="Self-supervised tuning for few-shot segmentation, in TensorFlow and Keras 3",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["sst_tf", "sst_tf.*", "pipelines", "pipelines.*", "export",
+                                    "export.*"]),
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<3.16",
+        "tensorflow-datasets>=4.9.9",
+        "numpy>=2.0",
+        "opencv-python-headless>=4.10",
+        "tf2onnx>=1.17",
+        "pillow>=11",
+        "pyyaml>=6",
+        "jsonargparse[signatures]>=4.40",
+        "tqdm>=4.66",
+        "h5py>=3.12",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "serving": ["tensorflow-serving-api>=2.19", "requests>=2.32"],
+        "coco": ["pycocotools>=2.0.8"],
+        "demo": ["gradio>=5"],
+        "dev": ["pytest>=8", "ruff>=0.9"],
+    },
+)

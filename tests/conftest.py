@@ -1,0 +1,23 @@
+"""Where shared reference data is, and a reason to skip where it is not."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Folder of reference data: SST_SHARED, or `shared` beside the project."""
+    folder = Path(os.environ.get("SST_SHARED") or Path(__file__).parents[2] / "shared")
+    if not (folder / "fixtures.json").is_file():
+        pytest.skip("reference data is not beside the project (set SST_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fixtures(shared):
+    return json.loads((shared / "fixtures.json").read_text(encoding="utf-8"))
