@@ -1,0 +1,53 @@
+"""Small heads, features and episodes for tests of the method."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sst_tf.head import Head
+from sst_tf.segmenter import SSTSegmenter
+
+CHANNELS = 6
+
+
+@pytest.fixture
+def head():
+    tf.keras.utils.set_random_seed(0)
+    head = Head(CHANNELS)
+    # The last layer starts small; here every derivative should be worth looking at.
+    head.decoder.classify.kernel.assign(tf.random.normal(head.decoder.classify.kernel.shape))
+    return head
+
+
+@pytest.fixture
+def supports():
+    """R_s [3, 5, 5, C] and T_S [3, 33, 33] with a few pixels of 255."""
+    rng = np.random.default_rng(0)
+    features = tf.constant(rng.random((3, 5, 5, CHANNELS)), tf.float32)
+    mask = np.zeros((3, 33, 33), np.uint8)
+    mask[0, 4:20, 6:30] = 1
+    mask[1, 10:14, :] = 1
+    mask[2, 2:30, 2:9] = 1
+    mask[:, 0, :] = 255
+    return features, tf.constant(mask)
+
+
+def build(steps=1, auxiliary=1.0, backbone="small", channels=8, **tuner):
+    """A segmenter of a few thousand weights."""
+    tf.keras.utils.set_random_seed(1)
+    return SSTSegmenter(
+        model={"backbone": backbone, "channels": channels, "dropout": 0.0,
+               "train_backbone": backbone == "small"},
+        tuner={"steps": steps, "step_size": 0.3, "normalize": "relative", **tuner},
+        loss={"auxiliary": auxiliary, "balanced": False})
+
+
+def random_episode(batch=2, shots=1, side=33, seed=0):
+    rng = np.random.default_rng(seed)
+    episode = {
+        "support_image": rng.integers(0, 256, (batch, shots, side, side, 3)),
+        "query_image": rng.integers(0, 256, (batch, side, side, 3)),
+        "support_mask": rng.random((batch, shots, side, side)) > 0.7,
+        "query_mask": rng.random((batch, side, side)) > 0.7,
+    }
+    return {key: tf.constant(value.astype(np.uint8)) for key, value in episode.items()}
