@@ -26,6 +26,7 @@ setup(
         "jsonargparse[signatures]>=4.40",
         "tqdm>=4.66",
         "h5py>=3.12",
+        "tensorboard>=2.20",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],

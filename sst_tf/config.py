@@ -300,11 +300,15 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
-def sha256(config: Config) -> str:
-    """Hash of the fields that change numbers."""
-    kept = {
+def numbers(config: Config) -> dict:
+    """The fields that change numbers, by section."""
+    return {
         f.name: {g.name: getattr(getattr(config, f.name), g.name)
                  for g in dataclasses.fields(getattr(config, f.name)) if not g.metadata.get("path")}
         for f in dataclasses.fields(config)
     }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(config: Config) -> str:
+    """Hash of the fields that change numbers."""
+    return hashlib.sha256(json.dumps(numbers(config), sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import yaml
 
 from sst_tf import config as configuration
 from sst_tf import metrics, pictures, runs
@@ -111,7 +110,7 @@ def train(run, config, data, resume=False):
                                                      write_graph=False))
         model.fit(data.training_episodes(config, start, store), epochs=config.train.epochs,
                   initial_epoch=state["epoch"], steps_per_epoch=per_epoch, callbacks=callbacks,
-                  verbose="auto" if sys.stdout.isatty() else 2)
+                  shuffle=False, verbose="auto" if sys.stdout.isatty() else 2)
     print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
           f"mIoU {state.get('best', float('nan')):.3f}")
     return run.model(), store
@@ -163,8 +162,7 @@ def main(argv=None):
         raise UserError(f"{folder}: holds a run already; --resume goes on with it, --run_dir "
                         "names another folder")
     if options.resume and last.is_file():
-        stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        refuse_changes(stored, configuration.to_dict(config), folder)
+        refuse_changes(runs.Run(folder).config(), config, folder)
     data = open_data(config, progress=True)
     run = runs.Run.create(folder, config)
     started = time.time()
@@ -174,14 +172,15 @@ def main(argv=None):
         report(run, config, model, data, store)
 
 
-def refuse_changes(stored, now, folder):
-    """A resumed run must be the same run."""
-    for section, values in now.items():
-        for key, value in values.items():
-            if section != "evaluate" and stored.get(section, {}).get(key) != value:
+def refuse_changes(stored, config, folder):
+    """A resumed run must be the same run; evaluation may differ."""
+    now, then = configuration.numbers(config), configuration.numbers(stored)
+    for section in now:
+        for key, value in now[section].items():
+            if section != "evaluate" and then[section][key] != value:
                 raise UserError(f"{folder}: --resume with another {section}.{key} "
-                                f"({stored.get(section, {}).get(key)!r} then, {value!r} now) would "
-                                "not be the same run; use another --run_dir")
+                                f"({then[section][key]!r} then, {value!r} now) would not be the "
+                                "same run; use another --run_dir")
 
 
 if __name__ == "__main__":

@@ -89,14 +89,17 @@ class VOCSource:
 
     def image_path(self, image_id):
         """Path of the photo; DataError where there is none."""
-        for suffix in PHOTO_SUFFIXES:
-            path = self.photos / f"{image_id}{suffix}"
-            if path.is_file():
-                return path
+        path = self._photo(image_id)
+        if path is not None:
+            return path
         if not self.photos.is_dir():
             raise DataError(f"{self.photos}: no such folder; the photos are expected in it")
         raise DataError(f"{self.photos / image_id}: no photo ({', '.join(PHOTO_SUFFIXES)}) for "
                         "this id; add it or take the id off the split")
+
+    def _photo(self, image_id):
+        paths = (self.photos / f"{image_id}{suffix}" for suffix in PHOTO_SUFFIXES)
+        return next((path for path in paths if path.is_file()), None)
 
     def mask_path(self, image_id):
         """Path of the index mask; DataError where there is none."""
@@ -132,7 +135,7 @@ class VOCSource:
 
         Raises:
             DataError: a damaged file, a colour picture, values of no class, or another size than
-                the photo's (not compared in folders of masks alone).
+                the photo's (compared where there is a photo; `check` asks for one).
         """
         path = self.mask_path(image_id)
         with _open(path) as mask:
@@ -144,7 +147,7 @@ class VOCSource:
                 index = np.asarray(mask)
             except DAMAGED as error:
                 raise DataError(f"{path}: damaged mask ({error}); make it anew") from None
-        if self.photos.is_dir():
+        if self._photo(image_id) is not None:
             # Both are squashed to one size later on: nothing else would notice.
             self._same_size(image_id, index.shape[::-1])
         values = np.flatnonzero(np.bincount(index.ravel(), minlength=256))

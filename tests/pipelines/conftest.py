@@ -1,7 +1,7 @@
 import pytest
-from tiny_voc import write_tiny_voc
 
 from pipelines import open_source
+from tests.pipelines.tiny_voc import write_tiny_voc
 
 
 @pytest.fixture

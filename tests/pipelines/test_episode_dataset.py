@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_voc import CLASSES, tiny_mask, write_mask
 
 from pipelines import (
     DataError,
@@ -17,6 +16,7 @@ from pipelines import (
 from pipelines.errors import data_error_from
 from pipelines.index import build_index, split_pairs
 from pipelines.transforms import flips
+from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask
 
 
 def sampler_of(source, split="all", shots=2, seed=0, novel_ids=(), **options):
@@ -48,7 +48,8 @@ def test_the_episode_dictionary(tiny_source):
 
 
 def test_shapes_are_known_before_the_first_batch(tiny_source):
-    spec = episode_dataset(tiny_source, sampler_of(tiny_source), image_size=32, batch=3).element_spec
+    dataset = episode_dataset(tiny_source, sampler_of(tiny_source), image_size=32, batch=3)
+    spec = dataset.element_spec
     assert spec["support_image"].shape.as_list() == [None, 2, 32, 32, 3]
     assert spec["query_mask"].shape.as_list() == [None, 32, 32]
 
@@ -192,7 +193,7 @@ def test_an_empty_query_is_an_episode_like_any_other(tiny_source):
 
 
 @pytest.mark.parametrize("file, match", [("JPEGImages/p01.png", "damaged photo"),
-                                         ("SegmentationClass/p01.png", "damaged mask")])
+                                         ("SegmentationClass/p01.png", "fetch it again")])
 def test_files_damaged_after_indexing_are_named(tiny, file, match):
     source = open_source("voc", tiny)
     (tiny / file).write_bytes((tiny / file).read_bytes()[:-200])

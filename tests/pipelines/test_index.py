@@ -1,129 +1,82 @@
-"""Pairs by rule against published counts; base, novel and held-out photos."""
-
-import hashlib
-from functools import cache
+"""Folds and pairs against published counts."""
 
 import numpy as np
 import pytest
-from tiny_voc import write_mask
 
 from pipelines import DataError, open_source
-from pipelines.folds import PASCAL_CLASSES, novel_class_ids
+from pipelines.folds import (
+    COCO_CLASSES,
+    PASCAL_CLASSES,
+    coco20i,
+    novel_class_ids,
+    pascal5i,
+)
 from pipelines.index import build_index, holdout, split_pairs
-from pipelines.sources.voc import VOCSource
+from tests.toy import voc_tree
 
 
-class MasksAlone(VOCSource):
-    """The shared masks come without photos, so there is nothing to compare them with."""
+def test_class_lists_and_folds(fixtures):
+    assert list(PASCAL_CLASSES) == fixtures["pascal_classes"]
+    assert list(COCO_CLASSES) == fixtures["coco_classes"]
+    for fold in range(4):
+        assert list(pascal5i(fold)) == fixtures["pascal5i"][str(fold)]["novel"]
+        for layout in ("interleaved", "contiguous"):
+            assert list(coco20i(fold, layout)) == fixtures["coco20i"][layout][str(fold)]
+
+
+def test_unknown_class_name_offers_the_nearest():
+    with pytest.raises(DataError, match="'aeroplan'.*aeroplane"):
+        novel_class_ids(PASCAL_CLASSES, novel_classes=["aeroplan"])
+    with pytest.raises(DataError, match="fold"):
+        novel_class_ids(PASCAL_CLASSES, fold=4)
+
+
+class MasksOnly:
+    """voc2012_masks has no photos: leave out the comparison with them."""
+
+    def __init__(self, source):
+        self.read_mask = source.read_mask
 
     def check(self, image_id):
-        self.mask_path(image_id)
-
-
-@cache
-def shared_index(shared, split, rule):
-    root = shared / "data" / "voc2012_masks"
-    ids = (root / f"{split}.txt").read_text(encoding="utf-8").split()
-    return build_index(MasksAlone(root), ids, rule)
-
-
-def _ids_sha256(pairs):
-    ids = sorted({pair.image_id for pair in pairs})
-    return hashlib.sha256("".join(f"{i}\n" for i in ids).encode()).hexdigest()
-
-
-def _check_counts(shared, fixtures, split, fixture_split, rule):
-    index = shared_index(shared, split, rule)
-    for fold in range(4):
-        published = fixtures["pascal5i_pairs"][fixture_split][str(fold)]
-        pairs = split_pairs(index, novel_class_ids(PASCAL_CLASSES, fold=fold), "novel")
-        assert len(pairs) == published[rule]
-        for name, count in published[f"{rule}_per_class"].items():
-            assert sum(PASCAL_CLASSES[p.class_id - 1] == name for p in pairs) == count
+        pass
 
 
 @pytest.mark.parametrize("rule", ["none", "area2048", "oslsm"])
-def test_pairs_of_voc_val(shared, fixtures, rule):
-    _check_counts(shared, fixtures, "val", "val", rule)
-
-
-def test_photos_of_pfenets_test_lists(shared, fixtures):
+@pytest.mark.parametrize("split", ["val", pytest.param("trainaug", marks=pytest.mark.slow)])
+def test_pair_counts_on_all_voc_masks(shared, fixtures, rule, split):
+    source = open_source("voc", str(shared / "data" / "voc2012_masks"))
+    index = build_index(MasksOnly(source), source.image_ids(split), rule)
+    expected = fixtures["pascal5i_pairs"]["val" if split == "val" else "train"]
     for fold in range(4):
-        pairs = split_pairs(shared_index(shared, "val", "area2048"),
-                            novel_class_ids(PASCAL_CLASSES, fold=fold), "novel")
-        assert _ids_sha256(pairs) == fixtures["pascal5i_pools"][str(fold)]["area2048_val_ids_sha256"]
+        novel = novel_class_ids(PASCAL_CLASSES, fold=fold)
+        assert len(split_pairs(index, novel, "novel")) == expected[str(fold)][rule]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", ["none", "area2048", "oslsm"])
-def test_pairs_of_trainaug(shared, fixtures, rule):
-    _check_counts(shared, fixtures, "trainaug", "train", rule)
+def test_drop_keep_and_the_two_sides(tmp_path):
+    source = open_source("voc", str(tmp_path)) if voc_tree(tmp_path) else None
+    index = build_index(source, source.image_ids("all"))
+    novel = (1,)
+    shown = {name for name, classes in index.classes_of.items() if 1 in classes}
+    dropped = split_pairs(index, novel, "base", "drop")
+    assert not {p.image_id for p in dropped} & shown
+    kept = split_pairs(index, novel, "base", "keep")
+    assert {p.image_id for p in kept} & shown and all(p.class_id != 1 for p in kept)
+    assert {p.image_id for p in split_pairs(index, novel, "novel")} == shown
 
 
-@pytest.mark.slow
-def test_training_photos_of_pfenet_and_bam(shared, fixtures):
-    """BAM's lists are PFENet's without the photos that hold a novel class: `novel: drop`."""
-    lines = (shared / "data/lists/pfenet/voc_sbd_merge_noduplicate.txt").read_text().split()
-    ids = [line.split("/")[-1][:-4] for line in lines if line.endswith(".png")]
-    index = build_index(MasksAlone(shared / "data/voc2012_masks"), ids, "area2048")
-    for fold in range(4):
-        pool, novel = fixtures["pascal5i_pools"][str(fold)], novel_class_ids(
-            PASCAL_CLASSES, fold=fold)
-        for name, rule in (("pfenet", "keep"), ("bam", "drop")):
-            pairs = split_pairs(index, novel, "base", rule)
-            assert len(pairs) == pool[f"{name}_train_pairs"]
-            assert _ids_sha256(pairs) == pool[f"{name}_train_ids_sha256"]
+def test_holdout_is_disjoint_seeded_and_independent_of_the_others(shared):
+    source = open_source("voc", str(shared / "data" / "pascal_mini"))
+    pairs = list(build_index(source, source.image_ids("trainaug")).pairs)
+    train, held = holdout(pairs, 0.2, seed=0)
+    assert not {p.image_id for p in train} & {p.image_id for p in held}
+    assert 0.1 < len({p.image_id for p in held}) / len({p.image_id for p in pairs}) < 0.3
+    assert holdout(pairs[::-1], 0.2, 0)[1] == held[::-1]
+    assert holdout(pairs, 0.2, seed=1)[1] != held
+    assert set(holdout(pairs[:50], 0.2, 0)[1]) == set(held) & set(pairs[:50])
 
 
-def test_rules_on_small_masks(tmp_path, tiny):
-    mask = np.zeros((40, 48), np.uint8)
-    mask[0, 0] = 1  # a pixel, and the one of mask[::32, ::32]
-    mask[5:, :] = 255
-    write_mask(tiny / "SegmentationClass/p00.png", mask)
-    source = open_source("voc", tiny)
-    assert build_index(source, ["p00"]).pairs == (("p00", 1, 1),)
-    for rule in ("area2048", "oslsm"):
-        index = build_index(source, ["p00"], rule)
-        assert index.pairs == () and index.classes_of == {"p00": frozenset({1})}
-    with pytest.raises(DataError, match="pair rule 'big': none, area2048, oslsm"):
-        build_index(source, ["p00"], "big")
-
-
-def test_void_is_no_class(tiny_source):
-    index = build_index(tiny_source, tiny_source.image_ids("all"))
-    assert len(index.pairs) == 24
-    assert {c for classes in index.classes_of.values() for c in classes} == {1, 2, 3, 4}
-
-
-def test_index_names_the_damaged_file(tiny):
-    (tiny / "JPEGImages/p05.png").unlink()
-    with pytest.raises(DataError, match="p05"):
-        build_index(open_source("voc", tiny), [f"p{n:02d}" for n in range(24)])
-
-
-def test_novel_photos_dropped_or_kept(tiny):
-    both = np.zeros((40, 48), np.uint8)
-    both[:10], both[20:21, :2] = 1, 2
-    write_mask(tiny / "SegmentationClass/p00.png", both)
-    # The rule leaves out the small novel object; its photo is dropped all the same.
-    index = build_index(open_source("voc", tiny), ["p00", "p02", "p05"], "none")
-    assert [p.image_id for p in split_pairs(index, (2,), "base", "drop")] == ["p02"]
-    for rule in ("keep", "ignore255"):
-        assert [p[:2] for p in split_pairs(index, (2,), "base", rule)] == [("p00", 1), ("p02", 3)]
-    assert [p[:2] for p in split_pairs(index, (2,), "novel")] == [("p00", 2), ("p05", 2)]
-    with pytest.raises(DataError, match="split 'test'"):
-        split_pairs(index, (2,), "test")
-    with pytest.raises(DataError, match="novel rule 'ignore'"):
-        split_pairs(index, (2,), "base", "ignore")
-
-
-def test_holdout_parts_photos_whatever_their_order(tiny_source):
-    pairs = list(build_index(tiny_source, tiny_source.image_ids("all")).pairs)
-    pairs += [pair._replace(class_id=pair.class_id % 4 + 1) for pair in pairs]  # two a photo
-    train, held = holdout(pairs, 0.3, seed=1)
-    assert train and held and sorted(train + held) == sorted(pairs)
-    assert {p.image_id for p in train}.isdisjoint(p.image_id for p in held)
-    again, held_again = holdout(pairs[::-1], 0.3, seed=1)
-    assert set(again) == set(train) and set(held_again) == set(held)
-    assert holdout(pairs, 0.3, seed=2)[1] != held
-    assert holdout(pairs, 0.0, seed=1) == (pairs, [])
+def test_areas_are_pixels(tmp_path):
+    voc_tree(tmp_path)
+    source = open_source("voc", str(tmp_path))
+    for pair in build_index(source, ["photo000"]).pairs:
+        assert pair.area == np.sum(source.read_mask("photo000") == pair.class_id)
