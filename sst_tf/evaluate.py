@@ -70,7 +70,7 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
 
 
 def support_check(model, data, config, bank_store=None):
-    """mIoU when the support shows another class than the one scored (at 0.5)."""
+    """`Counts` of episodes whose support shows another class than the one scored."""
     episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
         min(config.evaluate.episodes, 400))
     bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store)

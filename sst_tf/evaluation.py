@@ -45,6 +45,12 @@ class PhotoBank:
             return tf.constant(np.stack([self.store.read(self.names[r]) for r in rows]))
         return encoder.features(self.images[list(rows)])
 
+    def embed(self, model, rows):
+        """R [N, h, w, C] of photos by row."""
+        if self.store is not None:
+            return model.embed_features(self.features(model.encoder, rows))
+        return model.embed_photos(self.images[list(rows)])
+
     def mask(self, name, class_id):
         """T [S, S] uint8 of 0, 1, 255 for one class in one photo."""
         key = (name, class_id)
@@ -75,12 +81,8 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False):
             backbone itself, or the weights that training started from); None leaves out
             "prototype" and "all_foreground".
     """
-    encode = tf.function(lambda f: tf.cast(model.encoder.embed(f), tf.float32),
-                         reduce_retracing=True)
-    raw = tf.function(model.encoder.features, reduce_retracing=True)
-    embedded = np.concatenate([
-        encode(bank.features(model.encoder, rows) if bank.store else raw(bank.images[rows])).numpy()
-        for rows in _chunks(np.arange(len(bank.names)), batch)])
+    embedded = np.concatenate([bank.embed(model, rows).numpy()
+                               for rows in _chunks(np.arange(len(bank.names)), batch)])
     lessons = _teach(model, bank, episodes, embedded, batch)
     counts = {"tuned": Counts.empty(episodes)}
     if model.tuner.steps:

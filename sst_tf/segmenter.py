@@ -115,6 +115,16 @@ class SSTSegmenter(keras.Model):
     # ---- teach once, segment often ---------------------------------------------------------
 
     @tf.function(reduce_retracing=True)
+    def embed_photos(self, images):
+        """R of raw RGB photos, [N, H, W, 3] -> [N, h, w, C] float32."""
+        return tf.cast(self.encoder(images), tf.float32)
+
+    @tf.function(reduce_retracing=True)
+    def embed_features(self, features):
+        """R of a frozen backbone's features, [N, h, w, C_b] -> [N, h, w, C] float32."""
+        return tf.cast(self.encoder.embed(features), tf.float32)
+
+    @tf.function(reduce_retracing=True)
     def teach(self, support_features, mask):
         """Tune N supports once: R_s [N, h, w, C], T_S [N, H, W] -> `Lesson`."""
         tuned = self.tuner(support_features, mask, head=self.head)

@@ -1,0 +1,185 @@
+"""train and evaluate as a user runs them: real files in, run directory out, one-line errors."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from sst_tf import evaluate, runs, train
+from sst_tf.config import Config, numbers, parse, parser, sha256
+from sst_tf.errors import UserError
+from tests.toy import voc_tree
+
+QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_backbone", "true",
+         "--model.channels", "8", "--data.image_size", "33", "--train.epochs", "2",
+         "--train.steps_per_epoch", "2", "--train.batch", "2", "--train.validation_episodes", "6",
+         "--train.novel_episodes", "6", "--evaluate.episodes", "8", "--evaluate.shots", "[1,2]",
+         "--evaluate.threshold_episodes", "6", "--evaluate.resamples", "20",
+         "--optimizer.name", "adam", "--optimizer.learning_rate", "0.001"]
+
+
+@pytest.fixture
+def toy(tmp_path):
+    voc_tree(tmp_path / "data", photos=48)
+    return [*QUICK, "--data.dataset", "voc", "--data.root", str(tmp_path / "data"),
+            "--data.novel_classes", "[ant,bee]", "--data.novel", "keep",
+            "--data.validation_share", "0.4"]
+
+
+def run(arguments, folder):
+    train.main([*arguments, "--run_dir", str(folder)])
+    return runs.Run(folder)
+
+
+def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
+    done = run(toy, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "sanity" in printed and "unseen classes, 2-shot" in printed
+    for name in ("config.yaml", "environment.json", "model.keras", "last.npz", "history.csv",
+                 "thresholds.json", "episodes.png", "evaluations/novel_1shot.json",
+                 "evaluations/novel_2shot.json"):
+        assert (done.folder / name).is_file(), name
+    assert list((done.folder / "tensorboard").rglob("events*"))
+    rows = done.history()
+    assert [int(r["epoch"]) for r in rows] == [0, 1]
+    assert {"loss", "base_miou", "novel_miou", "support_iou_before"} <= rows[0].keys()
+
+    first = json.loads(done.evaluation_path("novel_1shot").read_text())
+    assert set(first["scores"]) == {"tuned", "untuned", "prototype", "all_foreground"}
+    assert first["protocol"]["novel_classes"] == ["ant", "bee"]
+    assert first["scores"]["tuned"]["threshold"]["chosen_on"] == "base"
+    evaluate.main([str(done.folder)])
+    again = json.loads(done.evaluation_path("novel_1shot").read_text())
+    assert again["scores"] == first["scores"]  # the same episodes, the same bits
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, tmp_path):
+    whole = run([*toy, "--skip_evaluation"], tmp_path / "whole")
+    killed = tmp_path / "killed"
+
+    class Kill(Exception):
+        pass
+
+    def stop(self, epoch, logs=None):
+        if epoch == 1:
+            raise Kill
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Validation, "on_epoch_begin", stop)
+        patch.setattr(train.Validation, "started", 0.0, raising=False)
+        with pytest.raises(Kill):
+            run([*toy, "--skip_evaluation"], killed)
+    assert len(runs.Run(killed).history()) == 1
+    run([*toy, "--skip_evaluation", "--resume"], killed)
+    with np.load(whole.last_path) as a, np.load(runs.Run(killed).last_path) as b:
+        for name in a.files:
+            if name != "state":
+                np.testing.assert_allclose(a[name], b[name], atol=1e-6)
+    ours, theirs = whole.history(), runs.Run(killed).history()
+    assert [r["loss"][:6] for r in ours] == [r["loss"][:6] for r in theirs]
+
+
+def fails(capsys, arguments, command=train.main):
+    with pytest.raises(SystemExit) as caught:
+        command(arguments)
+    assert caught.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_resume_with_another_configuration_is_refused(toy, tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    run([*toy, "--skip_evaluation"], folder)
+    assert "holds a run already" in fails(capsys, [*toy, "--run_dir", folder])
+    line = fails(capsys, [*toy, "--run_dir", folder, "--resume", "--tuner.steps", "0"])
+    assert "tuner.steps" in line and "1 then, 0 now" in line
+
+
+@pytest.mark.parametrize("text, words", [
+    ("tuner: {stepz: 2}", ("c.yaml", "tuner.stepz", "step_size")),
+    ("tuning: {steps: 2}", ("c.yaml", "'tuning'")),
+    ("tuner: {steps: two}", ("c.yaml", "tuner.steps", "two")),
+    ("tuner: [", ("c.yaml", "YAML")),
+    ("train: {epochs: 0}", ("c.yaml", "train.epochs")),
+    ("data: {dataset: voc}", ("c.yaml", "data.root")),
+    ("data: {dataset: voc, root: /no/where}", ("/no/where",)),
+    ("model: {weights: /no/weights.npz}", ("/no/weights.npz",)),
+    ("model: {train_backbone: true}\ntrain: {cache_features: true}", ("cache_features",)),
+])
+def test_configuration_errors_name_key_and_file(tmp_path, capsys, text, words):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    line = fails(capsys, [str(path), "--run_dir", str(tmp_path / "run"), "--data.image_size", "33",
+                          "--data.count", "60"])
+    for word in words:
+        assert word in line
+
+
+def test_command_line_errors(tmp_path, capsys):
+    assert "/no/file.yaml: no such configuration" in fails(capsys, ["/no/file.yaml"])
+    assert "tuner.steps" in fails(capsys, ["--tuner.steps", "x"])
+    assert "run directory" in fails(capsys, ["/no/run"], evaluate.main)
+    assert "no finished run" in fails(capsys, [str(tmp_path)], evaluate.main)
+
+
+def test_data_errors_inside_training_are_one_line(toy, tmp_path, capsys):
+    for path in sorted((tmp_path / "data/JPEGImages").glob("*.jpg")):
+        path.write_bytes(path.read_bytes()[:900])
+    assert "damaged photo" in fails(capsys, [*toy, "--run_dir", str(tmp_path / "run")])
+
+
+def test_nan_stops_with_a_message(toy, tmp_path, capsys):
+    line = fails(capsys, [*toy, "--run_dir", str(tmp_path / "run"), "--optimizer.name", "sgd",
+                          "--optimizer.learning_rate", "1e30"])
+    assert "the loss is" in line and "learning_rate" in line
+
+
+def test_shapes_from_the_command_line(tmp_path):
+    done = run([*QUICK, "--data.dataset", "shapes", "--data.count", "240"], tmp_path / "run")
+    assert done.model_path.is_file()
+
+
+def test_real_photos_with_cached_features(shared, tmp_path):
+    arguments = [*QUICK, "--data.dataset", "voc", "--data.root", str(shared / "data/pascal_mini"),
+                 "--data.train_split", "val", "--data.novel_split", "val", "--data.image_size",
+                 "65", "--model.backbone", "resnet18", "--model.train_backbone", "false",
+                 "--model.weights", str(shared / "weights/resnet18_conv1-layer3.npz"),
+                 "--train.cache_features", "true", "--train.cache_dir", str(tmp_path / "cache")]
+    cached = run(arguments, tmp_path / "cached")
+    direct = run([*arguments, "--train.cache_features", "false"], tmp_path / "direct")
+    a, b = (json.loads(r.evaluation_path("novel_1shot").read_text())["scores"]
+            for r in (cached, direct))
+    assert a["tuned"]["miou"] == pytest.approx(b["tuned"]["miou"], abs=0.02)
+    assert a["prototype"]["miou"] == pytest.approx(b["prototype"]["miou"], abs=1e-4)
+    for x, y in zip(cached.history(), direct.history(), strict=True):
+        assert float(x["loss"]) == pytest.approx(float(y["loss"]), abs=1e-4)
+
+
+def test_every_configuration_file_parses_and_hashes(tmp_path):
+    from pathlib import Path
+
+    files = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    assert files
+    for path in files:
+        config, _ = parse(parser(), [], str(path))
+        assert len(sha256(config)) == 64
+        unknown = [s for s in yaml.safe_load(path.read_text()) if s not in numbers(config)]
+        assert not unknown
+    moved, _ = parse(parser(), ["--train.cache_dir", "elsewhere"], None)
+    assert sha256(moved) == sha256(Config())  # paths do not change numbers
+    other, _ = parse(parser(), ["--tuner.steps", "2"], None)
+    assert sha256(other) != sha256(Config())
+
+
+def test_novel_selection_is_written_down(toy, tmp_path):
+    done = run([*toy, "--train.select_on", "novel", "--data.novel_classes", "[ant]",
+                "--evaluate.shots", "[1]"], tmp_path / "run")
+    result = json.loads(done.evaluation_path("novel_1shot").read_text())
+    assert result["protocol"]["select_on"] == "novel"
+
+
+def test_a_missing_run_names_what_is_missing(tmp_path):
+    with pytest.raises(UserError, match="config.yaml"):
+        runs.Run.open(tmp_path)
