@@ -75,7 +75,7 @@ def training_step(mode, backbone, channels):
     steps, auxiliary, second_order = MODES[mode]
     model = SSTSegmenter(
         model={"backbone": backbone, "channels": channels, "dropout": 0.0,
-               "train_backbone": False},
+               "train_backbone": False, "comparator": "concatenate"},
         tuner={"steps": steps, "step_size": 0.1, "normalize": "relative",
                "second_order": second_order},
         loss={"auxiliary": auxiliary, "balanced": True})

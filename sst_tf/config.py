@@ -68,6 +68,8 @@ class ModelConfig:
         weights: "imagenet", "none" or the path of an .npz or notop .h5 file.
         channels: C, of the embedding, comparator and decoder.
         dropout: before the decoder's last 3x3; off in the inner step.
+        comparator: f_m on "concatenate"d features and prototype (the paper's), or with their
+            normalised "product" beside them, which learns to compare sooner.
         train_backbone: train it too (the small one must be).
         fusion: rule for k > 1 shots.
     """
@@ -76,6 +78,7 @@ class ModelConfig:
     weights: str = _path("imagenet")
     channels: int = 256
     dropout: float = 0.0
+    comparator: Literal["concatenate", "product"] = "product"
     train_backbone: bool = False
     fusion: Literal["weighted", "average", "maximum"] = "weighted"
 

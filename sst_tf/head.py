@@ -10,19 +10,33 @@ from sst_tf.layers import Conv2D
 class Comparator(layers.Layer):
     """Relation network f_m: R and the tiled prototype R_s^r, concatenated, two 3x3 convolutions.
 
+    Args:
+        product: bring both to unit root mean square per pixel and put their product beside them.
+            A concatenation alone has to learn what comparing is, and in minutes of training it
+            learns to ignore the support instead (docs/results.md).
+
     Shapes: features [B, h, w, C], prototype [B, C] -> M [B, h, w, C].
     """
 
-    def __init__(self, channels, **kwargs):
+    def __init__(self, channels, product=False, **kwargs):
         super().__init__(**kwargs)
+        self.product = product
         self.first = Conv2D(channels, 3, activation="relu", name="first")
         self.second = Conv2D(channels, 3, activation="relu", name="second")
-        self.first.build((None, None, None, 2 * channels))
+        self.first.build((None, None, None, (3 if product else 2) * channels))
         self.second.build((None, None, None, channels))
 
     def call(self, features, prototype):
+        if self.product:
+            features, prototype = _unit(features), _unit(prototype)
         tiled = tf.zeros_like(features) + prototype[:, None, None, :]  # [B, h, w, C]
-        return self.second(self.first(tf.concat([features, tiled], axis=-1)))
+        parts = [features, tiled] + ([features * tiled] if self.product else [])
+        return self.second(self.first(tf.concat(parts, axis=-1)))
+
+
+def _unit(x):
+    """Unit root mean square over channels; the constant keeps all-zero pixels harmless."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-3)
 
 
 class Decoder(layers.Layer):
@@ -66,9 +80,9 @@ class Decoder(layers.Layer):
 class Head(layers.Layer):
     """f_m and f_d, the weights that training learns beside the embedding."""
 
-    def __init__(self, channels, dropout=0.0, **kwargs):
+    def __init__(self, channels, dropout=0.0, product=False, **kwargs):
         super().__init__(**kwargs)
-        self.comparator = Comparator(channels, name="comparator")
+        self.comparator = Comparator(channels, product, name="comparator")
         self.decoder = Decoder(channels, dropout, name="decoder")
 
     def compare(self, features, prototype):

@@ -178,7 +178,7 @@ def build_model(config):
     model = config.model
     segmenter = SSTSegmenter(
         model={"backbone": model.backbone, "channels": model.channels, "dropout": model.dropout,
-               "train_backbone": model.train_backbone},
+               "train_backbone": model.train_backbone, "comparator": model.comparator},
         tuner=dataclasses.asdict(config.tuner),
         loss=dataclasses.asdict(config.loss),
         optimizer_rules={"weight_decay": config.optimizer.weight_decay,

@@ -37,7 +37,7 @@ class SSTSegmenter(keras.Model):
     """Few-shot segmenter with self-supervised tuning (Zhu et al., IJCAI 2020).
 
     Args:
-        model: {"backbone", "channels", "dropout", "train_backbone"}.
+        model: {"backbone", "channels", "dropout", "train_backbone", "comparator"}.
         tuner: arguments of `sst_tf.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
         optimizer_rules: {"weight_decay": coupled L2, "head_multiplier": learning rate of
@@ -62,7 +62,8 @@ class SSTSegmenter(keras.Model):
         self.encoder = Encoder(model["backbone"], model["channels"], model["train_backbone"],
                                name="encoder")
         with _float32():  # the inner step and all it differentiates
-            self.head = Head(model["channels"], model["dropout"], name="head")
+            self.head = Head(model["channels"], model["dropout"],
+                             model["comparator"] == "product", name="head")
             self.tuner = Tuner(**tuner, name="tuner")
         self.trackers = {name: keras.metrics.Mean(name) for name in (
             "loss", "main", "auxiliary", "support_iou", "relative_update")}

@@ -159,7 +159,7 @@ def _compose(rng, side):
 
 def _pose(rng, outline, side):
     """Scale, shear, mirror, turn and move a shape; fixed-point contours for OpenCV."""
-    size = rng.uniform(0.13, 0.30) * side
+    size = rng.uniform(0.15, 0.32) * side
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     aspect = rng.uniform(0.8, 1.25)
@@ -173,7 +173,7 @@ def _pose(rng, outline, side):
 def _background(rng, side):
     """A texture under clutter of the same textures: blobs, bars and boxes of no class."""
     image = _texture(rng, side, side, side)
-    for _ in range(rng.integers(4, 9)):
+    for _ in range(rng.integers(3, 7)):
         stamp = np.zeros((side, side), np.uint8)
         at = tuple(int(v) for v in rng.integers(0, side, 2))
         if rng.random() < 0.5:
@@ -203,7 +203,7 @@ def _texture(rng, width, height, side, apart_from=None):
     """
     while True:
         first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
-        second = first + np.float32(rng.uniform(0.2, 0.7)) * (second - first)
+        second = first + np.float32(rng.uniform(0.1, 0.4)) * (second - first)
         if apart_from is None or np.abs((first + second) / 2 - apart_from).max() > 60:
             break
     y, x = (c[:height, :width] for c in _coordinates(side))

@@ -32,12 +32,12 @@ def supports():
     return features, tf.constant(mask)
 
 
-def build(steps=1, auxiliary=1.0, backbone="small", channels=8, **tuner):
+def build(steps=1, auxiliary=1.0, backbone="small", channels=8, comparator="product", **tuner):
     """A segmenter of a few thousand weights."""
     tf.keras.utils.set_random_seed(1)
     return SSTSegmenter(
         model={"backbone": backbone, "channels": channels, "dropout": 0.0,
-               "train_backbone": backbone == "small"},
+               "train_backbone": backbone == "small", "comparator": comparator},
         tuner={"steps": steps, "step_size": 0.3, "normalize": "relative", **tuner},
         loss={"auxiliary": auxiliary, "balanced": False})
 
