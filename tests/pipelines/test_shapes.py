@@ -7,7 +7,10 @@ import pytest
 
 from pipelines import DataError
 from pipelines.sources.shapes import ShapesSource
-from tests.toy import shapes
+
+
+def shapes():
+    return ShapesSource(image_size=65, count=300)
 
 
 def digest(source, names):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from sst_tf import evaluate, runs, train
+from sst_tf import compare, evaluate, runs, train
 from sst_tf.config import Config, numbers, parse, parser, sha256
 from sst_tf.errors import UserError
-from tests.toy import voc_tree
+from tests.pipelines.tiny_voc import write_tiny_voc
 
 QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_backbone", "true",
          "--model.channels", "8", "--data.image_size", "33", "--train.epochs", "2",
@@ -21,9 +21,9 @@ QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_
 
 @pytest.fixture
 def toy(tmp_path):
-    voc_tree(tmp_path / "data", photos=48)
+    write_tiny_voc(tmp_path / "data", photos=48, suffix=".jpg")
     return [*QUICK, "--data.dataset", "voc", "--data.root", str(tmp_path / "data"),
-            "--data.novel_classes", "[ant,bee]", "--data.novel", "keep",
+            "--data.novel_classes", "[cup,fork]", "--data.novel", "keep",
             "--data.validation_share", "0.4"]
 
 
@@ -47,7 +47,7 @@ def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
 
     first = json.loads(done.evaluation_path("novel_1shot").read_text())
     assert set(first["scores"]) == {"tuned", "untuned", "prototype", "all_foreground"}
-    assert first["protocol"]["novel_classes"] == ["ant", "bee"]
+    assert first["protocol"]["novel_classes"] == ["cup", "fork"]
     assert first["scores"]["tuned"]["threshold"]["chosen_on"] == "base"
     evaluate.main([str(done.folder)])
     again = json.loads(done.evaluation_path("novel_1shot").read_text())
@@ -174,7 +174,7 @@ def test_every_configuration_file_parses_and_hashes(tmp_path):
 
 
 def test_novel_selection_is_written_down(toy, tmp_path):
-    done = run([*toy, "--train.select_on", "novel", "--data.novel_classes", "[ant]",
+    done = run([*toy, "--train.select_on", "novel", "--data.novel_classes", "[cup]",
                 "--evaluate.shots", "[1]"], tmp_path / "run")
     result = json.loads(done.evaluation_path("novel_1shot").read_text())
     assert result["protocol"]["select_on"] == "novel"
@@ -183,3 +183,18 @@ def test_novel_selection_is_written_down(toy, tmp_path):
 def test_a_missing_run_names_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="config.yaml"):
         runs.Run.open(tmp_path)
+
+
+def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys):
+    arguments = [*toy, "--evaluate.shots", "[1]", "--train.epochs", "1"]
+    names = [str(tmp_path / n) for n in ("plain", "tuned", "other")]
+    run([*arguments, "--tuner.steps", "0"], names[0])
+    run(arguments, names[1])
+    run([*arguments, "--evaluate.seed", "7"], names[2])
+    capsys.readouterr()
+    compare.main(["--resamples", "50", *names[:2]])
+    printed = capsys.readouterr().out
+    scores = json.loads(runs.Run(names[1]).evaluation_path("novel_1shot").read_text())["scores"]
+    assert f"| tuned | {scores['tuned']['miou']:.3f} |" in printed
+    assert "tuned minus plain, at 0.5" in printed
+    assert "differ in episodes_sha256" in fails(capsys, [names[0], names[2]], compare.main)
