@@ -127,7 +127,7 @@ def main(argv=None):
         prog="python -m sst_tf.evaluate",
         description="Score a trained run on fixed episodes of unseen classes. Any key of the "
                     "run's configuration can be overridden, e.g. --evaluate.shots '[1]'.")
-    parser.add_argument("run", help="run directory, as written by sst_tf.train")
+    parser.add_argument("run", nargs="?", help="run directory, as written by sst_tf.train")
     argv = sys.argv[1:] if argv is None else list(argv)
     folder = next((a for a in argv if Path(a).is_dir()), None)
     if folder is None and "-h" not in argv and "--help" not in argv:

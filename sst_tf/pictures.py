@@ -26,7 +26,7 @@ def grid(rows, labels, side=192):
     for row, label in zip(rows, labels, strict=True):
         cells = [cv2.resize(cell, (side, side), interpolation=cv2.INTER_AREA) for cell in row]
         line = np.hstack([np.pad(c, ((2, 2), (2, 2), (0, 0)), constant_values=255) for c in cells])
-        cv2.putText(line, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+        line[4:26, 4:12 + 9 * len(label)] //= 3  # a dark strip, so that the label can be read
         cv2.putText(line, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1,
                     cv2.LINE_AA)
         lines.append(line)
