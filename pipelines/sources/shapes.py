@@ -1,9 +1,9 @@
-"""The embedded data set: twenty shapes, drawn by OpenCV, for machines without any photos.
+"""The embedded data set: twenty patterned shapes, for machines without any photos.
 
-Class is shape alone. Colours and textures are drawn at random for every object and for the
-clutter behind it, so that neither gives a class away; scale, rotation, shear and mirroring vary,
-objects of other classes stand beside and before each other. Each picture is a pure function of
-(seed, number).
+A class is a shape with a pattern (a striped ring, a checked heart), as animals and things are told
+by form and coat. Colours are drawn at random for every object and every piece of clutter, so that
+colour gives no class away; scale, rotation, shear and mirroring vary, objects of other classes
+stand beside and before each other. Each picture is a pure function of (seed, number).
 """
 
 import functools
@@ -80,9 +80,6 @@ def _outlines():
     }
 
 
-OUTLINES = _outlines()
-
-
 class ShapesSource:
     """Procedural pictures of 2 to 4 objects of different classes.
 
@@ -93,9 +90,9 @@ class ShapesSource:
     """
 
     name = "shapes"
-    classes = tuple(OUTLINES)
 
     def __init__(self, image_size=128, count=2000, seed=0):
+        self.classes = tuple(OUTLINES)
         self.image_size, self.count, self.seed = image_size, count, seed
         self.root = f"seed {seed}"
         # Drawing costs more than keeping: a picture and its mask are 4 bytes a pixel.
@@ -149,16 +146,16 @@ def _compose(rng, side):
     drawn = rng.choice(len(OUTLINES), rng.integers(2, 5), replace=False) + 1
     names = tuple(OUTLINES)
     for class_id in drawn:
-        contours = _pose(rng, OUTLINES[names[class_id - 1]], side)
         stamp = np.zeros((side, side), np.uint8)
+        contours, centre = _pose(rng, OUTLINES[names[class_id - 1]], side)
         cv2.fillPoly(stamp, contours, 255, cv2.LINE_8, shift=4)
-        _paint(rng, image, stamp, visible=True)
+        _paint(rng, image, stamp, PATTERNS[class_id - 1], centre)
         mask[stamp > 0] = class_id
     return image, mask, drawn
 
 
 def _pose(rng, outline, side):
-    """Scale, shear, mirror, turn and move a shape; fixed-point contours for OpenCV."""
+    """Scale, shear, mirror, turn and move a shape: fixed-point contours for OpenCV, centre."""
     size = rng.uniform(0.15, 0.32) * side
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -167,12 +164,13 @@ def _pose(rng, outline, side):
     mirror = np.diag([rng.choice([-1, 1]), 1])
     centre = rng.uniform(0.16, 0.84, 2) * side
     return [np.round(((c @ mirror @ shear.T @ turn.T) * size + centre) * 16).astype(np.int32)
-            for c in outline]
+            for c in outline], centre
 
 
 def _background(rng, side):
-    """A texture under clutter of the same textures: blobs, bars and boxes of no class."""
-    image = _texture(rng, side, side, side)
+    """A pattern under clutter: blobs and bars of no class, in patterns of no class."""
+    image = np.zeros((side, side, 3), np.uint8)
+    _paint(rng, image, np.full((side, side), 255, np.uint8), _clutter(rng))
     for _ in range(rng.integers(3, 7)):
         stamp = np.zeros((side, side), np.uint8)
         at = tuple(int(v) for v in rng.integers(0, side, 2))
@@ -182,55 +180,89 @@ def _background(rng, side):
         else:
             blob = _turn(rng.uniform(0.3, 1.0, 9)) * rng.uniform(0.03, 0.16) * side + np.array(at)
             cv2.fillPoly(stamp, [np.round(blob).astype(np.int32)], 255)
-        _paint(rng, image, stamp)
+        _paint(rng, image, stamp, _clutter(rng))
     return image
 
 
-def _paint(rng, image, stamp, visible=False):
-    """Texture the pixels of a stamp, [side, side]; `visible` keeps it apart from what it covers."""
+def _paint(rng, image, stamp, pattern, centre=(0.0, 0.0)):
+    """Fill a stamp, [side, side], with a pattern in two random colours.
+
+    The mean of the two is kept apart from what the stamp covers, so that people can see it; they
+    are turned, scaled a little and grained at random.
+    """
+    side = image.shape[0]
     left, top, width, height = cv2.boundingRect(stamp)
     box = np.s_[top:top + height, left:left + width]
     inside = stamp[box] > 0
-    behind = image[box][inside].mean(0) if visible and inside.any() else None
-    texture = _texture(rng, width, height, image.shape[0], behind)
-    image[box][inside] = texture[inside]
-
-
-def _texture(rng, width, height, side, apart_from=None):
-    """uint8 [height, width, 3]: two random colours in a random pattern; `side` sets its scale.
-
-    `apart_from` is a mean colour that the texture's must differ from, so that people can see it.
-    """
+    behind = image[box][inside].mean(0) if inside.any() else np.zeros(3)
     while True:
         first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
-        second = first + np.float32(rng.uniform(0.1, 0.4)) * (second - first)
-        if apart_from is None or np.abs((first + second) / 2 - apart_from).max() > 60:
+        apart = np.abs((first + second) / 2 - behind).max()
+        if apart > 50 and 70 < np.abs(first - second).max() < 160:
             break
-    y, x = (c[:height, :width] for c in _coordinates(side))
-    angle, period = rng.uniform(0, np.pi), rng.uniform(0.03, 0.12) * side
-    along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
-    across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle))
-    kind = rng.integers(5)
-    if kind == 0:  # stripes
-        blend = (along % period > period / 2).astype(np.float32)
-    elif kind == 1:  # checks
-        blend = ((along % period > period / 2) ^ (across % period > period / 2)).astype(np.float32)
-    elif kind == 2:  # dots
-        blend = (((along % period) - period / 2) ** 2 + ((across % period) - period / 2) ** 2
-                 < (0.3 * period) ** 2).astype(np.float32)
-    elif kind == 3:  # gradient
-        blend = along / np.float32(side) % 1
-    else:  # coarse noise
-        coarse = rng.random((12, 12), np.float32)
-        blend = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)[:height, :width]
-    colours = (first + np.clip(blend, 0, 1)[..., None] * (second - first)).astype(np.float32)
-    grain = np.empty((height, width), np.float32)
-    if grain.size:  # a stamp outside the picture has nothing to paint
+    period, blend = pattern
+    period = np.float32(period * side * rng.uniform(0.85, 1.2))
+    angle = rng.uniform(0, 2 * np.pi)
+    x = (_row(side)[None, left:left + width] - np.float32(centre[0])) / period
+    y = (_row(side)[top:top + height, None] - np.float32(centre[1])) / period
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    share = blend(x * cosine + y * sine, y * cosine - x * sine).astype(np.float32)
+    colours = first + share[..., None] * (second - first)
+    if inside.size:  # a stamp outside the picture has nothing to paint
         coarse = rng.standard_normal((height // 2 + 1, width // 2 + 1), np.float32) * 8
-        grain = np.repeat(np.repeat(coarse, 2, 0), 2, 1)[:height, :width]
-    return np.clip(colours + grain[..., None], 0, 255).astype(np.uint8)
+        colours = colours + np.repeat(np.repeat(coarse, 2, 0), 2, 1)[:height, :width, None]
+    image[box][inside] = np.clip(colours, 0, 255).astype(np.uint8)[inside]
 
 
 @functools.lru_cache(maxsize=4)
-def _coordinates(side):
-    return np.mgrid[:side, :side].astype(np.float32)
+def _row(side):
+    return np.arange(side, dtype=np.float32)
+
+
+def _patterns():
+    """By class: the period, as a share of the side, and the second colour's share at (u, v).
+
+    u and v are in periods, from the object's centre, turned with the pattern.
+    """
+    def wave(u, v):
+        return np.sin(2 * np.pi * v) / 4
+
+    def tooth(v):
+        return np.abs(v % 1 - 0.5)
+
+    return (
+        (.055, lambda u, v: (u % 1 < .5) | (v > 1e9)),  # stripes
+        (.10, lambda u, v: (u % 1 < .5) ^ (v % 1 < .5)),  # checks
+        (.075, lambda u, v: (u % 1 - .5)**2 + (v % 1 - .5)**2 < .09),  # dots
+        (.085, lambda u, v: (u % 1 < .25) | (v % 1 < .25)),  # grid
+        (.50, lambda u, v: (u > 0) | (v > 1e9)),  # halves
+        (.09, lambda u, v: np.hypot(u, v) % 1 < .5),  # rings
+        (.10, lambda u, v: (u + tooth(v)) % 1 < .5),  # zigzags
+        (.15, lambda u, v: (u % 1 < .5) ^ (v % 1 < .5)),  # coarse checks
+        (.10, lambda u, v: (u % 1 < .2) | (v > 1e9)),  # thin lines
+        (.30, lambda u, v: np.arctan2(v, u) * (4 / np.pi) % 2 < 1),  # spokes
+        (.13, lambda u, v: (u % 1 < .5) | (v > 1e9)),  # wide stripes
+        (.14, lambda u, v: (u % 1 - .5)**2 + (v % 1 - .5)**2 < .12),  # large dots
+        (.11, lambda u, v: (u % 1 + v % 1) < 1),  # triangles
+        (.10, lambda u, v: (u + wave(u, v)) % 1 < .5),  # waves
+        (.11, lambda u, v: (v % 1 < .2) | ((u + .5 * (np.floor(v) % 2)) % 1 < .15)),  # bricks
+        (.10, lambda u, v: (u + v) * 0 + 1),  # plain
+        (.12, lambda u, v: ((u % 1 < .3) & (v % 1 < .8)) | ((v % 1 < .3) & (u % 1 < .8))),  # angles
+        (.16, lambda u, v: np.hypot(u % 1 - .5, v % 1 - .5) * 5 % 1.6 < .8),  # targets
+        (.12, lambda u, v: (np.abs(u % 1 - .5) + np.abs(v % 1 - .5) < .3)),  # diamonds
+        (.09, lambda u, v: (np.abs(u % 1 - .5) < .12) | (np.abs((u + v) % 1 - .5) < .12)),  # hatch
+    )
+
+
+def _clutter(rng):
+    """A pattern of no class: slow waves of a random kind."""
+    a, b, c = rng.uniform(0.3, 1.5, 3)
+
+    def blend(u, v):
+        return 0.5 + 0.3 * np.sin(a * u + 2 * np.sin(b * v)) + 0.2 * np.sin(c * (u + v))
+
+    return rng.uniform(.03, .12), blend
+
+
+OUTLINES = _outlines()
+PATTERNS = _patterns()
