@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.sampler import episodes_sha256
 from sst_tf import config as configuration
 from sst_tf import metrics, runs
 from sst_tf.commands import command
@@ -41,7 +42,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         "novel": config.data.novel, "rule": config.data.rule, "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
         "scoring": "network", "seed": settings.seed, "episodes": len(episodes),
-        "episodes_sha256": runs_sha(episodes), "photos": len(bank.names),
+        "episodes_sha256": episodes_sha256(episodes), "photos": len(bank.names),
         "pairs": len(data.novel), "select_on": config.train.select_on,
     }
     results = runs.results(run, config, protocol, scores, scored.support_iou,
@@ -89,12 +90,6 @@ def save_counts(path, counts, thresholds):
     partial = path.with_name(f"partial-{path.name}")
     np.savez_compressed(partial, **arrays)
     partial.replace(path)
-
-
-def runs_sha(episodes):
-    from pipelines.sampler import episodes_sha256
-
-    return episodes_sha256(episodes)
 
 
 def table(results):

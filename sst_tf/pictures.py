@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipelines import episode_dataset
+
 COLUMNS = ("support", "query", "truth", "before tuning", "after tuning")
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
 
@@ -51,8 +53,6 @@ def save(path, picture):
 
 def episode_grid(model, source, episodes, image_size, thresholds):
     """The grid for a list of 1-shot episodes; `thresholds`: {"untuned": t, "tuned": t}."""
-    from pipelines import episode_dataset
-
     rows, labels = [], []
     for batch in episode_dataset(source, episodes, image_size=image_size, batch=1):
         support, query = model.encode(batch)

@@ -1,33 +1,11 @@
-"""Folds and pairs against published counts."""
+"""Pairs against published counts; the two sides of a split."""
 
 import numpy as np
 import pytest
 
-from pipelines import DataError, open_source
-from pipelines.folds import (
-    COCO_CLASSES,
-    PASCAL_CLASSES,
-    coco20i,
-    novel_class_ids,
-    pascal5i,
-)
+from pipelines import open_source
+from pipelines.folds import PASCAL_CLASSES, novel_class_ids
 from pipelines.index import build_index, holdout, split_pairs
-
-
-def test_class_lists_and_folds(fixtures):
-    assert list(PASCAL_CLASSES) == fixtures["pascal_classes"]
-    assert list(COCO_CLASSES) == fixtures["coco_classes"]
-    for fold in range(4):
-        assert list(pascal5i(fold)) == fixtures["pascal5i"][str(fold)]["novel"]
-        for layout in ("interleaved", "contiguous"):
-            assert list(coco20i(fold, layout)) == fixtures["coco20i"][layout][str(fold)]
-
-
-def test_unknown_class_name_offers_the_nearest():
-    with pytest.raises(DataError, match="'aeroplan'.*aeroplane"):
-        novel_class_ids(PASCAL_CLASSES, novel_classes=["aeroplan"])
-    with pytest.raises(DataError, match="fold"):
-        novel_class_ids(PASCAL_CLASSES, fold=4)
 
 
 class MasksOnly:
