@@ -15,6 +15,7 @@ from pipelines.errors import DataError
 
 OVERSAMPLING = 2  # pictures are drawn at twice their size, for smooth edges
 LEAST_SHARE = 0.01  # of the picture that each object must show
+MOST_TURN = 0.6  # radians, of shapes and of patterns, each on its own
 
 
 def _turn(radii, start=0.0):
@@ -157,7 +158,7 @@ def _compose(rng, side):
 def _pose(rng, outline, side):
     """Scale, shear, mirror, turn and move a shape: fixed-point contours for OpenCV, centre."""
     size = rng.uniform(0.15, 0.32) * side
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-MOST_TURN, MOST_TURN)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     aspect = rng.uniform(0.8, 1.25)
     shear = np.array([[aspect, rng.uniform(-0.25, 0.25)], [0, 1 / aspect]])
@@ -202,7 +203,7 @@ def _paint(rng, image, stamp, pattern, centre=(0.0, 0.0)):
             break
     period, blend = pattern
     period = np.float32(period * side * rng.uniform(0.85, 1.2))
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-MOST_TURN, MOST_TURN)
     x = (_row(side)[None, left:left + width] - np.float32(centre[0])) / period
     y = (_row(side)[top:top + height, None] - np.float32(centre[1])) / period
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
