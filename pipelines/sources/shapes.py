@@ -186,7 +186,7 @@ def _background(rng, side):
 
 
 def _paint(rng, image, stamp, pattern, centre=(0.0, 0.0)):
-    """Fill a stamp, [side, side], with a pattern in two random colours.
+    """Fill a stamp, [side, side], with a pattern in a random colour and a lighter one.
 
     The mean of the two is kept apart from what the stamp covers, so that people can see it; they
     are turned, scaled a little and grained at random.
@@ -197,9 +197,9 @@ def _paint(rng, image, stamp, pattern, centre=(0.0, 0.0)):
     inside = stamp[box] > 0
     behind = image[box][inside].mean(0) if inside.any() else np.zeros(3)
     while True:
-        first, second = rng.uniform(0, 255, (2, 3)).astype(np.float32)
-        apart = np.abs((first + second) / 2 - behind).max()
-        if apart > 50 and 70 < np.abs(first - second).max() < 160:
+        first = rng.uniform(0, 170, 3).astype(np.float32)
+        second = first + rng.uniform(50, 85, 3).astype(np.float32)
+        if np.abs((first + second) / 2 - behind).max() > 50:
             break
     period, blend = pattern
     period = np.float32(period * side * rng.uniform(0.85, 1.2))
