@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.transforms import resize_image, resize_mask
+from pipelines.transforms import mirror, resize_image, resize_mask
 
 
 def read_image(source, name):
@@ -26,20 +26,28 @@ def read_features(features, name, flipped):
     return tf.ensure_shape(tf.numpy_function(read, [name, flipped], tf.float32), features.shape)
 
 
-def photo_dataset(source, names, image_size, parallel_calls=2):
+def photo_dataset(source, names, image_size, parallel_calls=2, flipped=None, features=None):
     """Photos in the order of `names`.
 
-    Yields:
-        {"name": [], "image": [S, S, 3] uint8, "mask": [S, S] uint8 index mask, "size": [2] int32
-        (height, width before resizing)}.
-    """
-    def load(name):
-        image = read_image(source, name)
-        return {"name": name, "size": tf.shape(image)[:2],
-                "image": tf.ensure_shape(resize_image(image, image_size),
-                                         [image_size, image_size, 3]),
-                "mask": tf.ensure_shape(resize_mask(read_mask(source, name), image_size),
-                                        [image_size, image_size])}
+    Args:
+        flipped: which of them are mirrored with their masks, [N] bool; none unless given.
+        features: a store as in `episode_dataset`, whose features stand in the photos' place.
 
-    names = tf.data.Dataset.from_tensor_slices(tf.constant(list(names), tf.string))
-    return names.map(load, parallel_calls, deterministic=True)
+    Yields:
+        {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32), "mask": [S, S]
+        uint8 index mask, "size": [2] int32 (height, width of the mask before resizing)}.
+    """
+    def load(name, flip):
+        mask = read_mask(source, name)
+        photo = {"name": name, "size": tf.shape(mask),
+                 "mask": mirror(tf.ensure_shape(resize_mask(mask, image_size),
+                                                [image_size, image_size]), flip)}
+        if features is not None:
+            return photo | {"features": read_features(features, name, flip)}
+        image = resize_image(read_image(source, name), image_size)
+        return photo | {"image": mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)}
+
+    names = list(names)
+    flipped = np.zeros(len(names), bool) if flipped is None else np.asarray(flipped, bool)
+    photos = tf.data.Dataset.from_tensor_slices((tf.constant(names, tf.string), flipped))
+    return photos.map(load, parallel_calls, deterministic=True)

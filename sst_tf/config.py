@@ -145,6 +145,21 @@ class OptimizerConfig:
 
 
 @dataclass
+class PretrainConfig:
+    """Naming base classes before the episodes; see `sst_tf.pretrain`.
+
+    Attributes:
+        steps: 0 leaves it out.
+        batch: photos a step.
+        learning_rate: of Adam, cosine to zero over the steps.
+    """
+
+    steps: int = 0
+    batch: int = 16
+    learning_rate: float = 2e-3
+
+
+@dataclass
 class TrainConfig:
     """How long, and what is looked at meanwhile.
 
@@ -208,6 +223,7 @@ class Config:
     tuner: TunerConfig = field(default_factory=TunerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
@@ -284,6 +300,8 @@ def _check(config, source):
         "tuner.steps": config.tuner.steps >= 0,
         "tuner.initial_step": config.tuner.initial_step > 0,
         "loss.auxiliary": config.loss.auxiliary >= 0,
+        "pretrain.steps": config.pretrain.steps >= 0,
+        "pretrain.batch": config.pretrain.batch > 0,
         "train.batch": config.train.batch > 0,
         "train.epochs": config.train.epochs > 0,
         "train.steps_per_epoch": config.train.steps_per_epoch > 0,

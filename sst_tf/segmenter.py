@@ -61,6 +61,8 @@ class SSTSegmenter(keras.Model):
         self.fusion = fusion
         self.encoder = Encoder(model["backbone"], model["channels"], model["train_backbone"],
                                name="encoder")
+        # By identity: a backbone's variables do not have it in their paths.
+        self.backbone_ids = {id(v) for v in self.encoder.backbone.variables}
         with _float32():  # the inner step and all it differentiates
             self.head = Head(model["channels"], model["dropout"],
                              model["comparator"] == "product", name="head")
@@ -182,7 +184,7 @@ class SSTSegmenter(keras.Model):
         # Coupled L2, as in the SGD of the paper's time, on kernels; never on a learned step.
         if self.weight_decay and variable.name == "kernel":
             gradient += self.weight_decay * variable
-        if self.head_multiplier != 1.0 and "/backbone/" not in f"/{variable.path}/":
+        if self.head_multiplier != 1.0 and id(variable) not in self.backbone_ids:
             gradient *= self.head_multiplier
         return gradient
 

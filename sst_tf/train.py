@@ -15,6 +15,7 @@ from sst_tf.errors import UserError
 from sst_tf.evaluate import evaluate, support_check, table
 from sst_tf.evaluation import PhotoBank, score
 from sst_tf.features import FeatureStore
+from sst_tf.pretrain import pretrain
 
 VALIDATION_SEED = 1  # apart from the evaluation's episodes
 
@@ -104,6 +105,10 @@ def train(run, config, data, resume=False):
     print(f"training on {len({p.image_id for p in data.train})} photos of base classes, "
           f"validating on {len({p.image_id for p in data.validation})} others; novel: "
           f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids)}")
+    if config.pretrain.steps and state["epoch"] == 0:
+        losses = pretrain(model, config, data, store)
+        print(f"named base classes for {len(losses)} steps: loss {losses[:50].mean():.3f} at "
+              f"first, {losses[-50:].mean():.3f} at last")
     if state["epoch"] < config.train.epochs:
         callbacks = [StopOnNaN(), Validation(run, config, data, store, state)]
         callbacks.append(keras.callbacks.TensorBoard(run.folder / "tensorboard",

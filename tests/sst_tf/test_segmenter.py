@@ -118,6 +118,15 @@ def test_weight_decay_is_coupled_and_spares_the_learned_step():
     assert float(model._ruled(tf.constant(0.0), raw)) == 0.0
 
 
+def test_the_head_multiplier_spares_the_backbone():
+    model = build()
+    model.head_multiplier = 10.0
+    inside = model.encoder.backbone.trainable_variables
+    for variable in model.trainable_variables:
+        ruled = model._ruled(tf.ones_like(variable), variable).numpy().flat[0]
+        assert ruled == (1.0 if any(variable is v for v in inside) else 10.0), variable.path
+
+
 def test_losses_ignore_255_and_balance_by_area():
     logit = tf.constant([[[0.5, -1.0], [2.0, 0.3]]])
     mask = tf.constant([[[1, 0], [0, 255]]], tf.uint8)
