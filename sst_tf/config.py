@@ -93,8 +93,7 @@ class TunerConfig:
         initial_step: where a learned step starts.
         reduction: of L_sup over pixels.
         normalize: "relative" scales the update to `step_size` times the features' norm.
-        through: "both" roles of R_s (Eq. 11) or "prototype", the support role alone: the one
-            whose step makes the support's own segmentation better (docs/results.md).
+        through: "both" roles of R_s (Eq. 11) or "prototype", the support role alone.
         second_order: the outer gradient runs through the update.
         loss: "cross_entropy" (the paper's) or "balanced".
     """
@@ -104,7 +103,7 @@ class TunerConfig:
     initial_step: float = 0.1
     reduction: Literal["mean", "sum"] = "mean"
     normalize: Literal["none", "relative"] = "relative"
-    through: Literal["both", "prototype"] = "prototype"
+    through: Literal["both", "prototype"] = "both"
     second_order: bool = True
     loss: Literal["cross_entropy", "balanced"] = "balanced"
 

@@ -30,10 +30,10 @@ run() { # backbone fold model seed
 }
 
 {
-    for model in base auxiliary tuning both; do run resnet18 0 $model 0; done
+    for seed in 0 1 2; do for model in auxiliary both; do run resnet18 0 $model $seed; done; done
     for model in auxiliary both; do run resnet50 0 $model 0; done
-    for seed in 1 2; do for model in auxiliary both; do run resnet18 0 $model $seed; done; done
+    for model in base tuning; do run resnet18 0 $model 0; done
+    for model in auxiliary both tuning base; do run resnet50 1 $model 0; done
     for model in base tuning; do run resnet50 0 $model 0; done
-    for model in both auxiliary tuning base; do run resnet50 1 $model 0; done
     for model in auxiliary both; do run vgg16 0 $model 0; done
 } | xargs -P 2 -I COMMAND sh -c 'echo "COMMAND"; COMMAND'
