@@ -89,6 +89,22 @@ def differences(evaluations, resamples):
                    f"95 % {_span(metrics.interval(spread), '+')}")
 
 
+def over_seeds(group, yardsticks, resamples):
+    """Lines: mean difference of two groups of runs, seed by seed, on the same resamples.
+
+    The interval resamples photos for the mean over seeds; the range is over the seeds.
+    """
+    weights = metrics.photo_weights(group[0].counts, resamples)
+    ones = np.ones((1, weights.shape[1]))
+    for point, words in POINTS.items():
+        spread, at = (np.mean([a.resampled(point, w) - b.resampled(point, w)
+                               for a, b in zip(group, yardsticks, strict=True)], axis=axis)
+                      for w, axis in ((weights, 0), (ones, 1)))
+        yield (f"mean over {len(group)} seeds, {words}: {at.mean():+.3f}, 95 % over photos "
+               f"{_span(metrics.interval(spread), '+')}, by seed "
+               + ", ".join(f"{value:+.3f}" for value in at))
+
+
 def _span(interval, sign=""):
     return f"{interval[0]:{sign}.3f} .. {interval[1]:{sign}.3f}"
 
@@ -97,14 +113,22 @@ def _span(interval, sign=""):
 def main(argv=None):
     parser = ArgumentParser(prog="python -m sst_tf.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", help="run directories; the first is the yardstick")
+    parser.add_argument("--against", nargs="+", default=[], metavar="RUN",
+                        help="as many run directories, of the same seeds in the same order: each "
+                             "run is then compared with its own, and the mean over seeds printed")
     parser.add_argument("--shots", type=int, default=1, help="which evaluation")
     parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of photos")
     options = parser.parse_args(argv)
-    evaluations = [Evaluation(folder, options.shots) for folder in options.runs]
-    refuse_unequal(evaluations)
-    print("\n".join(rows(evaluations)))
+    if options.against and len(options.against) != len(options.runs):
+        raise UserError(f"{len(options.runs)} runs against {len(options.against)}: one for one is "
+                        "due, of the same seeds in the same order")
+    evaluations, yardsticks = ([Evaluation(folder, options.shots) for folder in folders]
+                               for folders in (options.runs, options.against))
+    refuse_unequal(evaluations + yardsticks)
+    print("\n".join(rows(evaluations + yardsticks)))
     print()
-    for line in differences(evaluations, options.resamples):
+    for line in (over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
+                 else differences(evaluations, options.resamples)):
         print("-", line)
 
 

@@ -198,3 +198,11 @@ def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys)
     assert f"| tuned | {scores['tuned']['miou']:.3f} |" in printed
     assert "tuned minus plain, at 0.5" in printed
     assert "differ in episodes_sha256" in fails(capsys, [names[0], names[2]], compare.main)
+
+    paired = next(line for line in printed.splitlines() if "at 0.5" in line and "minus" in line)
+    compare.main(["--resamples", "50", names[1], names[1], "--against", names[0], names[0]])
+    line = next(x for x in capsys.readouterr().out.splitlines() if "mean over 2 seeds, at 0.5" in x)
+    difference = paired.split(": ")[1].split(",")[0]
+    assert line.endswith(f"by seed {difference}, {difference}")
+    assert paired.partition("95 % ")[2] in line  # twice the same seed: the same resamples
+    assert "one for one" in fails(capsys, [names[0], "--against", *names[:2]], compare.main)
