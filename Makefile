@@ -7,7 +7,7 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate test test-all lint bench mini80 gpu-check clean
+.PHONY: help install train evaluate test test-all lint bench results gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -39,8 +39,8 @@ lint: $(VENV)/installed ## the linter
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench
 
-mini80: $(VENV)/installed ## the runs behind docs/results.md (hours)
-	sh configs/experiments/mini80.sh $(abspath $(BIN)/python)
+results: $(VENV)/installed ## the runs behind docs/results.md (hours)
+	for set in mini80 shapes steps; do sh configs/experiments/table1.sh $$set $(abspath $(BIN)/python); done
 
 gpu-check: $(VENV)/installed ## tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
