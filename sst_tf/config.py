@@ -175,6 +175,8 @@ class TrainConfig:
         cache_features: compute a frozen backbone's features once a photo and keep them on disk.
         cache_dir: where.
         parallel_calls: threads that read episodes.
+        strategy: "mirrored" shares each batch among all GPUs of the machine (all logical CPU
+            devices where there is none); the weights are those of "none" within float error.
     """
 
     epochs: int = 10
@@ -190,6 +192,7 @@ class TrainConfig:
     cache_features: bool = False
     cache_dir: str = _path("cache/features")
     parallel_calls: int = _path(2)
+    strategy: Literal["none", "mirrored"] = _path("none")
 
 
 @dataclass

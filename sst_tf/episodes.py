@@ -7,6 +7,9 @@ from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, split_pairs
 
 
+KINDS = ("image", "features", "mask")
+
+
 @dataclass
 class RunData:
     """Source and pairs of a run.
@@ -41,13 +44,18 @@ class RunData:
                               skip_small=part != "novel", class_names=self.source.classes)
 
     def training_episodes(self, config, start, features=None):
-        """Endless batches for `fit`, from episode number `start` on."""
+        """Endless batches of photos (or features) and masks for `fit`, from episode `start` on."""
         train = config.train
         sampler = self.sampler("train", train.shots, train.seed)
-        return episode_dataset(
+        episodes = episode_dataset(
             self.source, sampler, image_size=config.data.image_size, batch=train.batch,
             start=start, ignore_ids=self.ignore_ids, flip=train.flip, seed=train.seed,
             parallel_calls=train.parallel_calls, features=features)
+        # Photos and masks only: over several devices Keras averages a batch to see its shapes,
+        # and names have no mean.
+        return episodes.map(lambda episode: {
+            key: value for key, value in episode.items()
+            if key.startswith(("support_", "query_")) and key.endswith(KINDS)})
 
 
 def open_data(config, progress=False):

@@ -182,20 +182,20 @@ def build_model(config):
         tuner=dataclasses.asdict(config.tuner),
         loss=dataclasses.asdict(config.loss),
         optimizer_rules={"weight_decay": config.optimizer.weight_decay,
-                         "head_multiplier": config.optimizer.head_multiplier},
+                         "head_multiplier": config.optimizer.head_multiplier,
+                         "clip_norm": config.optimizer.clip_norm},
         fusion=model.fusion)
     segmenter.encoder.load(model.weights)
     return segmenter
 
 
 def build_optimizer(config):
-    """SGD or Adam as configured; weight decay is the model's (coupled L2)."""
+    """SGD or Adam as configured; weight decay (coupled L2) and clipping are the model's."""
     rules = config.optimizer
     rate = rules.learning_rate
     if rules.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
             rate, config.train.epochs * config.train.steps_per_epoch)
-    clip = {"global_clipnorm": rules.clip_norm} if rules.clip_norm else {}
     if rules.name == "adam":
-        return keras.optimizers.Adam(rate, **clip)
-    return keras.optimizers.SGD(rate, momentum=rules.momentum, **clip)
+        return keras.optimizers.Adam(rate)
+    return keras.optimizers.SGD(rate, momentum=rules.momentum)

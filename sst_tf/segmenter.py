@@ -41,7 +41,8 @@ class SSTSegmenter(keras.Model):
         tuner: arguments of `sst_tf.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
         optimizer_rules: {"weight_decay": coupled L2, "head_multiplier": learning rate of
-            everything but the backbone over the backbone's}.
+            everything but the backbone over the backbone's, "clip_norm": global norm that
+            gradients are clipped to, 0 leaves them}.
         fusion: "weighted", "average" or "maximum", for K > 1.
 
     Call: an episode dictionary (batched, see `pipelines`): `support_image` [B, K, H, W, 3] and
@@ -56,6 +57,7 @@ class SSTSegmenter(keras.Model):
         rules = self.settings["optimizer_rules"]
         self.weight_decay = rules.get("weight_decay", 0.0)
         self.head_multiplier = rules.get("head_multiplier", 1.0)
+        self.clip_norm = rules.get("clip_norm", 0.0)
         self.auxiliary = float(loss["auxiliary"])
         self.balanced = bool(loss["balanced"])
         self.fusion = fusion
@@ -174,9 +176,15 @@ class SSTSegmenter(keras.Model):
         lost = [v.path for v, g in zip(variables, gradients, strict=True) if g is None]
         if lost:
             raise UserError(f"no gradient reaches {', '.join(lost)}")
-        self.optimizer.apply_gradients(zip(
-            [self._ruled(g, v) for g, v in zip(gradients, variables, strict=True)],
-            variables, strict=True))
+        if replicas > 1:
+            # Summed before the rules: each replica would add its own weight decay, and clip its
+            # own part. The optimizer sums once more, so that each hands it a share.
+            gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+        gradients = [self._ruled(g, v) for g, v in zip(gradients, variables, strict=True)]
+        if self.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
+        self.optimizer.apply_gradients([(g / replicas, v) for g, v in
+                                        zip(gradients, variables, strict=True)])
         self._track(loss, main, auxiliary, answer, episode)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from sst_tf import config as configuration
 from sst_tf import metrics, pictures, runs
@@ -85,8 +86,9 @@ class StopOnNaN(keras.callbacks.Callback):
 
 def train(run, config, data, resume=False):
     """Train a run to its last epoch; returns (best model, feature store or None)."""
-    model = runs.build_model(config)
-    model.compile(optimizer=runs.build_optimizer(config))
+    with open_strategy(config.train.strategy).scope():
+        model = runs.build_model(config)
+        model.compile(optimizer=runs.build_optimizer(config))
     state = (run.restore_last(model) if resume else None) or {"epoch": 0}
     store = None
     if config.train.cache_features:
@@ -106,7 +108,10 @@ def train(run, config, data, resume=False):
           f"validating on {len({p.image_id for p in data.validation})} others; novel: "
           f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids)}")
     if config.pretrain.steps and state["epoch"] == 0:
-        losses = pretrain(model, config, data, store)
+        single = runs.build_model(config)  # on one device, whatever the strategy
+        losses = pretrain(single, config, data, store)
+        for variable, learned in zip(model.encoder.weights, single.encoder.weights, strict=True):
+            variable.assign(learned)
         print(f"named base classes for {len(losses)} steps: loss {losses[:50].mean():.3f} at "
               f"first, {losses[-50:].mean():.3f} at last")
     if state["epoch"] < config.train.epochs:
@@ -119,6 +124,14 @@ def train(run, config, data, resume=False):
     print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
           f"mIoU {state.get('best', float('nan')):.3f}")
     return run.model(), store
+
+
+def open_strategy(name):
+    """The `tf.distribute.Strategy` of `train.strategy`; TensorFlow's own where it is "none"."""
+    if name == "none":
+        return tf.distribute.get_strategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 def report(run, config, model, data, store):
