@@ -6,7 +6,6 @@ from pipelines import EpisodeSampler, episode_dataset, open_source
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, split_pairs
 
-
 KINDS = ("image", "features", "mask")
 
 
