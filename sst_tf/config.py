@@ -204,6 +204,8 @@ class EvaluateConfig:
         shots: the numbers of supports evaluated after training.
         seed: draws the episodes; another than training's by construction.
         threshold_episodes: base-class episodes on which the operating point is chosen.
+        oracle: score each query with itself and its true mask as the support too: the room that
+            better prototypes could fill.
         resamples: bootstrap resamples of photos for the intervals.
         batch: episodes at once; does not change numbers.
     """
@@ -212,6 +214,7 @@ class EvaluateConfig:
     shots: list[int] = field(default_factory=lambda: [1, 5])
     seed: int = 0
     threshold_episodes: int = 400
+    oracle: bool = False
     resamples: int = 1000
     batch: int = _path(8)
 

@@ -30,12 +30,13 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     episodes = sampler.take(settings.episodes)
     untrained = model.encoder if store is not None else runs.build_model(config).encoder
     bank = PhotoBank(data.source, episodes, config.data.image_size, store)
-    scored = score(model, bank, episodes, settings.batch, untrained, progress)
+    scored = score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
     weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
     scores = {}
     for name, counts in scored.counts.items():
         scores[name] = metrics.summary(counts, data.source.classes,
-                                       thresholds.get(name), weights)
+                                       thresholds.get("tuned" if name == "oracle" else name),
+                                       weights)
     protocol = {
         "name": "sst", "dataset": config.data.dataset, "split": "novel",
         "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],

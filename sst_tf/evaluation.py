@@ -65,12 +65,12 @@ class PhotoBank:
 class Scored:
     """What one pass over the episodes yields."""
 
-    counts: dict[str, Counts]  # by "tuned", "untuned" and, if asked for, the untrained answers
+    counts: dict[str, Counts]  # by "tuned", "untuned" and, if asked for, the others
     support_iou: dict[str, float]  # before, after; mean over the supports
     relative_update: float
 
 
-def score(model, bank, episodes, batch=8, untrained=None, progress=False):
+def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle=False):
     """Score a segmenter on episodes.
 
     Args:
@@ -80,22 +80,31 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False):
         untrained: an encoder whose backbone features the prototype baseline uses (the frozen
             backbone itself, or the weights that training started from); None leaves out
             "prototype" and "all_foreground".
+        oracle: score "oracle" too: the query under its own true mask as the support, the room
+            that better prototypes could fill.
     """
     embedded = np.concatenate([bank.embed(model, rows).numpy()
                                for rows in _chunks(np.arange(len(bank.names)), batch)])
-    lessons = _teach(model, bank, episodes, embedded, batch)
-    counts = {"tuned": Counts.empty(episodes)}
+    supports = _supports(episodes)
+    lessons = _teach(model, bank, supports, embedded, batch)
+    kinds = {"tuned": "prototype"}
     if model.tuner.steps:
-        counts["untuned"] = Counts.empty(episodes)
+        kinds["untuned"] = "untuned_prototype"
+    if oracle:
+        kinds["oracle"] = "prototype"
+        queries = [p for p in dict.fromkeys((e.query, e.class_id) for e in episodes)
+                   if p not in lessons]
+        lessons |= _teach(model, bank, queries, embedded, batch)
+    counts = {kind: Counts.empty(episodes) for kind in kinds}
     bar = tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress)
     for rows in _chunks(np.arange(len(episodes)), batch):
         chosen = [episodes[i] for i in rows]
         query = embedded[[bank.row[e.query] for e in chosen]]
-        taught = [[lessons[name, e.support_class_id] for name in e.support] for e in chosen]
-        scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
-        for kind, key in (("tuned", "prototype"), ("untuned", "untuned_prototype")):
-            if kind not in counts:
-                continue
+        for kind, key in kinds.items():
+            taught = [[lessons[pair] for pair in (
+                [(e.query, e.class_id)] if kind == "oracle" else
+                [(name, e.support_class_id) for name in e.support])] for e in chosen]
+            scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
             prototype = np.array([[one[key] for one in row] for row in taught])
             probability = model.segment_taught(query, prototype, scores, bank.size).numpy()
             _put(counts[kind], rows, chosen, bank, probability)
@@ -103,16 +112,15 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False):
     bar.close()
     if untrained is not None:
         counts |= _untrained(untrained, bank, episodes, batch)
-    before = float(np.mean([one["score"] for one in lessons.values()]))
-    after = float(np.mean([one["score_after"] for one in lessons.values()]))
-    moved = float(np.mean([one["relative_update"] for one in lessons.values()]))
+    before, after, moved = (float(np.mean([lessons[pair][key] for pair in supports]))
+                            for key in ("score", "score_after", "relative_update"))
     return Scored(counts, {"before": before, "after": after}, moved)
 
 
-def _teach(model, bank, episodes, embedded, batch):
+def _teach(model, bank, supports, embedded, batch):
     """{(photo, class): lesson as arrays} of every support."""
     lessons = {}
-    for some in _chunks(_supports(episodes), batch):
+    for some in _chunks(supports, batch):
         masks = np.stack([bank.mask(*pair) for pair in some])
         lesson = model.teach(embedded[[bank.row[name] for name, _ in some]], masks)
         arrays = {key: value.numpy() for key, value in lesson._asdict().items()}

@@ -53,6 +53,11 @@ def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
     again = json.loads(done.evaluation_path("novel_1shot").read_text())
     assert again["scores"] == first["scores"]  # the same episodes, the same bits
 
+    evaluate.main([str(done.folder), "--evaluate.oracle", "true"])
+    bound = json.loads(done.evaluation_path("novel_1shot").read_text())
+    assert bound["scores"].pop("oracle")["miou"] != first["scores"]["tuned"]["miou"]
+    assert bound["scores"] == first["scores"] and bound["support_iou"] == first["support_iou"]
+
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, tmp_path):
     whole = run([*toy, "--skip_evaluation"], tmp_path / "whole")
