@@ -9,7 +9,8 @@ from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, split_pairs
 from pipelines.sampler import EpisodeSampler
 from pipelines.sources import open_source
-from pipelines.transforms import class_mask, flips, random_flip, resize_class_mask, resize_image
+from pipelines.sources.folder import class_split
+from pipelines.transforms import flips, random_flip, resize_class_mask, resize_image
 
 
 def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0, ignore_ids=(),
@@ -53,7 +54,7 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
             number += 1
 
     def picture(name, class_id, flipped):
-        mask = class_mask(reader.read_mask(source, name), class_id, ignore_ids)
+        mask = reader.read_class_mask(source, name, class_id, ignore_ids)
         size = tf.shape(mask)
         small = tf.ensure_shape(resize_class_mask(mask, image_size), [image_size, image_size])
         if features is not None:
@@ -90,14 +91,24 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
     return dataset.batch(batch).prefetch(prefetch)
 
 
+DATASETS = {  # name: source, split of the training photos, of the test photos
+    "pascal5i": ("voc", "trainaug", "val"), "coco20i": ("coco", "train", "val"),
+    "voc": ("voc", "all", "all"), "coco": ("coco", "all", "all"),
+    "fss1000": ("folder", "all", "all"), "folder": ("folder", "all", "all"),
+    "shapes": ("shapes", "all", "all")}
+
+
 def episodes(dataset, root=None, *, fold=0, split="train", shots=1, batch=16, seed=0,
-             image_size=321, rule="none", novel="keep", novel_classes=None, count=None,
-             flip=False):
+             image_size=321, rule="none", novel="keep", novel_classes=None, layout=None,
+             split_file=None, annotations=None, count=None, flip=False):
     """Episodes of a data set in one call.
 
     Args:
-        dataset: "pascal5i" (VOC layout, trainaug for training, val for testing), "voc" (any
-            folder of that layout, all its photos) or "shapes" (embedded).
+        dataset: "pascal5i" (VOC layout, trainaug for training, val for testing), "coco20i"
+            (COCO's files, train and val), "fss1000" or "folder" (a folder a class, classes split
+            by `split_file` or by a seeded 60/20/20), "voc" or "coco" (any set of that layout, all
+            its photos; `annotations` names a COCO-JSON of one's own) or "shapes" (embedded).
+        fold, layout, novel_classes: which classes are novel, see `folds.novel_class_ids`.
         split: "train" (base classes, endless unless `count`) or "test" (novel classes, 1,000
             episodes unless `count`).
 
@@ -106,14 +117,21 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, batch=16, se
     """
     if split not in ("train", "test"):
         raise DataError(f"split {split!r}: train or test is due")
-    options = {"image_size": image_size} if dataset == "shapes" else {}
-    source = open_source("voc" if dataset == "pascal5i" else dataset,
-                         *(() if root is None else (root,)), **options)
-    ids = "all" if dataset != "pascal5i" else "trainaug" if split == "train" else "val"
-    novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes)
-    pairs = split_pairs(build_index(source, source.image_ids(ids), rule), novel_ids,
-                        "base" if split == "train" else "novel", novel)
-    sampler = EpisodeSampler(pairs, shots, seed, class_names=source.classes)
+    if dataset not in DATASETS:
+        raise DataError(f"data set {dataset!r}: {', '.join(DATASETS)} are known")
+    kind, *ids = DATASETS[dataset]
+    options = {"image_size": image_size} if kind == "shapes" else {"root": root}
+    source = open_source(kind, **options, **({"annotations": annotations} if annotations else {}))
+    left_out = ()
+    if kind == "folder" and not novel_classes:
+        parts = class_split(source.classes, split_file)
+        novel_classes, left_out = parts["test"], parts["val"]
+    novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,
+                                layout=layout)
+    index = build_index(source, source.image_ids(ids[split == "test"]), rule)
+    pairs = split_pairs(index, novel_ids, "base" if split == "train" else "novel", novel)
+    sampler = EpisodeSampler([p for p in pairs if source.classes[p.class_id - 1] not in left_out],
+                             shots, seed, class_names=source.classes)
     return episode_dataset(
         source, sampler, image_size=image_size, batch=batch, seed=seed, flip=flip,
         count=count or (None if split == "train" else 1000),

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from pipelines.errors import DataError
@@ -27,10 +26,10 @@ class Index:
     classes_of: dict[str, frozenset[int]]
 
 
-RULES = {
-    "none": lambda mask: _areas(mask) > 0,
-    "area2048": lambda mask: _areas(mask) >= 2048,  # PFENet
-    "oslsm": lambda mask: _areas(mask[::32, ::32]) > 2,  # Shaban et al., usual paraphrase
+RULES = {  # of a class's pixels in a photo, [H, W] bool
+    "none": lambda inside: inside.any(),
+    "area2048": lambda inside: inside.sum() >= 2048,  # PFENet
+    "oslsm": lambda inside: inside[::32, ::32].sum() > 2,  # Shaban et al., usual paraphrase
 }
 
 
@@ -51,16 +50,17 @@ def build_index(source, image_ids, rule="none", progress=False):
 
     def look(image_id):
         source.check(image_id)
-        mask = source.read_mask(image_id)
-        return image_id, _areas(mask), keep(mask)
+        inside = {c: mask == 1 for c, mask in source.class_masks(image_id).items()}
+        return image_id, {c: int(m.sum()) for c, m in inside.items()}, {
+            c for c, m in inside.items() if keep(m)}
 
     pairs, classes_of = [], {}
     with ThreadPoolExecutor(4) as pool:
         looked = pool.map(look, image_ids)
         for image_id, areas, kept in tqdm(looked, desc="masks", total=len(image_ids),
                                           unit="mask", disable=not progress):
-            classes_of[image_id] = frozenset(int(c) for c in np.flatnonzero(areas))
-            pairs += [Pair(image_id, int(c), int(areas[c])) for c in np.flatnonzero(kept)]
+            classes_of[image_id] = frozenset(c for c, area in areas.items() if area)
+            pairs += [Pair(image_id, c, areas[c]) for c in sorted(kept)]
     return Index(tuple(pairs), classes_of)
 
 
@@ -96,10 +96,3 @@ def holdout(pairs, share, seed):
         return int.from_bytes(digest[:8], "big") < share * 2**64
 
     return ([p for p in pairs if not held(p.image_id)], [p for p in pairs if held(p.image_id)])
-
-
-def _areas(mask):
-    """Pixels by class [256]; background and void count as none."""
-    areas = np.bincount(mask.ravel(), minlength=256)
-    areas[[0, 255]] = 0
-    return areas

@@ -18,6 +18,14 @@ def read_mask(source, name):
     return tf.ensure_shape(mask, [None, None])
 
 
+def read_class_mask(source, name, class_id, ignore_ids=()):
+    """uint8 [H, W] of 0, 1, 255: one class (scalar int tensor) in the photo `name`."""
+    def read(n, c):
+        return source.class_mask(n.decode(), int(c), ignore_ids)
+
+    return tf.ensure_shape(tf.numpy_function(read, [name, class_id], tf.uint8), [None, None])
+
+
 def read_features(features, name, flipped):
     """float32 [h, w, C] of the photo `name` from a feature store."""
     def read(n, f):
@@ -26,26 +34,30 @@ def read_features(features, name, flipped):
     return tf.ensure_shape(tf.numpy_function(read, [name, flipped], tf.float32), features.shape)
 
 
-def photo_dataset(source, names, image_size, parallel_calls=2, flipped=None, features=None):
+def photo_dataset(source, names, image_size, parallel_calls=2, masks=False, flipped=None,
+                  features=None):
     """Photos in the order of `names`.
 
     Args:
-        flipped: which of them are mirrored with their masks, [N] bool; none unless given.
+        masks: yield index masks too.
+        flipped: which photos are mirrored, with their masks, [N] bool; none unless given.
         features: a store as in `episode_dataset`, whose features stand in the photos' place.
 
     Yields:
-        {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32), "mask": [S, S]
-        uint8 index mask, "size": [2] int32 (height, width of the mask before resizing)}.
+        {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32)} and "mask":
+        [S, S] uint8 if asked for.
     """
     def load(name, flip):
-        mask = read_mask(source, name)
-        photo = {"name": name, "size": tf.shape(mask),
-                 "mask": mirror(tf.ensure_shape(resize_mask(mask, image_size),
-                                                [image_size, image_size]), flip)}
+        photo = {"name": name}
         if features is not None:
-            return photo | {"features": read_features(features, name, flip)}
-        image = resize_image(read_image(source, name), image_size)
-        return photo | {"image": mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)}
+            photo["features"] = read_features(features, name, flip)
+        else:
+            image = resize_image(read_image(source, name), image_size)
+            photo["image"] = mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)
+        if masks:
+            mask = resize_mask(read_mask(source, name), image_size)
+            photo["mask"] = mirror(tf.ensure_shape(mask, [image_size, image_size]), flip)
+        return photo
 
     names = list(names)
     flipped = np.zeros(len(names), bool) if flipped is None else np.asarray(flipped, bool)

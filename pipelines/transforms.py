@@ -27,21 +27,6 @@ def resize_class_mask(mask, size):
     return tf.where(tf.reduce_any(nearest == 1), nearest, grown)
 
 
-def class_mask(index_mask, class_id, ignore_ids=()):
-    """Index mask (0, 1..C, 255) to 0, 1, 255 for one class.
-
-    Args:
-        class_id: scalar; the class that becomes 1.
-        ignore_ids: classes whose pixels become 255 (training with `novel: ignore255`).
-    """
-    index = tf.cast(index_mask, tf.int32)
-    ignored = index == 255
-    for other in ignore_ids:
-        ignored |= (index == other) & (other != class_id)
-    mask = tf.cast(index == tf.cast(class_id, tf.int32), tf.uint8)
-    return tf.where(ignored, tf.constant(255, tf.uint8), mask)
-
-
 def flips(seed, episode_id, count):
     """Which of an episode's `count` photos are mirrored, [count] bool: by (seed, episode id)."""
     state = tf.stack([tf.cast(seed, tf.int64), tf.cast(episode_id, tf.int64)])

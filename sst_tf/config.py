@@ -27,13 +27,19 @@ class DataConfig:
     """Photos, classes and which of them are novel.
 
     Attributes:
-        dataset: "shapes" (embedded, drawn on the fly) or "voc" (VOCdevkit layout).
-        root: folder of a "voc" data set.
-        classes: file of class names, a line each; without it `classes.txt` in `root`, else the
-            20 PASCAL classes.
-        train_split, novel_split: lists under ImageSets/Segmentation, or "all" photos with a mask.
-        fold: which quarter of the classes is novel (0..3), where `novel_classes` is not given.
+        dataset: "shapes" (embedded, drawn on the fly), "voc" (VOCdevkit layout), "coco" (COCO, or
+            COCO-JSON of one's own) or "folder" (a folder a class: FSS-1000 and the like).
+        root: folder of the data set.
+        classes: "voc": file of class names, a line each; without it `classes.txt` in `root`, else
+            the 20 PASCAL classes.
+        annotations: "coco": a JSON file of one's own classes; without it COCO's own files.
+        train_split, novel_split: lists under ImageSets/Segmentation ("voc"), "train2017" and the
+            like ("coco"), or "all" photos with a mask.
+        fold: which quarter of the classes is novel (0..3), where no names are given.
+        layout: of the folds, "contiguous" or "interleaved"; by default interleaved for COCO.
         novel_classes: novel classes by name.
+        split_file: "folder": file of novel class names, a line each; a `trn.txt` beside it names
+            the base classes. Without it a seeded fifth of the classes is novel.
         novel: training photos with a novel class: "drop" them, "keep" them (novel pixels are
             background) or "ignore255" the novel pixels.
         rule: which (photo, class) pairs count: "none" (any pixel), "area2048" or "oslsm".
@@ -43,13 +49,16 @@ class DataConfig:
         count, seed: number of pictures of "shapes", and what draws them.
     """
 
-    dataset: Literal["shapes", "voc"] = "shapes"
+    dataset: Literal["shapes", "voc", "coco", "folder"] = "shapes"
     root: str | None = _path(None)
     classes: str | None = _path(None)
+    annotations: str | None = _path(None)
     train_split: str = "all"
     novel_split: str = "all"
     fold: int = 0
+    layout: Literal["contiguous", "interleaved"] | None = None
     novel_classes: list[str] | None = None
+    split_file: str | None = _path(None)
     novel: Literal["drop", "keep", "ignore255"] = "drop"
     rule: Literal["none", "area2048", "oslsm"] = "none"
     image_size: int = 321
@@ -298,7 +307,7 @@ def _plain(namespace):
 def _check(config, source):
     """Ranges that types cannot tell."""
     rules = {
-        "data.root": config.data.dataset != "voc" or config.data.root is not None,
+        "data.root": config.data.dataset == "shapes" or config.data.root is not None,
         "data.image_size": config.data.image_size >= 33,
         "data.validation_share": 0 < config.data.validation_share < 1,
         "model.channels": config.model.channels > 0,
@@ -316,7 +325,7 @@ def _check(config, source):
         if not fine:
             section, name = key.split(".")
             value = getattr(getattr(config, section), name)
-            need = " (data.dataset voc needs the folder of the data set)" if name == "root" else ""
+            need = " (this data.dataset needs its folder)" if name == "root" else ""
             raise UserError(f"{source}: {key}: {value!r} cannot be used{need}")
     if config.train.cache_features and config.model.train_backbone:
         raise UserError(f"{source}: train.cache_features: a trained backbone has no fixed "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pipelines import EpisodeSampler, episode_dataset, open_source
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, split_pairs
+from pipelines.sources.folder import class_split
 
 KINDS = ("image", "features", "mask")
 
@@ -67,17 +68,32 @@ def open_data(config, progress=False):
         pipelines.DataError: naming the file and the remedy.
     """
     data = config.data
-    if data.dataset == "shapes":
-        source = open_source("shapes", image_size=data.image_size, count=data.count,
-                             seed=data.seed)
-    else:
-        source = open_source(data.dataset, data.root, classes=data.classes)
-    novel_ids = novel_class_ids(source.classes, fold=data.fold, novel_classes=data.novel_classes)
+    source = open_source(data.dataset, **_source_options(data))
+    novel_ids, left_out = _class_ids(source, data)
     train_index = build_index(source, source.image_ids(data.train_split), data.rule, progress)
     novel_index = train_index
     if data.novel_split != data.train_split:
         novel_index = build_index(source, source.image_ids(data.novel_split), data.rule, progress)
-    base = split_pairs(train_index, novel_ids, "base", data.novel)
+    base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel)
+            if pair.class_id not in left_out]
     train, validation = holdout(base, data.validation_share, data.split_seed)
     novel = split_pairs(novel_index, novel_ids, "novel")
     return RunData(source, tuple(novel_ids), train, validation, novel, data.novel)
+
+
+def _source_options(data):
+    if data.dataset == "shapes":
+        return {"image_size": data.image_size, "count": data.count, "seed": data.seed}
+    own = {"voc": {"classes": data.classes}, "coco": {"annotations": data.annotations}}
+    return {"root": data.root, **own.get(data.dataset, {})}
+
+
+def _class_ids(source, data):
+    """(ids of novel classes, ids of classes that take no part)."""
+    if data.dataset == "folder" and not data.novel_classes:
+        parts = class_split(source.classes, data.split_file, data.split_seed)
+        ids = {part: tuple(source.classes.index(name) + 1 for name in names)
+               for part, names in parts.items()}
+        return ids["test"], set(ids["val"])
+    return novel_class_ids(source.classes, fold=data.fold, novel_classes=data.novel_classes,
+                           layout=data.layout), set()

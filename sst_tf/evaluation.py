@@ -55,9 +55,8 @@ class PhotoBank:
         """T [S, S] uint8 of 0, 1, 255 for one class in one photo."""
         key = (name, class_id)
         if key not in self._masks:
-            index = self.source.read_mask(name)
-            binary = np.where(index == 255, 255, index == class_id).astype(np.uint8)
-            self._masks[key] = np.asarray(resize_class_mask(binary, self.size[0]))
+            mask = self.source.class_mask(name, class_id)
+            self._masks[key] = np.asarray(resize_class_mask(mask, self.size[0]))
         return self._masks[key]
 
 

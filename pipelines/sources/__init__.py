@@ -24,19 +24,31 @@ class Source(Protocol):
     def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB."""
 
+    def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
+        """{class id: uint8 [H, W] of 0, 1 and 255 (void)} of the classes with a pixel in it."""
+
+    def class_mask(self, image_id: str, class_id: int, ignore_ids=()) -> np.ndarray:
+        """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""
+
     def read_mask(self, image_id: str) -> np.ndarray:
-        """uint8 [H, W]: 0 background, 1..C the class, 255 void."""
+        """uint8 [H, W]: 0 background, 1..C one class a pixel, 255 void."""
 
     def check(self, image_id: str) -> None:
         """Cheap: the files are there and photo and mask agree in size; else a `DataError`."""
 
 
 def open_source(dataset: str, root: str | None = None, **options) -> Source:
-    """Open a data set by name: "voc" (with `root`) or "shapes" (embedded)."""
-    if dataset == "voc":
-        from pipelines.sources.voc import VOCSource
-        return VOCSource(root, **options)
+    """Open a data set by name: "shapes" (embedded), or "voc", "coco" or "folder" with `root`."""
     if dataset == "shapes":
         from pipelines.sources.shapes import ShapesSource
         return ShapesSource(**options)
-    raise DataError(f"no data set {dataset!r}; known: shapes, voc")
+    if dataset == "voc":
+        from pipelines.sources.voc import VOCSource
+        return VOCSource(root, **options)
+    if dataset == "coco":
+        from pipelines.sources.coco import COCOSource
+        return COCOSource(root, **options)
+    if dataset == "folder":
+        from pipelines.sources.folder import FolderSource
+        return FolderSource(root, **options)
+    raise DataError(f"no data set {dataset!r}; known: coco, folder, shapes, voc")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.sources.masks import IndexMasks
 
 OVERSAMPLING = 2  # pictures are drawn at twice their size, for smooth edges
 LEAST_SHARE = 0.01  # of the picture that each object must show
@@ -81,7 +82,7 @@ def _outlines():
     }
 
 
-class ShapesSource:
+class ShapesSource(IndexMasks):
     """Procedural pictures of 2 to 4 objects of different classes.
 
     Args:

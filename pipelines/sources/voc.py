@@ -1,22 +1,25 @@
 """Photos and palette masks in VOCdevkit layout, of PASCAL VOC or of one's own classes."""
 
-import struct
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.folds import PASCAL_CLASSES
+from pipelines.sources.files import (
+    PHOTO_SUFFIXES,
+    open_picture,
+    read_photo,
+    read_values,
+    same_size,
+)
+from pipelines.sources.masks import IndexMasks
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
-# What Pillow raises for files that end early or hold something else.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-class VOCSource:
+class VOCSource(IndexMasks):
     """`JPEGImages`, one folder of index masks, and lists under `ImageSets/Segmentation`.
 
     Args:
@@ -110,25 +113,13 @@ class VOCSource:
 
     def check(self, image_id):
         """Headers only: photo and mask are there and of one size; else a DataError."""
-        with _open(self.mask_path(image_id)) as mask:
-            self._same_size(image_id, mask.size)
-
-    def _same_size(self, image_id, size):
-        with _open(self.image_path(image_id)) as photo:
-            if photo.size != size:
-                raise DataError(f"{self.mask_path(image_id)}: {size[0]} x {size[1]} pixels, its "
-                                f"photo has {photo.size[0]} x {photo.size[1]} (width x height); "
-                                "make the mask anew at the photo's size")
+        path = self.mask_path(image_id)
+        with open_picture(path) as mask:
+            same_size(path, mask.size, self.image_path(image_id))
 
     def read_image(self, image_id):
-        """uint8 [H, W, 3] RGB; DataError for a damaged file (OpenCV would return half of it)."""
-        path = self.image_path(image_id)
-        with _open(path) as photo:
-            try:
-                return np.asarray(photo.convert("RGB"))
-            except DAMAGED as error:
-                raise DataError(f"{path}: damaged photo ({error}); fetch it again or take its id "
-                                "off the split") from None
+        """uint8 [H, W, 3] RGB; DataError for a damaged file."""
+        return read_photo(self.image_path(image_id))
 
     def read_mask(self, image_id):
         """uint8 [H, W]: 0 background, 1..C the class, 255 void.
@@ -138,18 +129,15 @@ class VOCSource:
                 the photo's (compared where there is a photo; `check` asks for one).
         """
         path = self.mask_path(image_id)
-        with _open(path) as mask:
+        with open_picture(path) as mask:
             if mask.mode not in ("P", "L"):
                 raise DataError(f"{path}: a picture of mode {mask.mode}, an index mask is due "
                                 "(palette or 8-bit gray PNG whose values are class numbers)")
-            try:
-                # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
-                index = np.asarray(mask)
-            except DAMAGED as error:
-                raise DataError(f"{path}: damaged mask ({error}); make it anew") from None
+            # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
+            index = read_values(path, mask)
         if self._photo(image_id) is not None:
             # Both are squashed to one size later on: nothing else would notice.
-            self._same_size(image_id, index.shape[::-1])
+            same_size(path, index.shape[::-1], self._photo(image_id))
         values = np.flatnonzero(np.bincount(index.ravel(), minlength=256))
         strange = [int(v) for v in values if len(self.classes) < v < 255]
         if strange:
@@ -163,11 +151,3 @@ def _id_of(line):
     name = first.rpartition("/")[2]
     suffix = Path(name).suffix
     return name[:-len(suffix)] if suffix.lower() in PHOTO_SUFFIXES else name
-
-
-def _open(path):
-    try:
-        return Image.open(path)
-    except DAMAGED as error:
-        raise DataError(f"{path}: not readable as a picture ({error}); fetch it again or take its "
-                        "id off the split") from None

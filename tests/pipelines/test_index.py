@@ -12,7 +12,7 @@ class MasksOnly:
     """voc2012_masks has no photos: leave out the comparison with them."""
 
     def __init__(self, source):
-        self.read_mask = source.read_mask
+        self.class_masks = source.class_masks
 
     def check(self, image_id):
         pass

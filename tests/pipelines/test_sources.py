@@ -7,6 +7,7 @@ from PIL import Image
 
 from pipelines import DataError, open_source
 from pipelines.folds import PASCAL_CLASSES
+from pipelines.sources.masks import one_class
 from pipelines.sources.voc import VOCSource
 from tests.pipelines.tiny_voc import (
     CLASSES,
@@ -188,3 +189,18 @@ def test_class_files_that_are_wrong(tiny):
     (tiny / "classes.txt").write_text("cup\ncup\n")
     with pytest.raises(DataError, match="different class names are due"):
         VOCSource(tiny)
+
+
+def test_one_class_of_an_index_mask():
+    index = np.array([[0, 1, 2, 3, 255]], np.uint8)
+    assert one_class(index, 2).tolist() == [[0, 0, 1, 0, 255]]
+    assert one_class(index, 2, (2, 3)).tolist() == [[0, 0, 1, 255, 255]]
+    assert one_class(index, 3, (2, 3)).tolist() == [[0, 0, 255, 1, 255]]
+    assert one_class(index, 9).tolist() == [[0, 0, 0, 0, 255]]
+
+
+def test_class_masks_of_a_photo(tiny_source):
+    masks = tiny_source.class_masks("p01")
+    assert list(masks) == [2]
+    np.testing.assert_array_equal(masks[2], one_class(tiny_mask(1), 2))
+    np.testing.assert_array_equal(tiny_source.class_mask("p01", 1), one_class(tiny_mask(1), 1))

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from pipelines.transforms import (
-    class_mask,
     flips,
     random_flip,
     resize_class_mask,
@@ -39,15 +38,6 @@ def test_resize_mask_invents_no_values():
     small = both(lambda m: resize_mask(m, 16), mask)
     assert small.shape == (16, 16) and set(np.unique(small)) <= {0, 3, 20, 255}
     np.testing.assert_array_equal(both(lambda m: resize_mask(m, 37), mask[:, :37]), mask[:, :37])
-
-
-def test_class_mask_with_void_and_ignored_classes():
-    index = tf.constant([[0, 1, 2, 3, 255]], tf.uint8)
-    assert both(lambda m: class_mask(m, 2), index).tolist() == [[0, 0, 1, 0, 255]]
-    assert both(lambda m: class_mask(m, 2, (2, 3)), index).tolist() == [[0, 0, 1, 255, 255]]
-    # The class as a tensor, as episodes hold it.
-    assert both(lambda m, c: class_mask(m, c, (2, 3)), index, tf.constant(3)).tolist() == [
-        [0, 0, 255, 1, 255]]
 
 
 def test_class_mask_resized_as_nearest_where_that_keeps_the_object():

@@ -146,6 +146,25 @@ def test_shapes_from_the_command_line(tmp_path):
     assert done.model_path.is_file()
 
 
+@pytest.mark.parametrize("arguments", [
+    ["--data.dataset", "coco", "--data.root", "data/coco_mini", "--data.layout", "interleaved",
+     "--data.novel", "keep", "--evaluate.shots", "[1]"],
+    ["--data.dataset", "folder", "--data.root", "data/fss_mini", "--data.novel", "keep",
+     "--data.split_file", "data/fss_mini/splits/test.txt"],
+], ids=["coco", "folder"])
+def test_other_data_sets_through_the_same_command(shared, tmp_path, arguments):
+    if "coco" in arguments:
+        pytest.importorskip("pycocotools", reason="pycocotools is not installed")
+    arguments = [str(shared / a) if a.startswith("data/") else a for a in arguments]
+    done = run([*QUICK, *arguments, "--train.epochs", "1"], tmp_path / "run")
+    result = json.loads(done.evaluation_path("novel_1shot").read_text())
+    novel = result["protocol"]["novel_classes"]
+    if "coco" in arguments:
+        assert len(novel) == 20 and novel[:2] == ["person", "airplane"]
+    else:
+        assert set(novel) == set((shared / "data/fss_mini/splits/test.txt").read_text().split())
+
+
 def test_real_photos_with_cached_features(shared, tmp_path):
     arguments = [*QUICK, "--data.dataset", "voc", "--data.root", str(shared / "data/pascal_mini"),
                  "--data.train_split", "val", "--data.novel_split", "val", "--data.image_size",

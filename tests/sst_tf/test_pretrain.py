@@ -79,7 +79,8 @@ def test_cached_features_give_the_same_steps(tmp_path):
 def test_flipped_photos_are_mirrored_with_their_masks():
     _, data, _ = open_tiny()
     name = data.train[0].image_id
-    plain, flipped = photo_dataset(data.source, [name, name], 49, flipped=[False, True])
+    plain, flipped = photo_dataset(data.source, [name, name], 49, masks=True,
+                                   flipped=[False, True])
     for key in ("image", "mask"):
         np.testing.assert_array_equal(plain[key].numpy()[:, ::-1], flipped[key].numpy())
 

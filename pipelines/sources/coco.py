@@ -1,0 +1,255 @@
+"""COCO, and photos with COCO-JSON annotations of one's own classes."""
+
+import json
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import DataError
+from pipelines.folds import COCO_CLASSES
+from pipelines.sources.files import open_picture, read_photo
+from pipelines.sources.masks import VOID
+
+
+class COCOSource:
+    """Instances from JSON: polygons and run lengths, rasterised by pycocotools when asked for.
+
+    The mask of a class is the union of its objects; where objects of two classes overlap, the
+    pixel belongs to both class masks, as with pycocotools. Crowd regions are void (255) where no
+    object of the class lies. Photos without an annotation are in no split.
+
+    Args:
+        root: folder with `annotations/instances_<split>.json` and the photos in `<split>/`, where
+            <split> is train2014, val2014, train2017 or val2017, or one's own word.
+        annotations: one JSON file instead, of any place and name; its photos lie in `root`, where
+            the JSON's `file_name` says. Class numbers are then its categories in order of id.
+
+    Attributes:
+        classes: COCO's 80 names in COCO's order, or the JSON's own.
+    """
+
+    name = "coco"
+
+    def __init__(self, root, annotations=None):
+        if root is None:
+            raise DataError("data.root is not set: a coco data set needs its folder")
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: no such folder (data.root)")
+        self.own = annotations is not None
+        if self.own:
+            files = {"all": Path(annotations)}
+        else:
+            folder = self.root / "annotations"
+            files = {p.stem.removeprefix("instances_"): p
+                     for p in sorted(folder.glob("instances_*.json"))}
+            if not files:
+                raise DataError(f"{folder}: no instances_*.json; COCO's annotation archives are "
+                                "unpacked there")
+        self.files = files
+        self.parts = {split: _Annotations(path, None if self.own else COCO_CLASSES)
+                      for split, path in files.items()}
+
+    @cached_property
+    def classes(self):
+        return next(iter(self.parts.values())).classes if self.own else COCO_CLASSES
+
+    def image_ids(self, split):
+        """Ids `<split>/<file name>`; "all" joins the files, "train" is train2014 or train2017.
+
+        Raises:
+            DataError: no such split, or "train" where both years lie there.
+        """
+        chosen = [s for s in self.parts if split in ("all", s, s.rstrip("0123456789"))]
+        if not chosen:
+            raise DataError(f"{self.root}: no split {split!r}; known: all, {', '.join(self.parts)}")
+        if len(chosen) > 1 and split != "all":
+            raise DataError(f"{self.root}: {split!r} may be {' or '.join(chosen)}; name one")
+        return [f"{s}/{name}" for s in chosen for name in self.parts[s].names]
+
+    def image_path(self, image_id):
+        """Path of the photo; DataError where there is none."""
+        split, name = self._part(image_id)
+        path = self.root / name if self.own else self.root / split / name
+        if not path.is_file():
+            raise DataError(f"{path}: no such photo, though {self.files[split].name} lists it; "
+                            "fetch it or take it out of the JSON")
+        return path
+
+    def check(self, image_id):
+        """The photo is there and has the size that the JSON gives; else a DataError."""
+        path = self.image_path(image_id)
+        split, name = self._part(image_id)
+        with open_picture(path) as photo:
+            size = self.parts[split].size(name)
+            if photo.size[::-1] != size:
+                raise DataError(f"{path}: {photo.size[0]} x {photo.size[1]} pixels, "
+                                f"{self.files[split].name} says {size[1]} x {size[0]} (width x "
+                                "height); its polygons are of another version of the photo")
+
+    def read_image(self, image_id):
+        """uint8 [H, W, 3] RGB; DataError for a damaged file."""
+        return read_photo(self.image_path(image_id))
+
+    def class_masks(self, image_id):
+        """{class id: uint8 [H, W] of 0, 1 and 255} of every class with an object in the photo."""
+        split, name = self._part(image_id)
+        found = self.parts[split].class_ids(name)
+        masks = {c: self.class_mask(image_id, c) for c in found}
+        return {c: mask for c, mask in masks.items() if (mask == 1).any()}
+
+    def class_mask(self, image_id, class_id, ignore_ids=()):
+        """uint8 [H, W]: 1 the class's objects, 255 crowds and classes of `ignore_ids`, else 0."""
+        split, name = self._part(image_id)
+        part = self.parts[split]
+        mask = np.zeros(part.size(name), np.uint8)
+        for number in ignore_ids:
+            if number != class_id:
+                mask[part.union(name, number)] = VOID
+        mask[part.crowd(name)] = VOID
+        mask[part.union(name, class_id)] = 1
+        return mask
+
+    def read_mask(self, image_id):
+        """uint8 [H, W]: one class a pixel, the smaller object on top; 255 crowd regions."""
+        split, name = self._part(image_id)
+        part = self.parts[split]
+        mask = np.where(part.crowd(name), VOID, 0).astype(np.uint8)
+        for class_id, inside in sorted(part.objects(name), key=lambda o: -o[1].sum()):
+            mask[inside] = class_id
+        return mask
+
+    def _part(self, image_id):
+        split, _, name = image_id.partition("/")
+        if split not in self.parts or name not in self.parts[split].photos:
+            raise DataError(f"{self.root}: no photo {image_id!r} in {', '.join(self.parts)}")
+        return split, name
+
+
+class _Annotations:
+    """One JSON file, read when it is first needed."""
+
+    def __init__(self, path, classes):
+        self.path, self.expected = path, classes
+        if not path.is_file():
+            raise DataError(f"{path}: no such annotation file (data.annotations)")
+
+    @cached_property
+    def _content(self):
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            photos = {p["id"]: p for p in content["images"]}
+            categories = sorted(content["categories"], key=lambda c: c["id"])
+            objects = defaultdict(list)
+            for one in content["annotations"]:
+                objects[one["image_id"]].append(
+                    {"id": one["id"], "category": one["category_id"],
+                     "crowd": bool(one.get("iscrowd", 0)), "shape": one["segmentation"]})
+            sizes = [(p["file_name"], p["height"], p["width"]) for p in photos.values()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self.path}: not COCO-JSON ({type(error).__name__}: {error}); "
+                            "images, annotations and categories are due") from None
+        lost = [i for i in objects if i not in photos]
+        if lost:
+            raise DataError(f"{self.path}: annotation {objects[lost[0]][0]['id']} is of photo "
+                            f"{lost[0]}, which the file does not list")
+        if len({name for name, _, _ in sizes}) < len(sizes):
+            raise DataError(f"{self.path}: a file name stands twice among its images")
+        return photos, categories, objects
+
+    @cached_property
+    def classes(self):
+        names = tuple(c["name"] for c in self._content[1])
+        if not names or len(set(names)) < len(names) or len(names) > 254:
+            raise DataError(f"{self.path}: 1 to 254 categories of different names are due; found "
+                            f"{len(names)}, {len(set(names))} different")
+        return names
+
+    @cached_property
+    def _class_ids(self):
+        """{category id of the JSON: class id}."""
+        classes = self.expected or self.classes
+        unknown = [c["name"] for c in self._content[1] if c["name"] not in classes]
+        if unknown:
+            raise DataError(f"{self.path}: category {unknown[0]!r} is none of COCO's 80; for one's "
+                            "own classes give the file as data.annotations")
+        return {c["id"]: classes.index(c["name"]) + 1 for c in self._content[1]}
+
+    @cached_property
+    def photos(self):
+        """{file name: (photo, its annotations)} of photos with any annotation."""
+        photos, _, objects = self._content
+        for some in objects.values():
+            for one in some:
+                if one["category"] not in self._class_ids:
+                    raise DataError(f"{self.path}: annotation {one['id']} is of category "
+                                    f"{one['category']}, which the file does not list")
+        return {photos[i]["file_name"]: (photos[i], some) for i, some in objects.items()}
+
+    @property
+    def names(self):
+        return sorted(self.photos)
+
+    def size(self, name):
+        """(height, width) in pixels."""
+        photo = self.photos[name][0]
+        return photo["height"], photo["width"]
+
+    def class_ids(self, name):
+        return sorted({self._class_ids[o["category"]] for o in self.photos[name][1]
+                       if not o["crowd"]})
+
+    def objects(self, name):
+        """[(class id, bool [H, W])] of the objects that are no crowd."""
+        return [(self._class_ids[o["category"]], self._raster(name, o))
+                for o in self.photos[name][1] if not o["crowd"]]
+
+    def union(self, name, class_id):
+        """bool [H, W]: any object of a class."""
+        inside = np.zeros(self.size(name), bool)
+        for one in self.photos[name][1]:
+            if not one["crowd"] and self._class_ids[one["category"]] == class_id:
+                inside |= self._raster(name, one)
+        return inside
+
+    def crowd(self, name):
+        """bool [H, W]: crowd regions of any class."""
+        inside = np.zeros(self.size(name), bool)
+        for one in self.photos[name][1]:
+            if one["crowd"]:
+                inside |= self._raster(name, one)
+        return inside
+
+    def _raster(self, name, one):
+        """bool [H, W] of one annotation; polygons without area have no pixel."""
+        coder = _pycocotools()
+        height, width = self.size(name)
+        shape = one["shape"]
+        try:
+            if isinstance(shape, list):
+                shape = [p for p in shape if len(p) >= 6]
+                if not shape:
+                    return np.zeros((height, width), bool)
+                code = coder.merge(coder.frPyObjects(shape, height, width))
+            elif isinstance(shape["counts"], list):
+                code = coder.frPyObjects(shape, height, width)
+            else:
+                code = shape
+            inside = coder.decode(code).astype(bool)
+        except (TypeError, KeyError, ValueError, IndexError) as error:
+            raise DataError(f"{self.path}: annotation {one['id']} is neither polygons nor run "
+                            f"lengths ({error})") from None
+        if inside.shape != (height, width):
+            raise DataError(f"{self.path}: annotation {one['id']} is of {inside.shape[1]} x "
+                            f"{inside.shape[0]} pixels, its photo of {width} x {height}")
+        return inside
+
+
+def _pycocotools():
+    try:
+        from pycocotools import mask
+    except ImportError:
+        raise DataError("COCO annotations need pycocotools: pip install 'sst-tf[coco]'") from None
+    return mask

@@ -1,0 +1,31 @@
+"""From a photo's index mask to the mask of one class."""
+
+import numpy as np
+
+VOID = 255
+
+
+class IndexMasks:
+    """Class masks of a source whose `read_mask` gives one class number a pixel, [H, W] uint8."""
+
+    def class_masks(self, image_id):
+        """{class id: uint8 [H, W] of 0, 1 and 255} of every class in the photo."""
+        index = self.read_mask(image_id)
+        found = np.flatnonzero(np.bincount(index.ravel(), minlength=256))
+        return {int(c): one_class(index, c) for c in found if c not in (0, VOID)}
+
+    def class_mask(self, image_id, class_id, ignore_ids=()):
+        """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""
+        return one_class(self.read_mask(image_id), class_id, ignore_ids)
+
+
+def one_class(index, class_id, ignore_ids=()):
+    """[H, W] of class numbers and 255 to uint8 [H, W] of 0, 1 and 255.
+
+    Args:
+        ignore_ids: classes whose pixels become 255 (training with `novel: ignore255`).
+    """
+    mask = (index == class_id).astype(np.uint8)
+    others = [c for c in ignore_ids if c != class_id]
+    mask[np.isin(index, [VOID, *others])] = VOID
+    return mask
