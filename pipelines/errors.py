@@ -1,7 +1,11 @@
-"""The error of everything that is wrong with data."""
+"""Errors that are the user's to mend: one line, no trace."""
 
 
-class DataError(ValueError):
+class UserError(ValueError):
+    """One line: what was given, what is due, the remedy."""
+
+
+class DataError(UserError):
     """One line: which file or class, what was found, what was expected, the remedy."""
 
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.commands import command
 from sst_tf import backbones
-from sst_tf.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.head import Decoder
 from sst_tf.segmenter import SSTSegmenter

@@ -5,9 +5,9 @@ import json
 import numpy as np
 from jsonargparse import ArgumentParser
 
+from pipelines.commands import command
+from pipelines.errors import UserError
 from sst_tf import metrics
-from sst_tf.commands import command
-from sst_tf.errors import UserError
 from sst_tf.runs import Run
 
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from sst_tf.errors import UserError
+from pipelines.errors import UserError
 
 
 def _path(default):

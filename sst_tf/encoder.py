@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
+from pipelines.errors import UserError
 from sst_tf import backbones, weights
-from sst_tf.errors import UserError
 from sst_tf.layers import Conv2D
 
 

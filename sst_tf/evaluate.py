@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.commands import command
+from pipelines.errors import UserError
 from pipelines.sampler import episodes_sha256
 from sst_tf import config as configuration
 from sst_tf import metrics, runs
-from sst_tf.commands import command
 from sst_tf.episodes import open_data
-from sst_tf.errors import UserError
 from sst_tf.evaluation import PhotoBank, score
 from sst_tf.features import FeatureStore
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipelines import photo_dataset
+from pipelines.errors import UserError
 from sst_tf.backbones import STRIDE
-from sst_tf.errors import UserError
 from sst_tf.layers import Conv2D
 
 

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import yaml
 
+from pipelines.errors import UserError
 from sst_tf import config as configuration
-from sst_tf.errors import UserError
 from sst_tf.segmenter import SSTSegmenter
 
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from pipelines.errors import UserError
 from sst_tf import fusion, losses
 from sst_tf.encoder import Encoder
-from sst_tf.errors import UserError
 from sst_tf.head import Head
 from sst_tf.layers import masked_average, pool_weights, resize_aligned
 from sst_tf.tuner import Tuner

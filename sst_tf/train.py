@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.commands import command
+from pipelines.errors import UserError
 from sst_tf import config as configuration
 from sst_tf import metrics, pictures, runs
-from sst_tf.commands import command
 from sst_tf.episodes import open_data
-from sst_tf.errors import UserError
 from sst_tf.evaluate import evaluate, support_check, table
 from sst_tf.evaluation import PhotoBank, score
 from sst_tf.features import FeatureStore

@@ -7,7 +7,7 @@ import h5py
 import keras
 import numpy as np
 
-from sst_tf.errors import UserError
+from pipelines.errors import UserError
 
 APPLICATIONS = {"resnet50": "ResNet50", "vgg16": "VGG16"}
 

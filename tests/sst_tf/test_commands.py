@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
+from pipelines.errors import UserError
 from sst_tf import compare, evaluate, runs, train
 from sst_tf.config import Config, numbers, parse, parser, sha256
-from sst_tf.errors import UserError
 from tests.pipelines.tiny_voc import write_tiny_voc
 
 QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_backbone", "true",

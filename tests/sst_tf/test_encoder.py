@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipelines.errors import UserError
 from sst_tf import backbones, weights
 from sst_tf.encoder import Encoder
-from sst_tf.errors import UserError
 from sst_tf.layers import Conv2D, pool_weights, resize_aligned
 
 PUBLISHED = {  # backbone: application, the two stages' layers

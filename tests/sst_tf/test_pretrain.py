@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from pipelines import photo_dataset
+from pipelines.errors import UserError
 from sst_tf import runs
 from sst_tf.config import Config, parse, parser
 from sst_tf.episodes import open_data
-from sst_tf.errors import UserError
 from sst_tf.features import FeatureStore
 from sst_tf.pretrain import classification_loss, labels, pretrain
 

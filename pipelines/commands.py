@@ -4,9 +4,7 @@ import functools
 import os
 import sys
 
-from pipelines import DataError
-from pipelines.errors import data_error_from
-from sst_tf.errors import UserError
+from pipelines.errors import UserError, data_error_from
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -18,7 +16,7 @@ def command(main):
     def wrapped(argv=None):
         try:
             return main(argv)
-        except (UserError, DataError) as error:
+        except UserError as error:
             reason = error
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)

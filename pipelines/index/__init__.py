@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -62,6 +63,34 @@ def build_index(source, image_ids, rule="none", progress=False):
             classes_of[image_id] = frozenset(c for c, area in areas.items() if area)
             pairs += [Pair(image_id, c, areas[c]) for c in sorted(kept)]
     return Index(tuple(pairs), classes_of)
+
+
+def read_pairs(path, classes, source=None):
+    """Pairs of a published list, in its order.
+
+    Args:
+        path: text file with `<image id>__<class number>` a line, the form of hsnet's lists.
+        classes: number of classes.
+        source: a source whose masks give the areas; without one they are 0.
+    Raises:
+        DataError: no such file, or a line of another form, by its number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such list of pairs")
+    pairs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        name, _, text = line.strip().rpartition("__")
+        if not line.strip():
+            continue
+        if not name or not text.isdigit() or not 1 <= int(text) <= classes:
+            raise DataError(f"{path}: line {number}, {line.strip()!r}: <image id>__<class number> "
+                            f"is due, the number 1 to {classes}")
+        area = 0 if source is None else int((source.class_mask(name, int(text)) == 1).sum())
+        pairs.append(Pair(name, int(text), area))
+    if len(set(p[:2] for p in pairs)) < len(pairs):
+        raise DataError(f"{path}: a pair stands twice")
+    return pairs
 
 
 def split_pairs(index, novel_ids, split, novel="drop"):

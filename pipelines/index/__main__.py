@@ -1,0 +1,88 @@
+"""`python -m pipelines.index`: list the (photo, class) pairs of a data set, or verify all of it."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from pipelines.commands import command
+from pipelines.folds import novel_class_ids
+from pipelines.index import RULES, build_index, split_pairs
+from pipelines.index.verify import verify
+from pipelines.sources import open_source
+
+EXAMPLES = """examples:
+  python -m pipelines.index voc --root VOCdevkit --split val --fold 0 --part novel \\
+      --rule oslsm --output fold0.jsonl       the pairs that test episodes of fold 0 draw from
+  python -m pipelines.index folder --root fewshot_data --verify
+                                              every damaged file, empty mask and thin class
+"""
+
+
+def parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.index", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=["voc", "coco", "folder", "shapes"],
+                        help="layout of the data set")
+    parser.add_argument("--root", help="its folder")
+    parser.add_argument("--classes", help="voc: file of class names, a line each")
+    parser.add_argument("--annotations", help="coco: a COCO-JSON file of one's own classes")
+    parser.add_argument("--split", default="all", help="which photos (default: all with a mask)")
+    parser.add_argument("--rule", default="none", choices=list(RULES),
+                        help="which pairs count: any pixel, PFENet's area, OSLSM's grid")
+    parser.add_argument("--fold", type=int, help="0 to 3: only base or novel pairs of this fold")
+    parser.add_argument("--novel_classes", nargs="+", metavar="NAME", help="novel ones by name")
+    parser.add_argument("--layout", choices=["contiguous", "interleaved"],
+                        help="of the folds (default: interleaved for COCO's classes)")
+    parser.add_argument("--part", default="novel", choices=["base", "novel"],
+                        help="with --fold or --novel_classes: which classes' pairs")
+    parser.add_argument("--novel", default="keep", choices=["keep", "drop", "ignore255"],
+                        help="base pairs of photos that hold a novel class (default: keep)")
+    parser.add_argument("--output", help="file of JSON lines (default: the terminal)")
+    parser.add_argument("--verify", action="store_true",
+                        help="read every photo and mask and report all that is wrong; exit code 1")
+    return parser
+
+
+def lines(pairs, classes):
+    """A JSON line a pair: image, class number and name, area in pixels of the photo."""
+    for pair in pairs:
+        yield json.dumps({"image": pair.image_id, "class_id": pair.class_id,
+                          "class": classes[pair.class_id - 1], "area": pair.area},
+                         ensure_ascii=False) + "\n"
+
+
+@command
+def main(argv=None):
+    options = parser().parse_args(argv)
+    own = {key: getattr(options, key) for key in ("root", "classes", "annotations")
+           if getattr(options, key)}
+    if options.dataset != "shapes":
+        own.setdefault("root", None)
+    source = open_source(options.dataset, **own)
+    if options.verify:
+        photos, problems = verify(source, options.split, progress=True)
+        print("".join(f"{problem}\n" for problem in problems)
+              + f"{photos} photos read, {len(problems)} problems")
+        sys.exit(1 if problems else 0)
+    index = build_index(source, source.image_ids(options.split), options.rule, progress=True)
+    pairs = index.pairs
+    if options.fold is not None or options.novel_classes:
+        novel = novel_class_ids(source.classes, fold=options.fold, layout=options.layout,
+                                novel_classes=options.novel_classes)
+        pairs = split_pairs(index, novel, options.part, options.novel)
+    if options.output is None:
+        sys.stdout.writelines(lines(pairs, source.classes))
+        return
+    partial = Path(f"{options.output}.tmp")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with open(partial, "w", encoding="utf-8") as file:
+        file.writelines(lines(pairs, source.classes))
+    os.replace(partial, options.output)
+    print(f"{len(pairs)} pairs of {len({p.image_id for p in pairs})} photos -> {options.output}")
+
+
+if __name__ == "__main__":
+    main()
