@@ -33,6 +33,6 @@ setup(
         "serving": ["tensorflow-serving-api>=2.19", "requests>=2.32"],
         "coco": ["pycocotools>=2.0.8"],
         "demo": ["gradio>=5"],
-        "dev": ["pytest>=8", "ruff>=0.9", "pycocotools>=2.0.8"],
+        "dev": ["pytest>=8", "ruff>=0.9", "hypothesis>=6.100", "pycocotools>=2.0.8"],
     },
 )
