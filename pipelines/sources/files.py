@@ -8,6 +8,7 @@ from PIL import Image
 from pipelines.errors import DataError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+ORIENTATION = 0x0112  # EXIF; above 4 the photo is shown with its sides exchanged
 # What Pillow raises for files that end early or hold something else.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -22,8 +23,18 @@ def open_picture(path):
 
 
 def read_photo(path):
-    """uint8 [H, W, 3] RGB; DataError for a damaged file (OpenCV would return half of it)."""
+    """uint8 [H, W, 3] RGB of the stored pixels, whatever way up a tag says they are to be shown.
+
+    Gray, palette and CMYK photos become RGB.
+
+    Raises:
+        DataError: a damaged file (OpenCV would return half of it), or more than 8 bits a channel
+            (Pillow would cut them off).
+    """
     with open_picture(path) as photo:
+        if photo.mode.startswith(("I", "F")):
+            raise DataError(f"{path}: a photo of mode {photo.mode}, more than 8 bits a channel; "
+                            "save it with 8")
         try:
             return np.asarray(photo.convert("RGB"))
         except DAMAGED as error:
@@ -43,6 +54,8 @@ def same_size(path, size, photo_path):
     """DataError where a mask's (width, height) is not its photo's."""
     with open_picture(photo_path) as photo:
         if photo.size != size:
+            turned = photo.getexif().get(ORIENTATION, 1) > 4 and photo.size[::-1] == size
+            remedy = (f"a tag in {photo_path.name} turns it; save it upright without the tag"
+                      if turned else "make the mask anew at the photo's size")
             raise DataError(f"{path}: {size[0]} x {size[1]} pixels, its photo has "
-                            f"{photo.size[0]} x {photo.size[1]} (width x height); make the mask "
-                            "anew at the photo's size")
+                            f"{photo.size[0]} x {photo.size[1]} (width x height); {remedy}")

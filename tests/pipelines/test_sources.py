@@ -204,3 +204,36 @@ def test_class_masks_of_a_photo(tiny_source):
     assert list(masks) == [2]
     np.testing.assert_array_equal(masks[2], one_class(tiny_mask(1), 2))
     np.testing.assert_array_equal(tiny_source.class_mask("p01", 1), one_class(tiny_mask(1), 1))
+
+
+def test_photos_of_other_kinds(tiny):
+    source, path = open_source("voc", tiny), tiny / "JPEGImages/p00.png"
+    gray = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), np.uint8)
+    Image.fromarray(gray).save(path)
+    np.testing.assert_array_equal(source.read_image("p00"), gray[..., None].repeat(3, -1))
+    path.unlink()
+    Image.new("CMYK", (WIDTH, HEIGHT), (0, 0, 0, 0)).save(tiny / "JPEGImages/p00.jpg")
+    assert source.read_image("p00").shape == (HEIGHT, WIDTH, 3)
+    assert source.read_image("p00").min() > 250
+    Image.fromarray(gray.astype(np.uint16) * 257).save(path)
+    (tiny / "JPEGImages/p00.jpg").unlink()
+    with pytest.raises(DataError, match=r"p00\.png: a photo of mode I;16"):
+        source.read_image("p00")
+
+
+def test_a_photo_that_a_tag_turns(tiny):
+    upright = Image.new("RGB", (HEIGHT, WIDTH))
+    exif = upright.getexif()
+    exif[0x0112] = 6
+    (tiny / "JPEGImages/p00.png").unlink()
+    upright.save(tiny / "JPEGImages/p00.jpg", exif=exif)
+    with pytest.raises(DataError, match=r"a tag in p00\.jpg turns it; save it upright"):
+        open_source("voc", tiny).check("p00")
+
+
+def test_names_that_are_not_ascii(tiny):
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (tiny / folder / "p00.png").rename(tiny / folder / "größe 1.png")
+    source = open_source("voc", tiny)
+    assert "größe 1" in source.image_ids("all")
+    np.testing.assert_array_equal(source.read_mask("größe 1"), tiny_mask(0))
