@@ -19,7 +19,7 @@ setup(
         "keras>=3.15,<3.16",
         "tensorflow-datasets>=4.9.9",
         "numpy>=2.0",
-        "opencv-python-headless>=4.10",
+        "opencv-python-headless>=4.11",
         "tf2onnx>=1.17",
         "pillow>=11",
         "pyyaml>=6",

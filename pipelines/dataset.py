@@ -3,156 +3,194 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines import reader
+from pipelines.augment import PRESETS
+from pipelines.augment import draw as draw_augmentation
 from pipelines.errors import DataError
-from pipelines.folds import novel_class_ids
-from pipelines.index import build_index, split_pairs
-from pipelines.sampler import EpisodeSampler
-from pipelines.sources import open_source
-from pipelines.sources.folder import class_split
-from pipelines.transforms import flips, random_flip, resize_class_mask, resize_image
+from pipelines.reader import Reader
+from pipelines.sampler import EpisodeSampler, WayEpisode
+from pipelines.transforms import (
+    RESIZES,
+    flips,
+    mirror,
+    resize_class_mask,
+    resize_image,
+    resize_mask,
+)
+
+ENDLESS = 2**62
 
 
 def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0, ignore_ids=(),
-                    flip=False, seed=0, parallel_calls=tf.data.AUTOTUNE, prefetch=2,
-                    features=None):
+                    flip=False, augment=None, seed=0, resize="squash", full_mask=False,
+                    features=None, parallel_calls=tf.data.AUTOTUNE, prefetch=2, shard=None,
+                    cache=None, threads=None, deterministic=True, device=None, service=None):
     """Batches of episode dictionaries, the same bits whatever `parallel_calls` is.
 
     Args:
         source: a `pipelines.sources.Source`.
-        episodes: a list of `Episode`s, or an `EpisodeSampler` (endless from number `start`, or
-            `count` episodes).
-        image_size: side S in pixels; photos are squashed to it.
+        episodes: a list of `Episode`s or `WayEpisode`s, or an `EpisodeSampler` (endless from
+            number `start`, or `count` episodes).
+        image_size: side S in pixels.
         batch: B; the last batch of a finite list may be smaller.
         ignore_ids: classes whose pixels become 255.
         flip: mirror each photo with its mask by chance, drawn from (seed, episode id).
+        augment: an `Augment`, or the name of one ("canet", "pfenet"): scaled, cropped, turned and
+            blurred by (seed, episode id); resampled once, straight from the photo.
+        resize: "squash" photos to S x S, or "pad" them, aspect kept (`transforms.framed_size`).
+        full_mask: add `query_mask_full`, the query's mask at the photo's own size.
         features: a store with `.shape` (h, w, C) and `.read(name, flipped)`; its features then
             stand in the photos' place and photos are not decoded.
+        shard: (index, n): every n-th episode from the index-th on, for one of n readers.
+        cache: "memory" or a file: a finite list is decoded once.
+        threads: of a private pool; None shares TensorFlow's.
+        deterministic: False lets a fast episode overtake a slow one.
+        device: batches wait on it, such as "GPU:0".
+        service: address "host:port" of a `pipelines.service` dispatcher whose workers read; the
+            order of episodes is then theirs.
 
     Yields:
         `support_image` [B, K, S, S, 3], `query_image` [B, S, S, 3] uint8 (or `support_features`
         [B, K, h, w, C], `query_features` float32), `support_mask` [B, K, S, S], `query_mask`
         [B, S, S] uint8 of 0, 1, 255, `class_id` [B] int32, `episode_id` [B] int64,
-        `support_name` [B, K], `query_name` [B] string, `query_size` [B, 2] int32.
+        `support_name` [B, K], `query_name` [B] string, `query_size` [B, 2] int32. Of N ways:
+        `support_*` with N before K, `class_id` [B, N], and a `query_mask` of 0..N. With
+        `full_mask`: `query_mask_full` uint8 [B, (H), (W)], ragged.
     Raises:
-        DataError (through TensorFlow): damaged files, or a support without a pixel of its class.
+        DataError: here for what cannot be; through TensorFlow for damaged files, or a support
+            without a pixel of its class.
     """
-    sampler = isinstance(episodes, EpisodeSampler)
-    if not sampler and len({len(episode.support) for episode in episodes}) != 1:
-        raise DataError("a list of episodes must hold at least one, all with as many supports; "
-                        f"found {len(episodes)} episodes of "
-                        f"{sorted({len(episode.support) for episode in episodes})} supports")
-    shots = episodes.shots if sampler else len(episodes[0].support)
+    _check(episodes, features, augment, resize, count, cache, shard)
+    how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
+    reader = Reader(source, features, remote=service is not None)
+    stream, shots, ways = _stream(episodes, reader, start, count)
+    if shard is not None:
+        index, readers = shard
+        stream = stream.shard(readers, index)
 
-    def names():
-        if not sampler:
-            yield from map(_plain, episodes)
-            return
-        number = start
-        while count is None or number < start + count:
-            yield _plain(episodes.episode(number))
-            number += 1
+    def picture(name, class_id, support, numbers, flipped):
+        """(photo or features, mask, [H, W] of the photo) of one class."""
+        if how is not None and (support or how.query):
+            return reader.augmented(name, class_id, ignore_ids, support, image_size, numbers,
+                                    flipped, how, resize)
+        mask = reader.class_mask(name, class_id, ignore_ids, support)
+        small = resize_class_mask(mask, image_size, resize)
+        return *shown(name, small, flipped), tf.shape(mask)
 
-    def picture(name, class_id, flipped):
-        mask = reader.read_class_mask(source, name, class_id, ignore_ids)
-        size = tf.shape(mask)
-        small = tf.ensure_shape(resize_class_mask(mask, image_size), [image_size, image_size])
+    def shown(name, small, flipped):
+        """Photo or features and the mask of its size, mirrored together."""
+        small = mirror(tf.ensure_shape(small, [image_size, image_size]), flipped)
         if features is not None:
-            shown = reader.read_features(features, name, flipped)
-        else:
-            shown = resize_image(reader.read_image(source, name), image_size)
-            shown = tf.ensure_shape(shown, [image_size, image_size, 3])
-        return shown, small, size
+            return reader.features(name, flipped), small
+        image = resize_image(reader.image(name), image_size, resize)
+        return mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flipped), small
+
+    def whole_mask(episode):
+        if ways:
+            return reader.way_mask(episode["query_name"], episode["class_id"])
+        return reader.class_mask(episode["query_name"], episode["class_id"], ignore_ids)
+
+    def query(episode, numbers, flipped):
+        if not ways:
+            return picture(episode["query_name"], episode["class_id"], False, numbers, flipped)
+        mask = whole_mask(episode)
+        return *shown(episode["query_name"], resize_mask(mask, image_size, resize),
+                      flipped), tf.shape(mask)
 
     def load(episode):
-        flipped = flips(seed, episode["episode_id"], shots + 1) if flip else tf.zeros(
-            [shots + 1], tf.bool)
-        supports = [picture(episode["support_name"][k], episode["support_class_id"], flipped[k])
-                    for k in range(shots)]
-        support_mask = tf.stack([mask for _, mask, _ in supports])
-        with tf.control_dependencies([_foreground(support_mask, episode, source)]):
-            support_mask = tf.identity(support_mask)
-        shown, query_mask, size = picture(episode["query_name"], episode["class_id"],
-                                          flipped[shots])
+        supports = (ways or 1) * shots
+        flipped = (flips(seed, episode["episode_id"], supports + 1) if flip else
+                   tf.zeros([supports + 1], tf.bool))
+        numbers = (draw_augmentation(seed, episode["episode_id"], supports + 1) if how else
+                   tf.zeros([supports + 1, 0]))
+        names = tf.reshape(episode["support_name"], [-1])
+        class_ids = tf.repeat(tf.reshape(episode["support_class_id"], [-1]), shots)
+        taught = [picture(names[i], class_ids[i], True, numbers[i], flipped[i])[:2]
+                  for i in range(supports)]
+        images, masks = (tf.stack(kind) for kind in zip(*taught, strict=True))
+        if ways:
+            images, masks = (tf.reshape(t, [ways, shots, *t.shape[1:]]) for t in (images, masks))
+        image, mask, size = query(episode, numbers[-1], flipped[-1])
         kind = "image" if features is None else "features"
-        loaded = {f"support_{kind}": tf.stack([image for image, _, _ in supports]),
-                  "support_mask": support_mask, f"query_{kind}": shown, "query_mask": query_mask,
-                  "class_id": episode["class_id"], "episode_id": episode["episode_id"],
-                  "support_name": episode["support_name"], "query_name": episode["query_name"],
-                  "query_size": size}
-        return random_flip(loaded, seed) if flip else loaded
+        loaded = {f"support_{kind}": images, "support_mask": masks, f"query_{kind}": image,
+                  "query_mask": mask, "class_id": episode["class_id"],
+                  "episode_id": episode["episode_id"], "support_name": episode["support_name"],
+                  "query_name": episode["query_name"], "query_size": size}
+        if full_mask:
+            loaded["query_mask_full"] = tf.RaggedTensor.from_tensor(whole_mask(episode))
+        return loaded
 
-    signature = {"episode_id": tf.TensorSpec([], tf.int64), "class_id": tf.TensorSpec([], tf.int32),
-                 "support_class_id": tf.TensorSpec([], tf.int32),
-                 "support_name": tf.TensorSpec([shots], tf.string),
-                 "query_name": tf.TensorSpec([], tf.string)}
-    dataset = tf.data.Dataset.from_generator(names, output_signature=signature)
-    dataset = dataset.map(load, parallel_calls, deterministic=True)
-    return dataset.batch(batch).prefetch(prefetch)
-
-
-DATASETS = {  # name: source, split of the training photos, of the test photos
-    "pascal5i": ("voc", "trainaug", "val"), "coco20i": ("coco", "train", "val"),
-    "voc": ("voc", "all", "all"), "coco": ("coco", "all", "all"),
-    "fss1000": ("folder", "all", "all"), "folder": ("folder", "all", "all"),
-    "shapes": ("shapes", "all", "all")}
-
-
-def episodes(dataset, root=None, *, fold=0, split="train", shots=1, batch=16, seed=0,
-             image_size=321, rule="none", novel="keep", novel_classes=None, layout=None,
-             split_file=None, annotations=None, count=None, flip=False):
-    """Episodes of a data set in one call.
-
-    Args:
-        dataset: "pascal5i" (VOC layout, trainaug for training, val for testing), "coco20i"
-            (COCO's files, train and val), "fss1000" or "folder" (a folder a class, classes split
-            by `split_file` or by a seeded 60/20/20), "voc" or "coco" (any set of that layout, all
-            its photos; `annotations` names a COCO-JSON of one's own) or "shapes" (embedded).
-        fold, layout, novel_classes: which classes are novel, see `folds.novel_class_ids`.
-        split: "train" (base classes, endless unless `count`) or "test" (novel classes, 1,000
-            episodes unless `count`).
-
-    Returns:
-        `tf.data.Dataset`; see `episode_dataset` for what it yields.
-    """
-    if split not in ("train", "test"):
-        raise DataError(f"split {split!r}: train or test is due")
-    if dataset not in DATASETS:
-        raise DataError(f"data set {dataset!r}: {', '.join(DATASETS)} are known")
-    kind, *ids = DATASETS[dataset]
-    options = {"image_size": image_size} if kind == "shapes" else {"root": root}
-    source = open_source(kind, **options, **({"annotations": annotations} if annotations else {}))
-    left_out = ()
-    if kind == "folder" and not novel_classes:
-        parts = class_split(source.classes, split_file)
-        novel_classes, left_out = parts["test"], parts["val"]
-    novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,
-                                layout=layout)
-    index = build_index(source, source.image_ids(ids[split == "test"]), rule)
-    pairs = split_pairs(index, novel_ids, "base" if split == "train" else "novel", novel)
-    sampler = EpisodeSampler([p for p in pairs if source.classes[p.class_id - 1] not in left_out],
-                             shots, seed, class_names=source.classes)
-    return episode_dataset(
-        source, sampler, image_size=image_size, batch=batch, seed=seed, flip=flip,
-        count=count or (None if split == "train" else 1000),
-        ignore_ids=novel_ids if novel == "ignore255" and split == "train" else ())
+    dataset = stream.map(load, parallel_calls, deterministic=deterministic)
+    if cache is not None:
+        dataset = dataset.cache("" if cache == "memory" else str(cache))
+    dataset = dataset.batch(batch)
+    if service is not None:
+        dataset = dataset.apply(tf.data.experimental.service.distribute(
+            tf.data.experimental.service.ShardingPolicy.DYNAMIC, f"grpc://{service}"))
+    options = tf.data.Options()
+    options.deterministic = deterministic
+    if threads is not None:
+        options.threading.private_threadpool_size = threads
+    # Episodes are sharded above, by whole episodes; a strategy must not do it again by batches.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    dataset = dataset.with_options(options)
+    if device is not None:
+        return dataset.apply(tf.data.experimental.prefetch_to_device(device, prefetch))
+    return dataset.prefetch(prefetch)
 
 
-def _plain(episode):
-    return {"episode_id": episode.episode_id, "class_id": episode.class_id,
-            "support_class_id": episode.support_class_id, "support_name": list(episode.support),
-            "query_name": episode.query}
+def _check(episodes, features, augment, resize, count, cache, shard):
+    """DataError for arguments that do not go together."""
+    sampler = isinstance(episodes, EpisodeSampler)
+    if resize not in RESIZES:
+        raise DataError(f"resize {resize!r}: {' or '.join(RESIZES)} is due")
+    if isinstance(augment, str) and augment not in PRESETS:
+        raise DataError(f"augment {augment!r}: {', '.join(PRESETS)} are known, or an Augment")
+    if augment is not None and features is not None:
+        raise DataError("augment changes photos, so features cannot be read from a store: leave "
+                        "one of the two out")
+    if sampler and count is None and (episodes.mismatched or cache is not None):
+        raise DataError("mismatched or cached episodes want a count: an endless stream has none")
+    if shard is not None and not 0 <= shard[0] < shard[1]:
+        raise DataError(f"shard {shard}: (index, readers) with 0 <= index < readers is due")
+    if not sampler:
+        kinds = {(type(e), np.shape(e.class_id), len(e.support)) for e in episodes}
+        if len(kinds) != 1:
+            found = sorted(len(e.support) for e in episodes)
+            raise DataError("a list of episodes must hold at least one, all with as many "
+                            f"supports; found {len(episodes)} of {found[:1]} to {found[-1:]}")
+        if augment is not None and isinstance(episodes[0], WayEpisode):
+            raise DataError("augment changes the mask of one class; episodes of N ways can be "
+                            "mirrored (flip) but not augmented")
 
 
-def _foreground(support_mask, episode, source):
-    """An op that fails where a support holds no pixel of its class."""
-    def check(masks, names, class_id):
-        for mask, name in zip(masks, names, strict=True):
-            if not (mask == 1).any():
-                raise DataError(f"photo {name.decode()}: its mask holds no pixel of class "
-                                f"{source.classes[class_id - 1]}, so it cannot be a support; "
-                                "build the episodes from the current masks")
-        return np.zeros((), np.int32)
+def _stream(episodes, reader, start, count):
+    """(dataset of episodes by name, k, N or 0) from a list or a sampler."""
+    if isinstance(episodes, EpisodeSampler) and not episodes.mismatched:
+        return _sampled(episodes, reader, start, count), episodes.shots, 0
+    if isinstance(episodes, EpisodeSampler):
+        episodes = episodes.take(count, start)
+    ways = len(episodes[0].class_id) if isinstance(episodes[0], WayEpisode) else 0
+    table = {key: np.array([getattr(e, field) for e in episodes], kind) for key, field, kind in (
+        ("episode_id", "episode_id", np.int64), ("class_id", "class_id", np.int32),
+        ("support_class_id", "class_id" if ways else "support_class_id", np.int32),
+        ("support_name", "support", object), ("query_name", "query", object))}
+    table = {key: tf.constant(value, tf.string) if value.dtype == object else value
+             for key, value in table.items()}
+    return tf.data.Dataset.from_tensor_slices(table), table["support_name"].shape[-1], ways
 
-    return tf.numpy_function(check, [support_mask, episode["support_name"],
-                                     episode["support_class_id"]], tf.int32)
+
+def _sampled(sampler, reader, start, count):
+    """Episodes `start`, `start` + 1, ... of a sampler, drawn in the graph's threads."""
+    photos = [name for class_id in sampler.classes for name in sampler.photos[class_id]]
+    first = np.cumsum([0, *sampler.counts[:-1]])
+
+    def named(number):
+        drawn = reader.draw(number, sampler.seed, sampler.counts, sampler.shots)
+        place = drawn[0]
+        names = tf.gather(tf.constant(photos), tf.gather(first, place) + drawn[1:])
+        class_id = tf.gather(tf.constant(sampler.classes, tf.int32), place)
+        return {"episode_id": number, "class_id": class_id, "support_class_id": class_id,
+                "support_name": names[1:], "query_name": names[0]}
+
+    numbers = tf.data.Dataset.range(start, ENDLESS if count is None else start + count)
+    return numbers.map(named)

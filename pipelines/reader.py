@@ -1,37 +1,123 @@
 """Decoding inside `tf.data`: a source's NumPy readers as graph functions."""
 
+import hashlib
+
 import numpy as np
 import tensorflow as tf
 
+from pipelines.augment import Augment, augment
+from pipelines.errors import DataError
+from pipelines.sampler import draw
+from pipelines.sources.masks import merged
 from pipelines.transforms import mirror, resize_image, resize_mask
 
 
-def read_image(source, name):
-    """uint8 [H, W, 3] of the photo `name` (scalar string tensor)."""
-    image = tf.numpy_function(lambda n: source.read_image(n.decode()), [name], tf.uint8)
-    return tf.ensure_shape(image, [None, None, 3])
+class Reader:
+    """A source's readers, to be called on tensors.
+
+    Args:
+        source: a `pipelines.sources.Source`.
+        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`.
+        remote: the graph is not run in this process but by tf.data service workers, which know
+            the functions by name (`pipelines.service`).
+    """
+
+    def __init__(self, source, features=None, remote=False):
+        self.source, self.store, self.remote = source, features, remote
+
+    def functions(self):
+        """{name: function of arrays}; all that a graph of this reader calls."""
+        return {f"{self.key}/{f.__name__.lstrip('_')}": f for f in (
+            draw, self._photo, self._mask, self._merged, self._augmented, self._index)}
+
+    @property
+    def key(self):
+        """What the graph's functions are known by: the kind of source and its classes."""
+        classes = hashlib.sha256("\n".join(self.source.classes).encode()).hexdigest()
+        return f"pipelines/{self.source.name}-{classes[:8]}"
+
+    def draw(self, number, seed, counts, shots):
+        """Which class and photos episode `number` takes, [1 + 1 + shots] int64: `sampler.draw`."""
+        drawn, = self._call(draw, [number, tf.cast(seed, tf.int64), tf.cast(counts, tf.int64),
+                                   tf.cast(shots, tf.int64)], [tf.int64])
+        return tf.ensure_shape(drawn, [shots + 2])
+
+    def image(self, name):
+        """uint8 [H, W, 3] of the photo `name` (scalar string tensor)."""
+        image, = self._call(self._photo, [name], [tf.uint8])
+        return tf.ensure_shape(image, [None, None, 3])
+
+    def index_mask(self, name):
+        """uint8 [H, W] of class numbers and 255 of the photo `name`."""
+        mask, = self._call(self._index, [name], [tf.uint8])
+        return tf.ensure_shape(mask, [None, None])
+
+    def class_mask(self, name, class_id, ignore_ids=(), support=False):
+        """uint8 [H, W] of 0, 1, 255: one class in the photo; as a support it must show it."""
+        mask, = self._call(self._mask, [name, class_id, _ids(ignore_ids), support], [tf.uint8])
+        return tf.ensure_shape(mask, [None, None])
+
+    def way_mask(self, name, class_ids):
+        """uint8 [H, W]: i + 1 where `class_ids[i]` is, 255 void, else 0."""
+        mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
+        return tf.ensure_shape(mask, [None, None])
+
+    def augmented(self, name, class_id, ignore_ids, support, size, numbers, flipped, how, resize):
+        """(uint8 [S, S, 3], uint8 [S, S], int32 [2] of the photo): `augment.augment`."""
+        image, mask, shape = self._call(
+            self._augmented, [name, class_id, _ids(ignore_ids), support, size, numbers, flipped,
+                              np.float64((*how.scale, how.rotation, how.blur)), resize],
+            [tf.uint8, tf.uint8, tf.int32])
+        return (tf.ensure_shape(image, [size, size, 3]), tf.ensure_shape(mask, [size, size]),
+                tf.ensure_shape(shape, [2]))
+
+    def features(self, name, flipped):
+        """float32 [h, w, C] of the photo `name` from the feature store."""
+        if self.remote:
+            raise DataError("cached features lie on this machine; tf.data service reads photos: "
+                            "set train.cache_features false")
+
+        def read(n, f):
+            return np.ascontiguousarray(self.store.read(n.decode(), bool(f)), np.float32)
+
+        return tf.ensure_shape(tf.numpy_function(read, [name, flipped], tf.float32),
+                               self.store.shape)
+
+    def _call(self, function, inputs, types):
+        inputs = [tf.convert_to_tensor(value) for value in inputs]
+        if self.remote:
+            token = f"{self.key}/{function.__name__.lstrip('_')}"
+            return tf.raw_ops.PyFunc(input=inputs, token=token, Tout=types)
+        return tf.numpy_function(function, inputs, types)
+
+    def _photo(self, name):
+        return self.source.read_image(name.decode())
+
+    def _index(self, name):
+        return self.source.read_mask(name.decode())
+
+    def _mask(self, name, class_id, ignore_ids, support):
+        mask = self.source.class_mask(name.decode(), int(class_id), tuple(map(int, ignore_ids)))
+        if support and not (mask == 1).any():
+            raise DataError(f"photo {name.decode()}: its mask holds no pixel of class "
+                            f"{self.source.classes[class_id - 1]}, so it cannot be a support; "
+                            "build the episodes from the current masks")
+        return mask
+
+    def _merged(self, name, class_ids):
+        return merged(self.source.class_masks(name.decode()), class_ids)
+
+    def _augmented(self, name, class_id, ignore_ids, support, size, numbers, flipped, how, resize):
+        mask = self._mask(name, class_id, ignore_ids, support)
+        image = self._photo(name)
+        least, most, rotation, blur = how
+        shown, target = augment(image, mask, int(size), numbers, bool(flipped),
+                                Augment((least, most), rotation, blur), resize.decode())
+        return shown, target, np.int32(mask.shape)
 
 
-def read_mask(source, name):
-    """uint8 [H, W] index mask of the photo `name` (scalar string tensor)."""
-    mask = tf.numpy_function(lambda n: source.read_mask(n.decode()), [name], tf.uint8)
-    return tf.ensure_shape(mask, [None, None])
-
-
-def read_class_mask(source, name, class_id, ignore_ids=()):
-    """uint8 [H, W] of 0, 1, 255: one class (scalar int tensor) in the photo `name`."""
-    def read(n, c):
-        return source.class_mask(n.decode(), int(c), ignore_ids)
-
-    return tf.ensure_shape(tf.numpy_function(read, [name, class_id], tf.uint8), [None, None])
-
-
-def read_features(features, name, flipped):
-    """float32 [h, w, C] of the photo `name` from a feature store."""
-    def read(n, f):
-        return np.ascontiguousarray(features.read(n.decode(), bool(f)), np.float32)
-
-    return tf.ensure_shape(tf.numpy_function(read, [name, flipped], tf.float32), features.shape)
+def _ids(class_ids):
+    return np.array(sorted(class_ids), np.int32)
 
 
 def photo_dataset(source, names, image_size, parallel_calls=2, masks=False, flipped=None,
@@ -47,15 +133,17 @@ def photo_dataset(source, names, image_size, parallel_calls=2, masks=False, flip
         {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32)} and "mask":
         [S, S] uint8 if asked for.
     """
+    reader = Reader(source, features)
+
     def load(name, flip):
         photo = {"name": name}
         if features is not None:
-            photo["features"] = read_features(features, name, flip)
+            photo["features"] = reader.features(name, flip)
         else:
-            image = resize_image(read_image(source, name), image_size)
+            image = resize_image(reader.image(name), image_size)
             photo["image"] = mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)
         if masks:
-            mask = resize_mask(read_mask(source, name), image_size)
+            mask = resize_mask(reader.index_mask(name), image_size)
             photo["mask"] = mirror(tf.ensure_shape(mask, [image_size, image_size]), flip)
         return photo
 

@@ -26,6 +26,37 @@ class Episode(NamedTuple):
     support_class_id: int
 
 
+class WayEpisode(NamedTuple):
+    """One episode of N ways by name: the query is scored for all its classes at once."""
+
+    episode_id: int
+    class_id: tuple[int, ...]  # [N]
+    support: tuple[tuple[str, ...], ...]  # [N][k]
+    query: str
+
+
+def draw(number, seed, counts, shots):
+    """Which class and which of its photos episode `number` takes: a pure function.
+
+    Args:
+        counts: photos of each class, [C].
+
+    Returns:
+        int64 [1 + 1 + shots]: the class's place in `counts`, then the places among its photos of
+        the query and of `shots` supports, all different.
+    """
+    return _draw(_generator(seed, number), counts, shots)
+
+
+def _generator(seed, number):
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), int(number)])))
+
+
+def _draw(rng, counts, shots):
+    place = rng.integers(len(counts))
+    return np.array([place, *rng.choice(counts[place], shots + 1, replace=False)], np.int64)
+
+
 class EpisodeSampler:
     """Draws episodes: class uniform, then a query and k supports, all different photos.
 
@@ -58,6 +89,7 @@ class EpisodeSampler:
                                 f"episodes need {shots + 1}; add photos, use fewer shots or take "
                                 "the class off")
         self.classes = list(self.photos)
+        self.counts = [len(photos) for photos in self.photos.values()]
         if len(self.classes) < (2 if mismatched else 1):
             raise DataError(f"{len(self.classes)} classes have more than {shots} photos; episodes "
                             f"need {'two' if mismatched else 'one'}: add photos or check "
@@ -65,10 +97,10 @@ class EpisodeSampler:
 
     def episode(self, number):
         """Episode `number`, a pure function of (seed, number)."""
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, number])))
-        class_id = self.classes[rng.integers(len(self.classes))]
+        rng = _generator(self.seed, number)
+        place, *drawn = _draw(rng, self.counts, self.shots)
+        class_id = self.classes[place]
         photos = self.photos[class_id]
-        drawn = rng.choice(len(photos), self.shots + 1, replace=False)
         query, support = photos[drawn[0]], tuple(photos[i] for i in drawn[1:])
         support_class = class_id
         if self.mismatched:
@@ -77,6 +109,55 @@ class EpisodeSampler:
             pool = [p for p in self.photos[support_class] if p != query]
             support = tuple(pool[i] for i in rng.choice(len(pool), self.shots, replace=False))
         return Episode(number, class_id, support, query, support_class)
+
+    def take(self, count, start=0):
+        """Episodes `start` .. `start + count - 1`."""
+        return [self.episode(i) for i in range(start, start + count)]
+
+
+class WaySampler:
+    """Draws episodes of N ways: N classes, a query that shows one of them, k supports of each.
+
+    All photos of an episode differ (PANet's rule).
+
+    Args:
+        pairs: `pipelines.index.Pair`s to draw from.
+        ways, shots: N and k.
+        seed: episode i depends on (seed, i) alone.
+        class_names: for messages.
+    Raises:
+        DataError: fewer than N classes, or a class whose photos may run out in an episode.
+    """
+
+    def __init__(self, pairs, ways, shots, seed, class_names=None):
+        self.ways, self.shots, self.seed = ways, shots, seed
+        photos = defaultdict(set)
+        for pair in pairs:
+            photos[pair.class_id].add(pair.image_id)
+        self.photos = {class_id: sorted(photos[class_id]) for class_id in sorted(photos)}
+        if len(self.photos) < ways:
+            raise DataError(f"{len(self.photos)} classes have photos, {ways}-way episodes need "
+                            f"{ways}: fewer ways, or check data.rule, data.novel and the split")
+        for class_id, photos in self.photos.items():
+            if len(photos) < ways * shots + 1:
+                name = class_names[class_id - 1] if class_names else class_id
+                raise DataError(f"class {name}: {len(photos)} photos, {ways}-way {shots}-shot "
+                                f"episodes need {ways * shots + 1}; add photos, use fewer ways or "
+                                "shots or take the class off")
+
+    def episode(self, number):
+        """Episode `number`, a pure function of (seed, number)."""
+        rng = _generator(self.seed, number)
+        classes = list(self.photos)
+        drawn = [classes[i] for i in rng.choice(len(classes), self.ways, replace=False)]
+        pool = self.photos[drawn[rng.integers(self.ways)]]
+        taken = [pool[rng.integers(len(pool))]]
+        support = []
+        for class_id in drawn:
+            pool = [photo for photo in self.photos[class_id] if photo not in taken]
+            support.append(tuple(pool[i] for i in rng.choice(len(pool), self.shots, replace=False)))
+            taken.extend(support[-1])
+        return WayEpisode(number, tuple(drawn), tuple(support), taken[0])
 
     def take(self, count, start=0):
         """Episodes `start` .. `start + count - 1`."""
@@ -101,8 +182,7 @@ def load_episodes(path):
     episodes = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            fields = json.loads(line)
-            episodes.append(Episode(**{**fields, "support": tuple(fields["support"])}))
+            episodes.append(_episode(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path}: line {number} is no episode ({error})") from None
     return episodes
@@ -111,6 +191,14 @@ def load_episodes(path):
 def episodes_sha256(episodes):
     """Hash over the canonical text: equal episodes, equal hash."""
     return hashlib.sha256(_text(episodes).encode()).hexdigest()
+
+
+def _episode(fields):
+    support = fields["support"]
+    if isinstance(fields["class_id"], list):
+        return WayEpisode(**{**fields, "class_id": tuple(fields["class_id"]),
+                             "support": tuple(map(tuple, support))})
+    return Episode(**{**fields, "support": tuple(support)})
 
 
 def _text(episodes):

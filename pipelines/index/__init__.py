@@ -1,6 +1,7 @@
 """Which (photo, class) pairs there are, and which of them are base, held out or novel."""
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +41,16 @@ def build_index(source, image_ids, rule="none", progress=False):
     Args:
         source: a `pipelines.sources.Source`.
         image_ids: photos to index.
-        rule: "none" (any pixel), "area2048" (at least 2,048 pixels) or "oslsm" (more than 2
-            pixels of `mask[::32, ::32]`).
+        rule: "none" (any pixel), "area2048" (at least 2,048 pixels), "oslsm" (more than 2
+            pixels of `mask[::32, ::32]`) or the path of a list that `read_pairs` reads.
     Raises:
-        DataError: the first photo whose files are missing, damaged or disagree; an unknown rule.
+        DataError: the first photo whose files are missing, damaged or disagree; an unknown rule;
+            a list with a photo that is none of `image_ids`, or lacks the class.
     """
-    if rule not in RULES:
-        raise DataError(f"pair rule {rule!r}: {', '.join(RULES)} are known (data.rule)")
-    keep = RULES[rule]
+    if rule not in RULES and not Path(rule).is_file():
+        raise DataError(f"pair rule {rule!r}: {', '.join(RULES)} or the path of a list is due "
+                        "(data.rule)")
+    keep = RULES.get(rule, RULES["none"])
 
     def look(image_id):
         source.check(image_id)
@@ -62,14 +65,27 @@ def build_index(source, image_ids, rule="none", progress=False):
                                           unit="mask", disable=not progress):
             classes_of[image_id] = frozenset(c for c, area in areas.items() if area)
             pairs += [Pair(image_id, c, areas[c]) for c in sorted(kept)]
+    if rule not in RULES:
+        pairs = _listed(rule, read_pairs(rule, len(source.classes)), pairs)
     return Index(tuple(pairs), classes_of)
 
 
+def _listed(path, listed, pairs):
+    """The listed pairs in the list's order, with their areas."""
+    known = {pair[:2]: pair for pair in pairs}
+    for pair in listed:
+        if pair[:2] not in known:
+            raise DataError(f"{path}: lists class {pair.class_id} in photo {pair.image_id}; no "
+                            "photo of this split shows it: another split or another list")
+    return [known[pair[:2]] for pair in listed]
+
+
 def read_pairs(path, classes, source=None):
-    """Pairs of a published list, in its order.
+    """Pairs of a list, in its order.
 
     Args:
-        path: text file with `<image id>__<class number>` a line, the form of hsnet's lists.
+        path: text file with `<image id>__<class number>` a line, the form of hsnet's lists, or
+            JSON lines as `python -m pipelines.index` writes them.
         classes: number of classes.
         source: a source whose masks give the areas; without one they are 0.
     Raises:
@@ -80,17 +96,29 @@ def read_pairs(path, classes, source=None):
         raise DataError(f"{path}: no such list of pairs")
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        name, _, text = line.strip().rpartition("__")
         if not line.strip():
             continue
-        if not name or not text.isdigit() or not 1 <= int(text) <= classes:
+        name, class_id = _pair_of(line.strip())
+        if not name or not 1 <= class_id <= classes:
             raise DataError(f"{path}: line {number}, {line.strip()!r}: <image id>__<class number> "
-                            f"is due, the number 1 to {classes}")
-        area = 0 if source is None else int((source.class_mask(name, int(text)) == 1).sum())
-        pairs.append(Pair(name, int(text), area))
+                            f"or its JSON is due, the number 1 to {classes}")
+        area = 0 if source is None else int((source.class_mask(name, class_id) == 1).sum())
+        pairs.append(Pair(name, class_id, area))
     if len(set(p[:2] for p in pairs)) < len(pairs):
         raise DataError(f"{path}: a pair stands twice")
     return pairs
+
+
+def _pair_of(line):
+    """(image id, class number) of a line; ("", 0) of one in another form."""
+    if line.startswith("{"):
+        try:
+            fields = json.loads(line)
+            return str(fields["image"]), int(fields["class_id"])
+        except (ValueError, KeyError, TypeError):
+            return "", 0
+    name, _, text = line.rpartition("__")
+    return name, int(text) if text.isdigit() else 0
 
 
 def split_pairs(index, novel_ids, split, novel="drop"):

@@ -29,3 +29,21 @@ def one_class(index, class_id, ignore_ids=()):
     others = [c for c in ignore_ids if c != class_id]
     mask[np.isin(index, [VOID, *others])] = VOID
     return mask
+
+
+def merged(class_masks, class_ids):
+    """One mask of several classes (N ways).
+
+    Args:
+        class_masks: {class id: uint8 [H, W] of 0, 1, 255} of a photo, at least one.
+        class_ids: the N classes; one that the photo does not show is left out.
+
+    Returns:
+        uint8 [H, W]: i + 1 where `class_ids[i]` is (the later one where two overlap), 255 void.
+    """
+    void = np.logical_or.reduce([mask == VOID for mask in class_masks.values()])
+    mask = np.where(void, VOID, 0).astype(np.uint8)
+    for way, class_id in enumerate(class_ids, start=1):
+        if int(class_id) in class_masks:
+            mask[class_masks[int(class_id)] == 1] = way
+    return mask

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.transforms import (
     flips,
-    random_flip,
+    framed_size,
     resize_class_mask,
     resize_image,
     resize_mask,
@@ -70,21 +70,26 @@ def test_flips_are_fair_repeatable_and_one_a_photo():
     assert abs((drawn[:, 0] == drawn[:, 1]).mean() - 0.5) < 0.125
 
 
-def test_random_flip_takes_image_and_mask_together():
-    rng = np.random.default_rng(0)
-    masks = rng.integers(0, 2, (3, 6, 6)).astype(np.uint8)
-    images = np.repeat(masks[..., None] * 100, 3, -1)
-    seen = set()
-    for number in range(12):
-        episode = {"support_mask": tf.constant(masks[:2]), "query_mask": tf.constant(masks[2]),
-                   "support_image": tf.constant(images[:2]), "query_image": tf.constant(images[2]),
-                   "episode_id": tf.constant(number, tf.int64)}
-        turned = both(lambda e: random_flip(e, 7), episode)
-        decided = flips(7, number, 3).numpy()
-        seen.add(tuple(decided))
-        for k, (mask, image) in enumerate([*zip(turned["support_mask"], turned["support_image"],
-                                                strict=True),
-                                           (turned["query_mask"], turned["query_image"])]):
-            np.testing.assert_array_equal(image[..., 0], mask * 100)
-            np.testing.assert_array_equal(mask, masks[k][:, ::-1] if decided[k] else masks[k])
-    assert len(seen) > 3
+def test_padding_keeps_the_aspect_and_does_not_count():
+    image = tf.constant(np.full((30, 60, 3), 200, np.uint8))
+    mask = tf.constant(np.ones((30, 60), np.uint8))
+    small = both(lambda i: resize_image(i, 33, "pad"), image)
+    target = both(lambda m: resize_class_mask(m, 33, "pad"), mask)
+    assert small.shape == (33, 33, 3) and target.shape == (33, 33)
+    # 33 x 16.5, cut to multiples of 8: 32 columns, 16 rows.
+    np.testing.assert_array_equal(small[:16, :32], 200)
+    assert not small[16:].any() and not small[:, 32:].any()
+    np.testing.assert_array_equal(target[:16, :32], 1)
+    assert (target[16:] == 255).all() and (target[:, 32:] == 255).all()
+    tiny = np.zeros((300, 600), np.uint8)
+    tiny[7, 9] = 1
+    assert (both(lambda m: resize_class_mask(m, 33, "pad"), tf.constant(tiny)) == 1).sum() == 1
+
+
+def test_framed_size_of_numbers_and_of_tensors():
+    for height, width in ((375, 500), (500, 333), (473, 473), (4, 900)):
+        plain = framed_size(height, width, 473, "pad")
+        graph = framed_size(tf.constant(height), tf.constant(width), 473, "pad")
+        assert plain == tuple(int(side) for side in graph)
+        assert all(side % 8 == 0 and 8 <= side <= 473 for side in plain)
+    assert framed_size(375, 500, 473, "pad") == (352, 472)  # pfenet: 354 and 473, cut

@@ -1,0 +1,65 @@
+"""Episodes of a data set in one call."""
+
+from pipelines.dataset import episode_dataset
+from pipelines.errors import DataError
+from pipelines.folds import novel_class_ids
+from pipelines.index import build_index, split_pairs
+from pipelines.sampler import EpisodeSampler, WaySampler
+from pipelines.sources import open_source
+from pipelines.sources.folder import class_split
+
+DATASETS = {  # name: source, split of the training photos, of the test photos
+    "pascal5i": ("voc", "trainaug", "val"), "coco20i": ("coco", "train", "val"),
+    "voc": ("voc", "all", "all"), "coco": ("coco", "all", "all"),
+    "fss1000": ("folder", "all", "all"), "folder": ("folder", "all", "all"),
+    "shapes": ("shapes", "all", "all")}
+PARTS = {"train": "base", "test": "novel"}
+
+
+def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, batch=16, seed=0,
+             image_size=321, rule="none", novel="keep", novel_classes=None, layout=None,
+             split_file=None, annotations=None, count=None, **options):
+    """Episodes of a data set in one call.
+
+    Args:
+        dataset: "pascal5i" (VOC layout, trainaug for training, val for testing), "coco20i"
+            (COCO's files, train and val), "fss1000" or "folder" (a folder a class, classes split
+            by `split_file` or by a seeded 60/20/20), "voc" or "coco" (any set of that layout, all
+            its photos; `annotations` names a COCO-JSON of one's own) or "shapes" (embedded).
+        fold, layout, novel_classes: which classes are novel, see `folds.novel_class_ids`.
+        split: "train" (base classes, endless unless `count`) or "test" (novel classes, 1,000
+            episodes unless `count`).
+        ways: N classes an episode, and a query mask of 0..N; None for one class and 0, 1. A
+            training list then holds 10,000 episodes unless `count`.
+        rule, novel: `index.build_index`, `index.split_pairs`.
+        options: further ones of `episode_dataset`: `flip`, `augment`, `resize`, `full_mask`,
+            `shard`, `cache`, `threads`, `device`, `service`, ...
+
+    Returns:
+        `tf.data.Dataset`; see `episode_dataset` for what it yields.
+    """
+    if split not in ("train", "test"):
+        raise DataError(f"split {split!r}: train or test is due")
+    if dataset not in DATASETS:
+        raise DataError(f"data set {dataset!r}: {', '.join(DATASETS)} are known")
+    kind, *ids = DATASETS[dataset]
+    where = {"image_size": image_size} if kind == "shapes" else {"root": root}
+    source = open_source(kind, **where, **({"annotations": annotations} if annotations else {}))
+    left_out = ()
+    if kind == "folder" and not novel_classes:
+        parts = class_split(source.classes, split_file)
+        novel_classes, left_out = parts["test"], parts["val"]
+    novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,
+                                layout=layout)
+    index = build_index(source, source.image_ids(ids[split == "test"]), rule)
+    pairs = [pair for pair in split_pairs(index, novel_ids, PARTS[split], novel)
+             if source.classes[pair.class_id - 1] not in left_out]
+    if split == "test":
+        count = count or 1000
+    if ways is None:
+        drawn = EpisodeSampler(pairs, shots, seed, class_names=source.classes)
+    else:
+        drawn = WaySampler(pairs, ways, shots, seed, source.classes).take(count or 10_000)
+    return episode_dataset(
+        source, drawn, image_size=image_size, batch=batch, seed=seed, count=count,
+        ignore_ids=novel_ids if novel == "ignore255" and split == "train" else (), **options)

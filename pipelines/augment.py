@@ -1,0 +1,114 @@
+"""Random changes of a photo and its mask together: one affine map, each resampled once."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from pipelines.errors import DataError
+from pipelines.transforms import framed_size
+
+MEAN_COLOUR = (124, 116, 104)  # of ImageNet: what shows where a photo does not reach
+VOID = 255
+NUMBERS = 5  # random numbers a photo takes
+
+
+class Augment(NamedTuple):
+    """What training photos go through beside mirroring, each photo of an episode on its own.
+
+    Attributes:
+        scale: (least, most): how much larger a photo is shown than the picture; what sticks out
+            is cut off at a random side, what is missing becomes the mean colour and void.
+        rotation: degrees, turned by up to so much either way.
+        blur: chance of a Gaussian blur, 5 x 5 pixels.
+        query: False changes supports alone.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotation: float = 0.0
+    blur: float = 0.0
+    query: bool = True
+
+    def checked(self):
+        """Itself; DataError for values that mean nothing."""
+        least, most = self.scale
+        if not 0.25 <= least <= most <= 4 or not 0 <= self.rotation <= 180 or (
+                not 0 <= self.blur <= 1):
+            raise DataError(f"{self}: a scale between 0.25 and 4 (least, most), a rotation of 0 to "
+                            "180 degrees and a blur chance of 0 to 1 are due")
+        return self
+
+
+# As in the published training codes.
+PRESETS = {"canet": Augment(scale=(1.0, 1.5), query=False),
+           "pfenet": Augment(scale=(0.9, 1.1), rotation=10.0, blur=0.5)}
+
+
+def draw(seed, episode_id, count):
+    """Uniform random numbers of an episode's `count` photos, [count, NUMBERS]."""
+    state = tf.stack([tf.cast(seed, tf.int64), tf.cast(episode_id, tf.int64)])
+    state = tf.random.experimental.stateless_fold_in(state, 1)  # apart from the flips
+    return tf.random.stateless_uniform([count, NUMBERS], state, alg="philox")
+
+
+def augment(image, mask, size, numbers, flipped, how, resize="squash"):
+    """A photo and its mask as a training picture.
+
+    Args:
+        image: uint8 [H, W, 3].
+        mask: uint8 [H, W] of 0, 1, 255.
+        size: side S of the result.
+        numbers: NUMBERS uniform ones of `draw`.
+        flipped: mirror left to right.
+        how: an `Augment`.
+        resize: "squash" or "pad", before anything else.
+
+    Returns:
+        uint8 [S, S, 3] and [S, S]. The image is sampled bilinearly, the mask nearest. Where the
+        object would leave the picture or vanish, the photo is shown whole, mirrored at most.
+    """
+    framed = framed_size(*mask.shape, size, resize)
+    least, most = how.scale
+    scale = least + numbers[0] * (most - least)
+    angle = np.radians(how.rotation) * (2 * numbers[1] - 1)
+    shift = (numbers[2:4] - 0.5) * abs(1 - 1 / scale)
+    back = _inverse(mask.shape, framed, size, scale, angle, shift, flipped)
+    inside = resize == "squash" and scale >= 1 and angle == 0
+    target = _warp(mask, back, size, cv2.INTER_NEAREST, None if inside else VOID)
+    if not (target == 1).any() and (mask == 1).any():
+        back = _inverse(mask.shape, framed, size, 1.0, 0.0, np.zeros(2), flipped)
+        inside = resize == "squash"
+        target = _warp(mask, back, size, cv2.INTER_NEAREST, None if inside else VOID)
+        if not (target == 1).any():  # an object of a few pixels: keep its middle
+            row, column = np.argwhere(mask == 1).mean(0)
+            x, y = np.linalg.solve(back[:, :2], np.array([column, row]) - back[:, 2])
+            target[int(np.clip(np.rint(y), 0, size - 1)), int(np.clip(np.rint(x), 0, size - 1))] = 1
+    shown = _warp(image, back, size, cv2.INTER_LINEAR, None if inside else MEAN_COLOUR)
+    if numbers[4] < how.blur:
+        shown = cv2.GaussianBlur(shown, (5, 5), 0)
+    return shown, target
+
+
+def _inverse(shape, framed, size, scale, angle, shift, flipped):
+    """[2, 3] from (x, y, 1) of the result's pixels to (x, y) of the photo's."""
+    height, width = shape
+    # The result's pixel centres to -0.5 .. 0.5 of the picture.
+    to_unit = np.array([[1 / size, 0, 0.5 / size - 0.5], [0, 1 / size, 0.5 / size - 0.5],
+                        [0, 0, 1]])
+    if flipped:
+        to_unit[0] *= -1
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0],
+                     [0, 0, 1]]) @ np.diag([1 / scale, 1 / scale, 1])
+    turn[:2, 2] = shift + 0.5
+    rows, columns = framed
+    to_photo = np.array([[size * width / columns, 0, -0.5], [0, size * height / rows, -0.5],
+                         [0, 0, 1]])
+    return (to_photo @ turn @ to_unit)[:2]
+
+
+def _warp(picture, back, size, how, fill):
+    """Resample; `fill` stands outside the photo, None where its edge suffices."""
+    border = ({"borderMode": cv2.BORDER_REPLICATE} if fill is None else
+              {"borderMode": cv2.BORDER_CONSTANT, "borderValue": fill})
+    return cv2.warpAffine(picture, back, (size, size), flags=how | cv2.WARP_INVERSE_MAP, **border)
