@@ -7,6 +7,7 @@ from pipelines.augment import PRESETS
 from pipelines.augment import draw as draw_augmentation
 from pipelines.errors import DataError
 from pipelines.reader import Reader
+from pipelines.remote import distribute, exactly_once
 from pipelines.sampler import EpisodeSampler, WayEpisode
 from pipelines.transforms import (
     RESIZES,
@@ -46,7 +47,8 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         deterministic: False lets a fast episode overtake a slow one.
         device: batches wait on it, such as "GPU:0".
         service: address "host:port" of a `pipelines.service` dispatcher whose workers read; the
-            order of episodes is then theirs.
+            order of episodes is then theirs. Of a list each arrives exactly once, even if a
+            worker dies.
 
     Yields:
         `support_image` [B, K, S, S, 3], `query_image` [B, S, S, 3] uint8 (or `support_features`
@@ -59,13 +61,15 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         DataError: here for what cannot be; through TensorFlow for damaged files, or a support
             without a pixel of its class.
     """
-    _check(episodes, features, augment, resize, count, cache, shard)
+    _check(episodes, features, augment, resize, count, cache, shard, service)
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)
+    endless = isinstance(episodes, EpisodeSampler) and count is None
+    if isinstance(episodes, EpisodeSampler) and (episodes.mismatched or service) and not endless:
+        episodes = episodes.take(count, start)
     stream, shots, ways = _stream(episodes, reader, start, count)
-    if shard is not None:
-        index, readers = shard
-        stream = stream.shard(readers, index)
+    index, readers = shard or (0, 1)
+    stream = stream.shard(readers, index)
 
     def picture(name, class_id, support, numbers, flipped):
         """(photo or features, mask, [H, W] of the photo) of one class."""
@@ -119,13 +123,19 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
             loaded["query_mask_full"] = tf.RaggedTensor.from_tensor(whole_mask(episode))
         return loaded
 
-    dataset = stream.map(load, parallel_calls, deterministic=deterministic)
+    def loaded(stream):
+        return stream.map(load, parallel_calls, deterministic=deterministic)
+
+    if service is None:
+        dataset = loaded(stream)
+    elif endless:
+        dataset = distribute(loaded(stream), service)
+    else:
+        dataset = _all_of(episodes[index::readers], service,
+                          lambda some: distribute(loaded(_table(some)), service))
     if cache is not None:
         dataset = dataset.cache("" if cache == "memory" else str(cache))
     dataset = dataset.batch(batch)
-    if service is not None:
-        dataset = dataset.apply(tf.data.experimental.service.distribute(
-            tf.data.experimental.service.ShardingPolicy.DYNAMIC, f"grpc://{service}"))
     options = tf.data.Options()
     options.deterministic = deterministic
     if threads is not None:
@@ -138,7 +148,7 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
     return dataset.prefetch(prefetch)
 
 
-def _check(episodes, features, augment, resize, count, cache, shard):
+def _check(episodes, features, augment, resize, count, cache, shard, service):
     """DataError for arguments that do not go together."""
     sampler = isinstance(episodes, EpisodeSampler)
     if resize not in RESIZES:
@@ -148,6 +158,9 @@ def _check(episodes, features, augment, resize, count, cache, shard):
     if augment is not None and features is not None:
         raise DataError("augment changes photos, so features cannot be read from a store: leave "
                         "one of the two out")
+    if service is not None and features is not None:
+        raise DataError("cached features lie on this machine, tf.data service reads photos: leave "
+                        "one of the two out (train.cache_features, train.service)")
     if sampler and count is None and (episodes.mismatched or cache is not None):
         raise DataError("mismatched or cached episodes want a count: an endless stream has none")
     if shard is not None and not 0 <= shard[0] < shard[1]:
@@ -165,18 +178,36 @@ def _check(episodes, features, augment, resize, count, cache, shard):
 
 def _stream(episodes, reader, start, count):
     """(dataset of episodes by name, k, N or 0) from a list or a sampler."""
-    if isinstance(episodes, EpisodeSampler) and not episodes.mismatched:
-        return _sampled(episodes, reader, start, count), episodes.shots, 0
     if isinstance(episodes, EpisodeSampler):
-        episodes = episodes.take(count, start)
+        return _sampled(episodes, reader, start, count), episodes.shots, 0
+    stream = _table(episodes)
     ways = len(episodes[0].class_id) if isinstance(episodes[0], WayEpisode) else 0
-    table = {key: np.array([getattr(e, field) for e in episodes], kind) for key, field, kind in (
-        ("episode_id", "episode_id", np.int64), ("class_id", "class_id", np.int32),
-        ("support_class_id", "class_id" if ways else "support_class_id", np.int32),
-        ("support_name", "support", object), ("query_name", "query", object))}
-    table = {key: tf.constant(value, tf.string) if value.dtype == object else value
-             for key, value in table.items()}
-    return tf.data.Dataset.from_tensor_slices(table), table["support_name"].shape[-1], ways
+    return stream, stream.element_spec["support_name"].shape[-1], ways
+
+
+def _table(episodes):
+    """A list of episodes as a dataset of names."""
+    ways = isinstance(episodes[0], WayEpisode)
+    table = {
+        "episode_id": np.array([e.episode_id for e in episodes], np.int64),
+        "class_id": np.array([e.class_id for e in episodes], np.int32),
+        "support_class_id": np.array([e.class_id if ways else e.support_class_id
+                                      for e in episodes], np.int32),
+        "support_name": tf.constant([e.support for e in episodes], tf.string),
+        "query_name": tf.constant([e.query for e in episodes], tf.string)}
+    return tf.data.Dataset.from_tensor_slices(table)
+
+
+def _all_of(episodes, address, remote):
+    """Remotely read episodes of a list, each exactly once, as a dataset."""
+    by_id = {episode.episode_id: episode for episode in episodes}
+
+    def arriving():
+        return exactly_once(lambda missing: remote([by_id[i] for i in sorted(missing)]), by_id,
+                            address)
+
+    return tf.data.Dataset.from_generator(arriving,
+                                          output_signature=remote(episodes).element_spec)
 
 
 def _sampled(sampler, reader, start, count):

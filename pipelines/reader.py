@@ -73,10 +73,6 @@ class Reader:
 
     def features(self, name, flipped):
         """float32 [h, w, C] of the photo `name` from the feature store."""
-        if self.remote:
-            raise DataError("cached features lie on this machine; tf.data service reads photos: "
-                            "set train.cache_features false")
-
         def read(n, f):
             return np.ascontiguousarray(self.store.read(n.decode(), bool(f)), np.float32)
 
