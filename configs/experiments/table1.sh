@@ -42,10 +42,11 @@ photos() { # backbone fold row seed
 case $SET in
     mini80)
         for seed in 0 1 2; do for row in auxiliary both; do photos resnet18 0 $row $seed; done; done
-        for row in auxiliary both; do photos resnet50 0 $row 0; done
+        for seed in 0 1 2; do for fold in 1 0; do for row in auxiliary both; do
+            photos resnet50 $fold $row $seed
+        done; done; done
         for row in base tuning; do photos resnet18 0 $row 0; done
-        for row in auxiliary both tuning base; do photos resnet50 1 $row 0; done
-        for row in base tuning; do photos resnet50 0 $row 0; done
+        for fold in 0 1; do for row in base tuning; do photos resnet50 $fold $row 0; done; done
         for row in auxiliary both; do photos vgg16 0 $row 0; done ;;
     shapes)
         for seed in 0 1 2; do for row in auxiliary both; do
