@@ -117,13 +117,14 @@ def _ids(class_ids):
 
 
 def photo_dataset(source, names, image_size, parallel_calls=2, masks=False, flipped=None,
-                  features=None):
+                  features=None, resize="squash"):
     """Photos in the order of `names`.
 
     Args:
         masks: yield index masks too.
         flipped: which photos are mirrored, with their masks, [N] bool; none unless given.
         features: a store as in `episode_dataset`, whose features stand in the photos' place.
+        resize: "squash" or "pad".
 
     Yields:
         {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32)} and "mask":
@@ -136,10 +137,10 @@ def photo_dataset(source, names, image_size, parallel_calls=2, masks=False, flip
         if features is not None:
             photo["features"] = reader.features(name, flip)
         else:
-            image = resize_image(reader.image(name), image_size)
+            image = resize_image(reader.image(name), image_size, resize)
             photo["image"] = mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)
         if masks:
-            mask = resize_mask(reader.index_mask(name), image_size)
+            mask = resize_mask(reader.index_mask(name), image_size, resize)
             photo["mask"] = mirror(tf.ensure_shape(mask, [image_size, image_size]), flip)
         return photo
 

@@ -78,11 +78,10 @@ def parser():
     second.add_argument("--host", default="localhost",
                         help="by which trainers reach this machine (default: localhost)")
     second.add_argument("--port", type=int, default=0, help="default: a free one")
-    second.add_argument("dataset", choices=["voc", "coco", "folder", "shapes"])
+    second.add_argument("dataset", choices=["voc", "coco", "folder"])
     second.add_argument("--root", help="the data set's folder on this machine")
     second.add_argument("--classes", help="voc: file of class names")
     second.add_argument("--annotations", help="coco: a COCO-JSON file of one's own classes")
-    second.add_argument("--image_size", type=int, help="shapes: side in pixels, as the trainer's")
     return parser
 
 
@@ -93,11 +92,9 @@ def main(argv=None):
         server = dispatcher(options.port, options.work_dir)
         print(f"dispatcher at {server.target.removeprefix('grpc://')}", flush=True)
     else:
-        own = {key: getattr(options, key) for key in ("root", "classes", "annotations",
-                                                      "image_size") if getattr(options, key)}
-        if options.dataset != "shapes":
-            own.setdefault("root", None)
-        source = open_source(options.dataset, **own)
+        own = {key: getattr(options, key) for key in ("classes", "annotations")
+               if getattr(options, key)}
+        source = open_source(options.dataset, options.root, **own)
         server = worker(source, options.dispatcher, options.host, options.port)
         print(f"worker reads {options.dataset} for {options.dispatcher}", flush=True)
     try:

@@ -12,7 +12,8 @@ from sst_tf.runs import Run
 
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 UNTRAINED = ("all_foreground", "prototype")
-SAME = ("dataset", "novel_classes", "split", "shots", "image_size", "scoring", "episodes_sha256")
+SAME = ("dataset", "novel_classes", "split", "shots", "image_size", "resize", "scoring",
+        "episodes_sha256")
 
 
 class Evaluation:

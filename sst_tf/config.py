@@ -42,8 +42,10 @@ class DataConfig:
             the base classes. Without it a seeded fifth of the classes is novel.
         novel: training photos with a novel class: "drop" them, "keep" them (novel pixels are
             background) or "ignore255" the novel pixels.
-        rule: which (photo, class) pairs count: "none" (any pixel), "area2048" or "oslsm".
+        rule: which (photo, class) pairs count: "none" (any pixel), "area2048", "oslsm" or the
+            path of a list of pairs (hsnet's form, or what `pipelines.index` writes).
         image_size: side in pixels that photos and masks are resized to.
+        resize: "squash" them to a square, or "pad" them, aspect kept.
         validation_share: share of the training photos kept for base-class validation.
         split_seed: draws those photos.
         count, seed: number of pictures of "shapes", and what draws them.
@@ -60,8 +62,9 @@ class DataConfig:
     novel_classes: list[str] | None = None
     split_file: str | None = _path(None)
     novel: Literal["drop", "keep", "ignore255"] = "drop"
-    rule: Literal["none", "area2048", "oslsm"] = "none"
+    rule: str = "none"
     image_size: int = 321
+    resize: Literal["squash", "pad"] = "squash"
     validation_share: float = 0.15
     split_seed: int = 0
     count: int = 2000
@@ -185,7 +188,12 @@ class TrainConfig:
         cache_dir: where.
         parallel_calls: threads that read episodes.
         strategy: "mirrored" shares each batch among all GPUs of the machine (all logical CPU
-            devices where there is none); the weights are those of "none" within float error.
+            devices where there is none), "multi_worker" among the machines of TF_CONFIG; the
+            weights are those of "none" within float error.
+        augment: beside flips: "none", "canet" (supports scaled 1 to 1.5 and cropped) or "pfenet"
+            (scaled 0.9 to 1.1, turned by up to 10 degrees, blurred half the time).
+        service: "host:port" of a `python -m pipelines.service dispatcher` whose workers read the
+            training photos.
     """
 
     epochs: int = 10
@@ -201,7 +209,9 @@ class TrainConfig:
     cache_features: bool = False
     cache_dir: str = _path("cache/features")
     parallel_calls: int = _path(2)
-    strategy: Literal["none", "mirrored"] = _path("none")
+    strategy: Literal["none", "mirrored", "multi_worker"] = _path("none")
+    augment: Literal["none", "canet", "pfenet"] = "none"
+    service: str | None = _path(None)
 
 
 @dataclass
@@ -327,6 +337,9 @@ def _check(config, source):
             value = getattr(getattr(config, section), name)
             need = " (this data.dataset needs its folder)" if name == "root" else ""
             raise UserError(f"{source}: {key}: {value!r} cannot be used{need}")
+    if config.train.cache_features and (config.train.augment != "none" or config.train.service):
+        raise UserError(f"{source}: train.cache_features: features are of whole, unchanged photos "
+                        "on this machine; set it to false for train.augment or train.service")
     if config.train.cache_features and config.model.train_backbone:
         raise UserError(f"{source}: train.cache_features: a trained backbone has no fixed "
                         "features; set it or model.train_backbone to false")

@@ -43,14 +43,25 @@ class RunData:
         return EpisodeSampler(getattr(self, part), shots, seed, mismatched=mismatched,
                               skip_small=part != "novel", class_names=self.source.classes)
 
-    def training_episodes(self, config, start, features=None):
-        """Endless batches of photos (or features) and masks for `fit`, from episode `start` on."""
+    def training_episodes(self, config, start, features=None, context=None):
+        """Endless batches of photos (or features) and masks for `fit`, from episode `start` on.
+
+        Args:
+            context: `tf.distribute.InputContext` of one of several workers, whose batches are
+                then its share of the episodes, a replica's part each.
+        """
         train = config.train
+        batch, shard = train.batch, None
+        if context is not None:
+            batch //= context.num_replicas_in_sync
+            shard = (context.input_pipeline_id, context.num_input_pipelines)
         sampler = self.sampler("train", train.shots, train.seed)
         episodes = episode_dataset(
-            self.source, sampler, image_size=config.data.image_size, batch=train.batch,
-            start=start, ignore_ids=self.ignore_ids, flip=train.flip, seed=train.seed,
-            parallel_calls=train.parallel_calls, features=features)
+            self.source, sampler, image_size=config.data.image_size, batch=batch, start=start,
+            ignore_ids=self.ignore_ids, flip=train.flip, seed=train.seed, features=features,
+            augment=None if train.augment == "none" else train.augment, shard=shard,
+            resize=config.data.resize, parallel_calls=train.parallel_calls,
+            service=train.service)
         # Photos and masks only: over several devices Keras averages a batch to see its shapes,
         # and names have no mean.
         return episodes.map(lambda episode: {

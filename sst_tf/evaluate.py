@@ -29,7 +29,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     sampler = data.sampler("novel", shots, settings.seed)
     episodes = sampler.take(settings.episodes)
     untrained = model.encoder if store is not None else runs.build_model(config).encoder
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize)
     scored = score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
     weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
     scores = {}
@@ -42,9 +42,9 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],
         "novel": config.data.novel, "rule": config.data.rule, "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
-        "scoring": "network", "seed": settings.seed, "episodes": len(episodes),
-        "episodes_sha256": episodes_sha256(episodes), "photos": len(bank.names),
-        "pairs": len(data.novel), "select_on": config.train.select_on,
+        "resize": config.data.resize, "scoring": "network", "seed": settings.seed,
+        "episodes": len(episodes), "episodes_sha256": episodes_sha256(episodes),
+        "photos": len(bank.names), "pairs": len(data.novel), "select_on": config.train.select_on,
     }
     results = runs.results(run, config, protocol, scores, scored.support_iou,
                            {"relative_update": scored.relative_update})
@@ -64,7 +64,7 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
               f"{shots + 1} held-out photos and take no part")
     episodes = sampler.take(config.evaluate.threshold_episodes)
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize)
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
     runs.write_json(run.thresholds_path, {**stored, str(shots): chosen})
@@ -75,7 +75,8 @@ def support_check(model, data, config, bank_store=None):
     """`Counts` of episodes whose support shows another class than the one scored."""
     episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
         min(config.evaluate.episodes, 400))
-    bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
+                     config.data.resize)
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
 
 
@@ -135,7 +136,7 @@ def main(argv=None):
     store = None
     if config.train.cache_features:
         store = FeatureStore(model.encoder, data.source, config.data.image_size,
-                             config.train.cache_dir)
+                             config.train.cache_dir, config.data.resize)
     for shots in config.evaluate.shots:
         results = evaluate(run, config, model, data, shots, store)
         print(f"\n{shots}-shot, {results['protocol']['episodes']} episodes, "

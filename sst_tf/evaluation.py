@@ -24,19 +24,20 @@ class PhotoBank:
         episodes: what will be scored.
         image_size: side in pixels; predictions are scored at it ("network" scoring).
         features: a `FeatureStore`, or None for a bank that keeps the raw photos instead.
+        resize: "squash" or "pad".
     """
 
-    def __init__(self, source, episodes, image_size, features=None):
+    def __init__(self, source, episodes, image_size, features=None, resize="squash"):
         self.names = list(dict.fromkeys(n for e in episodes for n in (e.query, *e.support)))
         self.row = {name: i for i, name in enumerate(self.names)}
         self.size = (image_size, image_size)
-        self.source, self.store = source, features
+        self.source, self.store, self.resize = source, features, resize
         if features is not None:
             features.ensure(self.names)
         self.images = None
         if features is None:
-            photos = photo_dataset(source, self.names, image_size).batch(8).prefetch(2)
-            self.images = np.concatenate([p["image"].numpy() for p in photos])
+            photos = photo_dataset(source, self.names, image_size, resize=resize)
+            self.images = np.concatenate([p["image"].numpy() for p in photos.batch(8).prefetch(2)])
         self._masks = {}
 
     def features(self, encoder, rows):
@@ -56,7 +57,7 @@ class PhotoBank:
         key = (name, class_id)
         if key not in self._masks:
             mask = self.source.class_mask(name, class_id)
-            self._masks[key] = np.asarray(resize_class_mask(mask, self.size[0]))
+            self._masks[key] = np.asarray(resize_class_mask(mask, self.size[0], self.resize))
         return self._masks[key]
 
 

@@ -22,13 +22,15 @@ class FeatureStore:
         source: `pipelines` source.
         image_size: side in pixels.
         directory: parent folder of the store.
+        resize: "squash" or "pad".
 
     Attributes:
         shape: (h, w, C_b) of one photo's features, float32.
     """
 
-    def __init__(self, encoder, source, image_size, directory):
+    def __init__(self, encoder, source, image_size, directory, resize="squash"):
         self.encoder, self.source, self.image_size = encoder, source, image_size
+        self.resize = resize
         self.names = source.image_ids("all")
         self.position = {name: i for i, name in enumerate(self.names)}
         probe = np.zeros((1, image_size, image_size, 3), np.uint8)
@@ -43,10 +45,10 @@ class FeatureStore:
         missing = [n for n in dict.fromkeys(names) if not self.done[self._row(n, flipped)]]
         if not missing:
             return
-        photos = photo_dataset(self.source, missing, self.image_size).batch(4).prefetch(2)
+        photos = photo_dataset(self.source, missing, self.image_size, resize=self.resize)
         compute = tf.function(self.encoder.features, reduce_retracing=True)
         with tqdm(total=len(missing), desc="backbone features", unit="photo") as bar:
-            for photo in photos:
+            for photo in photos.batch(4).prefetch(2):
                 image = photo["image"][:, :, ::-1] if flipped else photo["image"]
                 values = compute(image).numpy()
                 rows = [self._row(n.decode(), flipped) for n in photo["name"].numpy()]
@@ -72,6 +74,7 @@ class FeatureStore:
             digest.update(np.ascontiguousarray(variable.numpy()).data)
         digest.update(repr((self.encoder.backbone.name, self.image_size, self.source.name,
                             str(getattr(self.source, "root", "")), self.names)).encode())
+        digest.update(b"" if self.resize == "squash" else self.resize.encode())
         return digest.hexdigest()[:16]
 
     def _open(self, name, shape, dtype):

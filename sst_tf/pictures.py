@@ -51,10 +51,11 @@ def save(path, picture):
     return path
 
 
-def episode_grid(model, source, episodes, image_size, thresholds):
+def episode_grid(model, source, episodes, image_size, thresholds, resize="squash"):
     """The grid for a list of 1-shot episodes; `thresholds`: {"untuned": t, "tuned": t}."""
     rows, labels = [], []
-    for batch in episode_dataset(source, episodes, image_size=image_size, batch=1):
+    for batch in episode_dataset(source, episodes, image_size=image_size, batch=1,
+                                 resize=resize):
         support, query = model.encode(batch)
         lesson = model.teach(support, batch["support_mask"][:, 0])
         answers = []

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -17,6 +16,7 @@ from sst_tf.evaluate import evaluate, support_check, table
 from sst_tf.evaluation import PhotoBank, score
 from sst_tf.features import FeatureStore
 from sst_tf.pretrain import pretrain
+from sst_tf.strategy import fit_workers, is_chief, open_strategy, share, wait_for_all
 
 VALIDATION_SEED = 1  # apart from the evaluation's episodes
 
@@ -33,7 +33,8 @@ class Validation(keras.callbacks.Callback):
                                    ("novel", "novel", config.train.novel_episodes)):
             if count:
                 episodes = data.sampler(split, 1, VALIDATION_SEED).take(count)
-                bank = PhotoBank(data.source, episodes, config.data.image_size, store)
+                bank = PhotoBank(data.source, episodes, config.data.image_size, store,
+                                 config.data.resize)
                 self.parts[part] = (bank, episodes)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -84,22 +85,63 @@ class StopOnNaN(keras.callbacks.Callback):
                 "The last whole epoch is kept: change the configuration and start a new run")
 
 
-def train(run, config, data, resume=False):
+def train(run, config, data, strategy, resume=False):
     """Train a run to its last epoch; returns (best model, feature store or None)."""
-    with open_strategy(config.train.strategy).scope():
+    chief = is_chief(strategy)
+    with strategy.scope():
         model = runs.build_model(config)
         model.compile(optimizer=runs.build_optimizer(config))
-    state = (run.restore_last(model) if resume else None) or {"epoch": 0}
-    store = None
-    if config.train.cache_features:
-        store = FeatureStore(model.encoder, data.source, config.data.image_size,
-                             config.train.cache_dir)
-        names = {p.image_id for p in data.train + data.validation}
-        store.ensure(sorted(names))
-        if config.train.flip:
-            store.ensure(sorted(names), flipped=True)
+        state = (run.restore_last(model) if resume else None) or {"epoch": 0}
+    store = open_features(model, config, data, strategy)
     per_epoch = config.train.steps_per_epoch
     start = state["epoch"] * per_epoch * config.train.batch
+    announce(config, data)
+    if config.pretrain.steps and state["epoch"] == 0:
+        single = runs.build_model(config)  # on one device, whatever the strategy
+        losses = pretrain(single, config, data, store)
+        for variable, learned in zip(model.encoder.weights, single.encoder.weights, strict=True):
+            variable.assign(learned)
+        share(strategy, model.encoder.weights)
+        print(f"named base classes for {len(losses)} steps: loss {losses[:50].mean():.3f} at "
+              f"first, {losses[-50:].mean():.3f} at last")
+    if state["epoch"] < config.train.epochs:
+        callbacks = [StopOnNaN()]
+        if chief:
+            callbacks += [Validation(run, config, data, store, state), keras.callbacks.TensorBoard(
+                run.folder / "tensorboard", write_graph=False)]
+        length = {"epochs": config.train.epochs, "initial_epoch": state["epoch"],
+                  "steps_per_epoch": per_epoch, "callbacks": callbacks,
+                  "verbose": ("auto" if sys.stdout.isatty() else 2) if chief else 0}
+        if config.train.strategy == "multi_worker":
+            fit_workers(model, strategy, lambda context: data.training_episodes(
+                config, start, store, context), **length)
+        else:
+            model.fit(data.training_episodes(config, start, store), shuffle=False, **length)
+    wait_for_all(strategy)  # worker 0 has written the model
+    print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
+          f"mIoU {state.get('best', float('nan')):.3f}" if chief else "trained")
+    return run.model(), store
+
+
+def open_features(model, config, data, strategy):
+    """The store of a frozen backbone's features, or None; worker 0 fills it before the others."""
+    if not config.train.cache_features:
+        return None
+    if not is_chief(strategy):
+        wait_for_all(strategy)
+    store = FeatureStore(model.encoder, data.source, config.data.image_size,
+                         config.train.cache_dir, config.data.resize)
+    names = {p.image_id for p in data.train + data.validation}
+    store.ensure(sorted(names))
+    if config.train.flip:
+        store.ensure(sorted(names), flipped=True)
+    if is_chief(strategy):
+        wait_for_all(strategy)
+    return store
+
+
+def announce(config, data):
+    """Say what is trained on and what is left out."""
     sampler = data.sampler("train", config.train.shots, config.train.seed)
     if sampler.skipped:
         print(f"{len(sampler.skipped)} base classes have fewer than {config.train.shots + 1} "
@@ -107,31 +149,6 @@ def train(run, config, data, resume=False):
     print(f"training on {len({p.image_id for p in data.train})} photos of base classes, "
           f"validating on {len({p.image_id for p in data.validation})} others; novel: "
           f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids)}")
-    if config.pretrain.steps and state["epoch"] == 0:
-        single = runs.build_model(config)  # on one device, whatever the strategy
-        losses = pretrain(single, config, data, store)
-        for variable, learned in zip(model.encoder.weights, single.encoder.weights, strict=True):
-            variable.assign(learned)
-        print(f"named base classes for {len(losses)} steps: loss {losses[:50].mean():.3f} at "
-              f"first, {losses[-50:].mean():.3f} at last")
-    if state["epoch"] < config.train.epochs:
-        callbacks = [StopOnNaN(), Validation(run, config, data, store, state)]
-        callbacks.append(keras.callbacks.TensorBoard(run.folder / "tensorboard",
-                                                     write_graph=False))
-        model.fit(data.training_episodes(config, start, store), epochs=config.train.epochs,
-                  initial_epoch=state["epoch"], steps_per_epoch=per_epoch, callbacks=callbacks,
-                  shuffle=False, verbose="auto" if sys.stdout.isatty() else 2)
-    print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
-          f"mIoU {state.get('best', float('nan')):.3f}")
-    return run.model(), store
-
-
-def open_strategy(name):
-    """The `tf.distribute.Strategy` of `train.strategy`; TensorFlow's own where it is "none"."""
-    if name == "none":
-        return tf.distribute.get_strategy()
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 def report(run, config, model, data, store):
@@ -171,7 +188,7 @@ def draw(run, config, model, data):
                   for name in ("untuned", "tuned")}
     picture = pictures.episode_grid(model, data.source,
                                     data.sampler("novel", 1, config.evaluate.seed).take(8),
-                                    config.data.image_size, thresholds)
+                                    config.data.image_size, thresholds, config.data.resize)
     print(f"picture: {pictures.save(run.folder / 'episodes.png', picture)}")
 
 
@@ -198,10 +215,13 @@ def main(argv=None):
                         "names another folder")
     if options.resume and last.is_file():
         refuse_changes(runs.Run(folder).config(), config, folder)
-    data = open_data(config, progress=True)
-    run = runs.Run.create(folder, config)
+    strategy = open_strategy(config.train.strategy)
+    data = open_data(config, progress=is_chief(strategy))
+    run = runs.Run.create(folder, config) if is_chief(strategy) else runs.Run(folder)
     started = time.time()
-    model, store = train(run, config, data, options.resume)
+    model, store = train(run, config, data, strategy, options.resume)
+    if not is_chief(strategy):
+        return
     print(f"trained in {(time.time() - started) / 60:.1f} minutes -> {run.model_path}")
     if not options.skip_evaluation:
         report(run, config, model, data, store)

@@ -1,0 +1,95 @@
+"""Training on several devices or machines, by `tf.distribute`."""
+
+import os
+
+import keras
+import tensorflow as tf
+
+from pipelines.errors import UserError
+
+EXAMPLE = ('TF_CONFIG=\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+           '"task": {"type": "worker", "index": 0}}\'')
+
+
+def open_strategy(name):
+    """The `tf.distribute.Strategy` of `train.strategy`; TensorFlow's own where it is "none".
+
+    "multi_worker" must be opened before TensorFlow has computed anything.
+    """
+    if name == "none":
+        return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise UserError("train.strategy multi_worker: each worker needs the addresses of all "
+                            f"and its own index, in the environment: {EXAMPLE}")
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, KeyError) as error:
+            raise UserError(f"TF_CONFIG: {error}; the form is {EXAMPLE}") from None
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def is_chief(strategy):
+    """Whether this process writes the run's files: worker 0, or the only one."""
+    return worker_of(strategy)[0] == 0
+
+
+def worker_of(strategy):
+    """(index of this process, how many train together)."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.cluster_spec().jobs:
+        return 0, 1
+    return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
+
+
+def wait_for_all(strategy):
+    """Return when every worker has come here."""
+    def meet():
+        return tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([]))
+
+    if worker_of(strategy)[1] > 1:
+        strategy.run(tf.function(meet))
+
+
+def share(strategy, variables):
+    """Give all workers the mean of what each has learned by itself."""
+    def averaged():
+        own = [tf.identity(variable) for variable in variables]
+        return tf.distribute.get_replica_context().all_reduce("MEAN", own)
+
+    if worker_of(strategy)[1] > 1:
+        shared = strategy.run(tf.function(averaged))
+        for variable, value in zip(variables, shared, strict=True):
+            variable.assign(strategy.experimental_local_results(value)[0])
+
+
+def fit_workers(model, strategy, episodes, *, epochs, initial_epoch, steps_per_epoch, callbacks,
+                verbose):
+    """Keras' `fit` for several workers, which Keras 3 leaves out: `train_step` is unchanged.
+
+    Args:
+        episodes: a function of `tf.distribute.InputContext`; this worker's batches, each for one
+            replica.
+    """
+    batches = iter(strategy.distribute_datasets_from_function(episodes))
+
+    @tf.function
+    def step(batches):
+        logs = strategy.run(model.train_step, args=(next(batches),))
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+
+    listeners = keras.callbacks.CallbackList(
+        callbacks, add_history=True, add_progbar=verbose != 0, model=model, epochs=epochs,
+        steps=steps_per_epoch, verbose=verbose)
+    listeners.on_train_begin()
+    logs = {}
+    for epoch in range(initial_epoch, epochs):
+        model.reset_metrics()
+        listeners.on_epoch_begin(epoch)
+        for number in range(steps_per_epoch):
+            listeners.on_train_batch_begin(number)
+            logs = {name: float(value) for name, value in step(batches).items()}
+            listeners.on_train_batch_end(number, logs)
+        listeners.on_epoch_end(epoch, logs)
+    listeners.on_train_end(logs)
