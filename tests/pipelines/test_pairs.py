@@ -97,3 +97,27 @@ def test_holdout_keeps_all_pairs_of_a_photo_on_one_side(tiny_source):
     assert train and held and sorted(train + held) == sorted(pairs)
     assert {p.image_id for p in train}.isdisjoint(p.image_id for p in held)
     assert holdout(pairs, 0.0, seed=1) == (pairs, [])
+
+
+def test_a_list_as_the_rule(tiny_source, tmp_path):
+    """hsnet's form and our own JSON lines; the list's order, the masks' areas."""
+    ids = tiny_source.image_ids("all")
+    plain = {pair.image_id: pair for pair in build_index(tiny_source, ids).pairs}
+    path = tmp_path / "list.txt"
+    path.write_text("p05__2\np02__3\n", encoding="utf-8")
+    assert build_index(tiny_source, ids, str(path)).pairs == (plain["p05"], plain["p02"])
+    lines = tmp_path / "pairs.jsonl"
+    lines.write_text('{"image": "p05", "class_id": 2}\n', encoding="utf-8")
+    assert build_index(tiny_source, ids, str(lines)).pairs == (plain["p05"],)
+    path.write_text("p05__1\n", encoding="utf-8")
+    with pytest.raises(DataError, match="list.txt: lists class 1 in photo p05"):
+        build_index(tiny_source, ids, str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fold", range(4))
+def test_hsnets_list_gives_hsnets_pairs(masks, shared, fold):
+    path = shared / f"data/lists/hsnet/pascal/val/fold{fold}.txt"
+    listed = [line for line in path.read_text().split() if line]
+    pairs = build_index(masks, masks.image_ids("val"), str(path)).pairs
+    assert [f"{pair.image_id}__{pair.class_id:02d}" for pair in pairs] == listed

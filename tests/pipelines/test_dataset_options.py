@@ -1,0 +1,169 @@
+"""What `episode_dataset` can do beside the plain case."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import (
+    Augment,
+    DataError,
+    EpisodeSampler,
+    WaySampler,
+    episode_dataset,
+    episodes,
+    open_source,
+)
+from pipelines.index import build_index
+from tests.pipelines.tiny_voc import CLASSES, tiny_mask
+
+
+@pytest.fixture
+def sampler(tiny_source):
+    pairs = build_index(tiny_source, tiny_source.image_ids("all")).pairs
+    return EpisodeSampler(pairs, 1, seed=3)
+
+
+def read(source, drawn, **options):
+    return list(episode_dataset(source, drawn, **{"image_size": 32, "batch": 4, "count": 8}
+                                | options).as_numpy_iterator())
+
+
+def ids(batches):
+    return [int(i) for batch in batches for i in batch["episode_id"]]
+
+
+def test_shards_are_disjoint_and_together_whole(tiny_source, sampler):
+    shares = [ids(read(tiny_source, sampler, count=20, shard=(i, 3))) for i in range(3)]
+    assert [share[:2] for share in shares] == [[0, 3], [1, 4], [2, 5]]
+    assert sorted(sum(shares, [])) == list(range(20))
+    with pytest.raises(DataError, match="shard"):
+        read(tiny_source, sampler, shard=(3, 3))
+
+
+def test_replicas_of_a_strategy_see_disjoint_shards(tiny_source, sampler):
+    """As each of two input pipelines of `tf.distribute` reads them."""
+    seen = []
+    for pipeline in range(2):
+        context = tf.distribute.InputContext(2, pipeline, 2)
+        batch = context.get_per_replica_batch_size(8)
+        seen.append(ids(read(tiny_source, sampler, count=16, batch=batch, shard=(
+            context.input_pipeline_id, context.num_input_pipelines))))
+    assert not set(seen[0]) & set(seen[1]) and sorted(seen[0] + seen[1]) == list(range(16))
+
+
+def test_sampled_in_the_graph_as_outside(tiny_source, sampler):
+    for batch in read(tiny_source, sampler, start=5):
+        for row, number in enumerate(batch["episode_id"]):
+            episode = sampler.episode(int(number))
+            assert batch["class_id"][row] == episode.class_id
+            assert batch["query_name"][row].decode() == episode.query
+            assert tuple(n.decode() for n in batch["support_name"][row]) == episode.support
+
+
+def test_the_querys_mask_at_its_own_size(tiny_source, sampler):
+    batch = next(iter(episode_dataset(tiny_source, sampler, image_size=32, batch=4, count=4,
+                                      full_mask=True)))
+    whole = batch["query_mask_full"]
+    assert isinstance(whole, tf.RaggedTensor) and whole.dtype == tf.uint8
+    for row, name in enumerate(batch["query_name"].numpy()):
+        expected = tiny_source.class_mask(name.decode(), int(batch["class_id"][row]))
+        np.testing.assert_array_equal(whole[row].to_tensor(), expected)
+
+
+@pytest.mark.parametrize("where", ["memory", "file"])
+def test_a_cached_list_is_decoded_once(tiny, where, tmp_path):
+    source = open_source("voc", tiny)
+    pairs = build_index(source, source.image_ids("all")).pairs
+    cached = episode_dataset(source, EpisodeSampler(pairs, 1, 3), image_size=32, batch=4, count=8,
+                             cache="memory" if where == "memory" else tmp_path / "cache")
+    first = [batch["query_image"].numpy() for batch in cached]
+    for path in (tiny / "JPEGImages").iterdir():
+        path.unlink()
+    for before, batch in zip(first, cached, strict=True):
+        np.testing.assert_array_equal(before, batch["query_image"])
+    with pytest.raises(DataError, match="count"):
+        episode_dataset(source, EpisodeSampler(pairs, 1, 3), image_size=32, batch=4, cache="memory")
+
+
+def test_threads_order_and_device_change_no_episode(tiny_source, sampler):
+    plain = read(tiny_source, sampler)
+    for options in ({"threads": 2}, {"device": "CPU:0"}, {"parallel_calls": 1}):
+        for a, b in zip(plain, read(tiny_source, sampler, **options), strict=True):
+            for key in a:
+                np.testing.assert_array_equal(a[key], b[key])
+    hasty = ids(read(tiny_source, sampler, deterministic=False, count=30))
+    assert sorted(hasty) == list(range(30))
+
+
+def test_episodes_of_two_ways(tiny_source):
+    pairs = build_index(tiny_source, tiny_source.image_ids("all")).pairs
+    drawn = WaySampler(pairs, 2, 2, seed=0).take(6)
+    batch = read(tiny_source, drawn, count=None, batch=6, flip=True)[0]
+    assert batch["support_image"].shape == (6, 2, 2, 32, 32, 3)
+    assert batch["support_mask"].shape == (6, 2, 2, 32, 32)
+    assert batch["class_id"].shape == (6, 2)
+    for row, episode in enumerate(drawn):
+        # A tiny photo shows class number % 4 + 1 alone.
+        way = episode.class_id.index(int(episode.query[1:]) % len(CLASSES) + 1) + 1
+        assert set(np.unique(batch["query_mask"][row])) == {0, way, 255}
+        for n in range(2):
+            for k in range(2):
+                assert (batch["support_mask"][row, n, k] == 1).any()
+                number = int(batch["support_name"][row, n, k][1:])
+                assert number % len(CLASSES) + 1 == episode.class_id[n]
+
+
+def test_two_ways_in_one_call(tiny):
+    batch = next(iter(episodes("voc", tiny, novel_classes=["cup"], ways=2, shots=1, batch=2,
+                               image_size=32)))
+    assert batch["support_image"].shape == (2, 2, 1, 32, 32, 3)
+    assert 1 not in batch["class_id"].numpy()
+    with pytest.raises(DataError, match="3 classes have photos, 4-way"):
+        episodes("voc", tiny, novel_classes=["cup"], ways=4)
+
+
+def test_augmented_supports_still_show_their_object(tiny_source, sampler):
+    """Cropped four times over, half the objects would be lost."""
+    for how in (Augment(scale=(4.0, 4.0), rotation=180.0), "canet"):
+        for batch in read(tiny_source, sampler, count=40, augment=how, flip=True):
+            assert (batch["support_mask"] == 1).any((1, 2, 3)).all()
+            assert set(np.unique(batch["support_mask"])) <= {0, 1, 255}
+
+
+def test_canet_leaves_queries_alone(tiny_source, sampler):
+    plain = read(tiny_source, sampler)
+    augmented = read(tiny_source, sampler, augment="canet")
+    for a, b in zip(plain, augmented, strict=True):
+        np.testing.assert_array_equal(a["query_image"], b["query_image"])
+        assert not np.array_equal(a["support_image"], b["support_image"])
+
+
+def test_augmenting_by_nothing_is_resizing(tiny_source, sampler):
+    for a, b in zip(read(tiny_source, sampler), read(tiny_source, sampler, augment=Augment()),
+                    strict=True):
+        assert np.abs(a["query_image"].astype(int) - b["query_image"]).max() <= 6
+        assert (a["query_mask"] != b["query_mask"]).mean() < 0.01
+
+
+def test_padded_photos_and_masks(tiny_source, sampler):
+    batch = read(tiny_source, sampler, resize="pad")[0]
+    # 40 x 48 in 32: 26 rows, cut to 24, and 32 columns.
+    assert (batch["query_mask"][:, 24:] == 255).all() and not batch["query_image"][:, 24:].any()
+    name = int(batch["query_name"][0][1:])
+    share = (tiny_mask(name) == name % len(CLASSES) + 1).mean()
+    assert abs((batch["query_mask"][0, :24] == 1).mean() - share) < 0.04
+
+
+def test_options_that_exclude_each_other(tiny_source, sampler):
+    class Store:
+        shape = (4, 4, 2)
+
+    for options, words in (
+            ({"resize": "crop"}, "squash or pad"), ({"augment": "bam"}, "canet, pfenet"),
+            ({"augment": Augment(scale=(0.0, 1.0))}, "scale"),
+            ({"augment": "canet", "features": Store()}, "features")):
+        with pytest.raises(DataError, match=words):
+            read(tiny_source, sampler, **options)
+    pairs = build_index(tiny_source, tiny_source.image_ids("all")).pairs
+    with pytest.raises(DataError, match="N ways"):
+        read(tiny_source, WaySampler(pairs, 2, 1, 0).take(2), augment="canet")
