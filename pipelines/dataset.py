@@ -68,60 +68,57 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
     if isinstance(episodes, EpisodeSampler) and (episodes.mismatched or service) and not endless:
         episodes = episodes.take(count, start)
     stream, shots, ways = _stream(episodes, reader, start, count)
+    supports = (ways or 1) * shots
     index, readers = shard or (0, 1)
     stream = stream.shard(readers, index)
 
-    def picture(name, class_id, support, numbers, flipped):
-        """(photo or features, mask, [H, W] of the photo) of one class."""
-        if how is not None and (support or how.query):
-            return reader.augmented(name, class_id, ignore_ids, support, image_size, numbers,
-                                    flipped, how, resize)
-        mask = reader.class_mask(name, class_id, ignore_ids, support)
-        small = resize_class_mask(mask, image_size, resize)
-        return *shown(name, small, flipped), tf.shape(mask)
-
-    def shown(name, small, flipped):
-        """Photo or features and the mask of its size, mirrored together."""
-        small = mirror(tf.ensure_shape(small, [image_size, image_size]), flipped)
+    def shown(name, mask, flipped):
+        """Photo or features, and the mask at their size, mirrored together."""
+        mask = mirror(tf.ensure_shape(mask, [image_size, image_size]), flipped)
         if features is not None:
-            return reader.features(name, flipped), small
+            return reader.features(name, flipped), mask
         image = resize_image(reader.image(name), image_size, resize)
-        return mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flipped), small
+        return mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flipped), mask
 
     def whole_mask(episode):
+        """The query's, at the photo's own size."""
         if ways:
             return reader.way_mask(episode["query_name"], episode["class_id"])
         return reader.class_mask(episode["query_name"], episode["class_id"], ignore_ids)
 
-    def query(episode, numbers, flipped):
-        if not ways:
-            return picture(episode["query_name"], episode["class_id"], False, numbers, flipped)
-        mask = whole_mask(episode)
-        return *shown(episode["query_name"], resize_mask(mask, image_size, resize),
-                      flipped), tf.shape(mask)
-
-    def load(episode):
-        supports = (ways or 1) * shots
-        flipped = (flips(seed, episode["episode_id"], supports + 1) if flip else
-                   tf.zeros([supports + 1], tf.bool))
-        numbers = (draw_augmentation(seed, episode["episode_id"], supports + 1) if how else
-                   tf.zeros([supports + 1, 0]))
+    def plain(episode, flipped):
+        """Support images and masks, query image and mask, [H, W] of the query's photo."""
         names = tf.reshape(episode["support_name"], [-1])
         class_ids = tf.repeat(tf.reshape(episode["support_class_id"], [-1]), shots)
-        taught = [picture(names[i], class_ids[i], True, numbers[i], flipped[i])[:2]
-                  for i in range(supports)]
+        taught = []
+        for i in range(supports):
+            mask = reader.class_mask(names[i], class_ids[i], ignore_ids, support=True)
+            taught.append(shown(names[i], resize_class_mask(mask, image_size, resize), flipped[i]))
         images, masks = (tf.stack(kind) for kind in zip(*taught, strict=True))
         if ways:
             images, masks = (tf.reshape(t, [ways, shots, *t.shape[1:]]) for t in (images, masks))
-        image, mask, size = query(episode, numbers[-1], flipped[-1])
+        mask = whole_mask(episode)
+        # Nearest sampling may lose one of several classes; the one class of 0, 1 never vanishes.
+        small = (resize_mask if ways else resize_class_mask)(mask, image_size, resize)
+        return images, masks, *shown(episode["query_name"], small, flipped[-1]), tf.shape(mask)
+
+    def load(episode):
+        number = episode["episode_id"]
+        flipped = (flips(seed, number, supports + 1) if flip else tf.zeros([supports + 1], tf.bool))
+        if how is None:
+            pictures = plain(episode, flipped)
+        else:
+            pictures = reader.augmented(episode, ignore_ids, image_size,
+                                        draw_augmentation(seed, number, supports + 1), flipped,
+                                        how, resize)
         kind = "image" if features is None else "features"
-        loaded = {f"support_{kind}": images, "support_mask": masks, f"query_{kind}": image,
-                  "query_mask": mask, "class_id": episode["class_id"],
-                  "episode_id": episode["episode_id"], "support_name": episode["support_name"],
-                  "query_name": episode["query_name"], "query_size": size}
+        result = dict(zip((f"support_{kind}", "support_mask", f"query_{kind}", "query_mask",
+                           "query_size"), pictures, strict=True))
+        result |= {key: episode[key] for key in ("class_id", "episode_id", "support_name",
+                                                 "query_name")}
         if full_mask:
-            loaded["query_mask_full"] = tf.RaggedTensor.from_tensor(whole_mask(episode))
-        return loaded
+            result["query_mask_full"] = tf.RaggedTensor.from_tensor(whole_mask(episode))
+        return result
 
     def loaded(stream):
         return stream.map(load, parallel_calls, deterministic=deterministic)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augment import Augment, augment
+from pipelines.augment import Augment, aligned, augment
 from pipelines.errors import DataError
 from pipelines.sampler import draw
 from pipelines.sources.masks import merged
@@ -62,14 +62,26 @@ class Reader:
         mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
         return tf.ensure_shape(mask, [None, None])
 
-    def augmented(self, name, class_id, ignore_ids, support, size, numbers, flipped, how, resize):
-        """(uint8 [S, S, 3], uint8 [S, S], int32 [2] of the photo): `augment.augment`."""
-        image, mask, shape = self._call(
-            self._augmented, [name, class_id, _ids(ignore_ids), support, size, numbers, flipped,
-                              np.float64((*how.scale, how.rotation, how.blur)), resize],
-            [tf.uint8, tf.uint8, tf.int32])
-        return (tf.ensure_shape(image, [size, size, 3]), tf.ensure_shape(mask, [size, size]),
-                tf.ensure_shape(shape, [2]))
+    def augmented(self, episode, ignore_ids, size, numbers, flipped, how, resize):
+        """An episode's pictures in one call: `augment.augment` for each photo.
+
+        Args:
+            episode: names and class ids of k supports and a query.
+            numbers: uniform ones of `augment.draw`, [k + 1, NUMBERS].
+            flipped: [k + 1] bool.
+
+        Returns:
+            support images [k, S, S, 3] and masks [k, S, S], query image and mask, uint8; height
+            and width of the query's photo, int32 [2].
+        """
+        shots = episode["support_name"].shape[0]
+        loaded = self._call(
+            self._augmented, [episode["support_name"], episode["support_class_id"],
+                              episode["query_name"], episode["class_id"], _ids(ignore_ids), size,
+                              numbers, flipped, np.float64((*how.scale, how.rotation, how.blur)),
+                              how.query, resize], [tf.uint8] * 4 + [tf.int32])
+        shapes = ([shots, size, size, 3], [shots, size, size], [size, size, 3], [size, size], [2])
+        return [tf.ensure_shape(t, shape) for t, shape in zip(loaded, shapes, strict=True)]
 
     def features(self, name, flipped):
         """float32 [h, w, C] of the photo `name` from the feature store."""
@@ -103,13 +115,19 @@ class Reader:
     def _merged(self, name, class_ids):
         return merged(self.source.class_masks(name.decode()), class_ids)
 
-    def _augmented(self, name, class_id, ignore_ids, support, size, numbers, flipped, how, resize):
-        mask = self._mask(name, class_id, ignore_ids, support)
-        image = self._photo(name)
-        least, most, rotation, blur = how
-        shown, target = augment(image, mask, int(size), numbers, bool(flipped),
-                                Augment((least, most), rotation, blur), resize.decode())
-        return shown, target, np.int32(mask.shape)
+    def _augmented(self, support, support_class, query, query_class, ignore_ids, size, numbers,
+                   flipped, how, both, resize):
+        size, resize = int(size), resize.decode()
+        how = Augment(tuple(how[:2]), *how[2:])
+        images, masks = aligned((len(support), size, size, 3)), aligned((len(support), size, size))
+        for k, name in enumerate(support):
+            augment(self._photo(name), self._mask(name, support_class, ignore_ids, True), size,
+                    numbers[k], flipped[k], how, resize, (images[k], masks[k]))
+        image, mask = aligned((size, size, 3)), aligned((size, size))
+        whole = self._mask(query, query_class, ignore_ids, False)
+        augment(self._photo(query), whole, size, numbers[-1], flipped[-1],
+                how if both else Augment(), resize, (image, mask))
+        return images, masks, image, mask, np.int32(whole.shape)
 
 
 def _ids(class_ids):

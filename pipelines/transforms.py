@@ -42,10 +42,13 @@ def resize_class_mask(mask, size, resize="squash"):
     """
     framed = _framed(mask, size, resize)
     nearest = resize_mask(mask, size, resize)
-    foreground = tf.cast(mask == 1, tf.float32)
-    area = tf.image.resize(foreground[..., None], framed, "area")[..., 0]
-    grown = tf.where(_pad(area, framed, size, 0.0) > 0, tf.ones_like(nearest), nearest)
-    return tf.where(tf.reduce_any(nearest == 1), nearest, grown)
+
+    def grown():
+        foreground = tf.cast(mask == 1, tf.float32)
+        area = tf.image.resize(foreground[..., None], framed, "area")[..., 0]
+        return tf.where(_pad(area, framed, size, 0.0) > 0, tf.ones_like(nearest), nearest)
+
+    return tf.cond(tf.reduce_any(nearest == 1), lambda: nearest, grown)
 
 
 def _framed(picture, size, resize):

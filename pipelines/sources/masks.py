@@ -1,5 +1,6 @@
 """From a photo's index mask to the mask of one class."""
 
+import cv2
 import numpy as np
 
 VOID = 255
@@ -25,10 +26,10 @@ def one_class(index, class_id, ignore_ids=()):
     Args:
         ignore_ids: classes whose pixels become 255 (training with `novel: ignore255`).
     """
-    mask = (index == class_id).astype(np.uint8)
-    others = [c for c in ignore_ids if c != class_id]
-    mask[np.isin(index, [VOID, *others])] = VOID
-    return mask
+    meaning = np.zeros(256, np.uint8)
+    meaning[[VOID, *ignore_ids]] = VOID
+    meaning[class_id] = 1
+    return cv2.LUT(index, meaning)
 
 
 def merged(class_masks, class_ids):

@@ -135,12 +135,13 @@ class VOCSource(IndexMasks):
                                 "(palette or 8-bit gray PNG whose values are class numbers)")
             # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
             index = read_values(path, mask)
-        if self._photo(image_id) is not None:
+        photo = self._photo(image_id)
+        if photo is not None:
             # Both are squashed to one size later on: nothing else would notice.
-            same_size(path, index.shape[::-1], self._photo(image_id))
-        values = np.flatnonzero(np.bincount(index.ravel(), minlength=256))
-        strange = [int(v) for v in values if len(self.classes) < v < 255]
-        if strange:
+            same_size(path, index.shape[::-1], photo)
+        strange = (index > len(self.classes)) & (index < 255)
+        if strange.any():
+            strange = np.unique(index[strange]).tolist()
             raise DataError(f"{path}: values {strange[:5]} stand for no class; 0, 1.."
                             f"{len(self.classes)} and 255 (void) are known: check the class names")
         return index

@@ -131,7 +131,7 @@ def test_augmented_supports_still_show_their_object(tiny_source, sampler):
 
 
 def test_canet_leaves_queries_alone(tiny_source, sampler):
-    plain = read(tiny_source, sampler)
+    plain = read(tiny_source, sampler, augment=Augment())
     augmented = read(tiny_source, sampler, augment="canet")
     for a, b in zip(plain, augmented, strict=True):
         np.testing.assert_array_equal(a["query_image"], b["query_image"])
