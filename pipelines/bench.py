@@ -51,7 +51,7 @@ def floor(source, episodes, size, workers):
 def ours(source, episodes, size, workers, batch, how):
     """Batches of `episode_dataset`, as NumPy."""
     return episode_dataset(source, episodes, image_size=size, batch=batch, flip=how is not None,
-                           augment=how, parallel_calls=workers).as_numpy_iterator()
+                           augment=how, parallel_calls=2 * workers).as_numpy_iterator()
 
 
 def torch_loader(source, episodes, size, workers, batch):

@@ -1,5 +1,7 @@
 """Episodes as a `tf.data.Dataset`."""
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -23,8 +25,8 @@ ENDLESS = 2**62
 
 def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0, ignore_ids=(),
                     flip=False, augment=None, seed=0, resize="squash", full_mask=False,
-                    features=None, parallel_calls=tf.data.AUTOTUNE, prefetch=2, shard=None,
-                    cache=None, threads=None, deterministic=True, device=None, service=None):
+                    features=None, parallel_calls=None, prefetch=2, shard=None, cache=None,
+                    threads=None, deterministic=True, device=None, service=None):
     """Batches of episode dictionaries, the same bits whatever `parallel_calls` is.
 
     Args:
@@ -41,6 +43,8 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         full_mask: add `query_mask_full`, the query's mask at the photo's own size.
         features: a store with `.shape` (h, w, C) and `.read(name, flipped)`; its features then
             stand in the photos' place and photos are not decoded.
+        parallel_calls: episodes read at once; by default twice as many as cores, since one can
+            decode while another waits for Python's lock.
         shard: (index, n): every n-th episode from the index-th on, for one of n readers.
         cache: "memory" or a file: a finite list is decoded once.
         threads: of a private pool; None shares TensorFlow's.
@@ -62,6 +66,7 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
             without a pixel of its class.
     """
     _check(episodes, features, augment, resize, count, cache, shard, service)
+    parallel_calls = parallel_calls or 2 * (os.cpu_count() or 1)
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)
     endless = isinstance(episodes, EpisodeSampler) and count is None

@@ -134,7 +134,7 @@ def _ids(class_ids):
     return np.array(sorted(class_ids), np.int32)
 
 
-def photo_dataset(source, names, image_size, parallel_calls=2, masks=False, flipped=None,
+def photo_dataset(source, names, image_size, parallel_calls=4, masks=False, flipped=None,
                   features=None, resize="squash"):
     """Photos in the order of `names`.
 

@@ -186,7 +186,7 @@ class TrainConfig:
             on "novel" classes; the results say which.
         cache_features: compute a frozen backbone's features once a photo and keep them on disk.
         cache_dir: where.
-        parallel_calls: threads that read episodes.
+        parallel_calls: episodes read at once; 0 for twice as many as cores.
         strategy: "mirrored" shares each batch among all GPUs of the machine (all logical CPU
             devices where there is none), "multi_worker" among the machines of TF_CONFIG; the
             weights are those of "none" within float error.
@@ -208,7 +208,7 @@ class TrainConfig:
     select_on: Literal["base", "novel"] = "base"
     cache_features: bool = False
     cache_dir: str = _path("cache/features")
-    parallel_calls: int = _path(2)
+    parallel_calls: int = _path(0)
     strategy: Literal["none", "mirrored", "multi_worker"] = _path("none")
     augment: Literal["none", "canet", "pfenet"] = "none"
     service: str | None = _path(None)

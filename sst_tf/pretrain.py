@@ -90,6 +90,5 @@ def _batches(config, data, store):
     names = np.concatenate([rng.permutation(photos) for _ in range(rounds)])
     names = names[:rules.steps * rules.batch].tolist()
     flipped = rng.random(len(names)) < (0.5 if config.train.flip else 0.0)
-    return photo_dataset(data.source, names, config.data.image_size, config.train.parallel_calls,
-                         masks=True, flipped=flipped, features=store,
-                         resize=config.data.resize).batch(rules.batch).prefetch(2)
+    return photo_dataset(data.source, names, config.data.image_size, masks=True, flipped=flipped,
+                         features=store, resize=config.data.resize).batch(rules.batch).prefetch(2)

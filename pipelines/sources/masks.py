@@ -26,10 +26,10 @@ def one_class(index, class_id, ignore_ids=()):
     Args:
         ignore_ids: classes whose pixels become 255 (training with `novel: ignore255`).
     """
-    meaning = np.zeros(256, np.uint8)
-    meaning[[VOID, *ignore_ids]] = VOID
-    meaning[class_id] = 1
-    return cv2.LUT(index, meaning)
+    mask = (index == class_id).view(np.uint8)
+    for hidden in {VOID, *ignore_ids} - {class_id}:
+        mask |= cv2.inRange(index, hidden, hidden)  # 255 where it is
+    return mask
 
 
 def merged(class_masks, class_ids):

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from pipelines.errors import DataError
@@ -14,7 +15,7 @@ from pipelines.sources.files import (
     read_values,
     same_size,
 )
-from pipelines.sources.masks import IndexMasks
+from pipelines.sources.masks import VOID, IndexMasks
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -139,9 +140,9 @@ class VOCSource(IndexMasks):
         if photo is not None:
             # Both are squashed to one size later on: nothing else would notice.
             same_size(path, index.shape[::-1], photo)
-        strange = (index > len(self.classes)) & (index < 255)
-        if strange.any():
-            strange = np.unique(index[strange]).tolist()
+        strange = cv2.inRange(index, len(self.classes) + 1, VOID - 1)
+        if cv2.hasNonZero(strange):
+            strange = np.unique(index[strange > 0]).tolist()
             raise DataError(f"{path}: values {strange[:5]} stand for no class; 0, 1.."
                             f"{len(self.classes)} and 255 (void) are known: check the class names")
         return index
