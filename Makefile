@@ -7,7 +7,7 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate test test-all lint bench results gpu-check clean
+.PHONY: help install train evaluate test test-all lint bench bench-data results gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,9 @@ train: $(VENV)/installed ## train CONFIG, evaluate it on unseen classes, draw a 
 
 evaluate: $(VENV)/installed ## evaluate RUN again
 	$(BIN)/python -m sst_tf.evaluate $(RUN) $(ARGS)
+
+bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyTorch DataLoader
+	$(BIN)/python -m pipelines.bench $(ARGS)
 
 test: $(VENV)/installed ## the tests
 	$(BIN)/python -m pytest
