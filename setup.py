@@ -32,7 +32,9 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "serving": ["tensorflow-serving-api>=2.19", "requests>=2.32"],
         "coco": ["pycocotools>=2.0.8"],
+        "prepare": ["scipy>=1.14"],
         "demo": ["gradio>=5"],
-        "dev": ["pytest>=8", "ruff>=0.9", "hypothesis>=6.100", "pycocotools>=2.0.8"],
+        "dev": ["pytest>=8", "ruff>=0.9", "hypothesis>=6.100", "pycocotools>=2.0.8",
+                "scipy>=1.14"],
     },
 )

@@ -1,0 +1,105 @@
+"""PASCAL VOC 2012 and SBD into one VOC folder: what PASCAL-5i is made of."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from pipelines.errors import DataError
+from pipelines.prepare.archives import Archive, counted, extract, fetch
+
+VOC = Archive("http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+              "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb")
+SBD = Archive("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
+              "semantic_contours/benchmark.tgz", "82b4d87ceb2ed10f6038a1cba92111cb")
+# Of the publishers' files; tests prepare smaller ones.
+COUNTS = {"photos": 17125, "masks": 2913, "sbd": 11355, "trainaug": 10582, "all": 12031}
+
+
+def voc2012(root, archives=None):
+    """`root`/VOCdevkit/VOC2012 with photos, masks and lists; returns its path."""
+    folder = Path(root) / "VOCdevkit"
+    if not folder.is_dir():
+        unpacked = Path(root) / "downloads" / "voc2012"
+        extract(fetch(VOC, root, archives), unpacked)
+        (unpacked / "VOCdevkit").replace(folder)
+        shutil.rmtree(unpacked)
+    voc = folder / "VOC2012"
+    counted(voc / "JPEGImages", "*.jpg", COUNTS["photos"])
+    counted(voc / "SegmentationClass", "*.png", COUNTS["masks"])
+    return voc
+
+
+def sbd(root, archives=None):
+    """SegmentationClassAug and trainaug.txt beside VOC's own: 10,582 photos to train on.
+
+    A photo that VOC has marked keeps VOC's mask, with void along the outlines; the others get
+    SBD's, without (that is what the field's SegmentationClassAug holds). Masks that are there
+    already are left alone.
+    """
+    voc = voc2012(root, archives)
+    unpacked = Path(root) / "downloads" / "sbd"
+    masks = voc / "SegmentationClassAug"
+    extract(fetch(SBD, root, archives), unpacked,
+            lambda name: "/dataset/cls/" in name or name.endswith(("train.txt", "val.txt")))
+    sources = {path.stem: path for path in unpacked.glob("*/dataset/cls/*.mat")}
+    if len(sources) != COUNTS["sbd"]:
+        raise DataError(f"{unpacked}: {len(sources)} masks of SBD, {COUNTS['sbd']} are due; remove "
+                        "the folder and start again")
+    sources |= {path.stem: path for path in (voc / "SegmentationClass").glob("*.png")}
+    masks.mkdir(exist_ok=True)
+    palette = _palette(next((voc / "SegmentationClass").glob("*.png")))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(lambda item: _mask(*item, masks, palette), sorted(sources.items()))
+        for _ in tqdm(done, desc="masks", total=len(sources), unit="mask"):
+            pass
+    counted(masks, "*.png", COUNTS["all"])
+    lists = voc / "ImageSets" / "Segmentation"
+    test = set((lists / "val.txt").read_text(encoding="utf-8").split())
+    train = sorted(set(sources) - test)
+    if len(train) != COUNTS["trainaug"]:
+        raise DataError(f"{masks}: {len(train)} photos outside VOC's val, {COUNTS['trainaug']} are "
+                        "due; are all of VOC's own lists there?")
+    partial = lists / "trainaug.txt.tmp"
+    partial.write_text("".join(f"{name}\n" for name in train), encoding="utf-8")
+    os.replace(partial, lists / "trainaug.txt")
+    print(f"{lists / 'trainaug.txt'}: {len(train)} photos")
+    return voc
+
+
+def _palette(path):
+    with Image.open(path) as mask:
+        return mask.getpalette()
+
+
+def _mask(name, source, folder, palette):
+    """Write one mask, whole or not at all, unless it is there."""
+    path = folder / f"{name}.png"
+    if path.is_file():
+        return
+    partial = folder / f".{name}.tmp"
+    if source.suffix == ".png":
+        shutil.copyfile(source, partial)
+    else:
+        picture = Image.fromarray(_sbd_classes(source))
+        picture.putpalette(palette)
+        picture.save(partial, format="png")
+    os.replace(partial, path)
+
+
+def _sbd_classes(path):
+    """uint8 [H, W] of 0..20 from an SBD .mat file."""
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise DataError("SBD's masks are MATLAB files: pip install 'sst-tf[prepare]' (scipy)"
+                        ) from None
+    try:
+        return np.asarray(loadmat(path)["GTcls"][0, 0]["Segmentation"], np.uint8)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise DataError(f"{path}: no mask of SBD ({error}); remove the folder and start again"
+                        ) from None
