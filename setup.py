@@ -18,6 +18,7 @@ setup(
         "tensorflow>=2.21,<2.22",
         "keras>=3.15,<3.16",
         "tensorflow-datasets>=4.9.9",
+        "importlib_resources>=6",  # tensorflow-datasets imports it and does not ask for it
         "numpy>=2.0",
         "opencv-python-headless>=4.11",
         "tf2onnx>=1.17",
@@ -35,6 +36,6 @@ setup(
         "prepare": ["scipy>=1.14"],
         "demo": ["gradio>=5"],
         "dev": ["pytest>=8", "ruff>=0.9", "hypothesis>=6.100", "pycocotools>=2.0.8",
-                "scipy>=1.14"],
+                "scipy>=1.14", "dill>=0.3"],
     },
 )

@@ -51,7 +51,35 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, b
         novel_classes, left_out = parts["test"], parts["val"]
     novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,
                                 layout=layout)
-    index = build_index(source, source.image_ids(ids[split == "test"]), rule)
+    return _episodes(source, ids[split == "test"], novel_ids, left_out, split=split, shots=shots,
+                     ways=ways, batch=batch, seed=seed, image_size=image_size, rule=rule,
+                     novel=novel, count=count, **options)
+
+
+def from_tfds(builder, *, split="train", shots=1, batch=16, seed=0, image_size=321, rule="none",
+              novel="keep", count=None, **options):
+    """Episodes of a prepared `pipelines.tfds` builder, read by random access.
+
+    Args:
+        builder: `Pascal5i` or `Coco20i` after `download_and_prepare(file_format="array_record")`;
+            its config says the fold and the layout.
+        split: "train" or "test", the others as in `episodes`.
+
+    Returns:
+        `tf.data.Dataset`; see `episode_dataset` for what it yields.
+    """
+    from pipelines.tfds import TFDSSource  # TensorFlow Datasets is slow to import
+
+    source, config = TFDSSource(builder), builder.builder_config
+    novel_ids = novel_class_ids(source.classes, fold=config.fold, layout=config.layout)
+    return _episodes(source, split, novel_ids, split=split, shots=shots, batch=batch, seed=seed,
+                     image_size=image_size, rule=rule, novel=novel, count=count, **options)
+
+
+def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, batch, seed,
+              image_size, rule, novel, count, **options):
+    """Index the photos of `ids`, sample base or novel classes, read."""
+    index = build_index(source, source.image_ids(ids), rule)
     pairs = [pair for pair in split_pairs(index, novel_ids, PARTS[split], novel)
              if source.classes[pair.class_id - 1] not in left_out]
     if split == "test":
