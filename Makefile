@@ -43,7 +43,7 @@ bench: $(VENV)/installed ## training steps against their FLOP floors, in one pro
 	$(BIN)/python -m sst_tf.bench
 
 results: $(VENV)/installed ## the runs behind docs/results.md (hours)
-	for set in mini80 shapes steps; do sh configs/experiments/table1.sh $$set $(abspath $(BIN)/python); done
+	for set in mini80 steps; do sh configs/experiments/table1.sh $$set $(abspath $(BIN)/python); done
 
 gpu-check: $(VENV)/installed ## tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

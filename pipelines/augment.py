@@ -1,5 +1,6 @@
 """Random changes of a photo and its mask together: one affine map, each resampled once."""
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -12,7 +13,7 @@ from pipelines.transforms import framed_size
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet: what shows where a photo does not reach
 VOID = 255
 ALIGNMENT = 64  # bytes
-NUMBERS = 5  # random numbers a photo takes
+NUMBERS = 6  # random ones a photo takes: scale, angle, shifts, blur, flip
 
 
 class Augment(NamedTuple):
@@ -48,12 +49,11 @@ PRESETS = {"canet": Augment(scale=(1.0, 1.5), query=False),
 
 def draw(seed, episode_id, count):
     """Uniform random numbers of an episode's `count` photos, [count, NUMBERS]."""
-    state = tf.stack([tf.cast(seed, tf.int64), tf.cast(episode_id, tf.int64)])
-    state = tf.random.experimental.stateless_fold_in(state, 1)  # apart from the flips
+    state = tf.stack([tf.constant(seed, tf.int64), tf.cast(episode_id, tf.int64)])
     return tf.random.stateless_uniform([count, NUMBERS], state, alg="philox")
 
 
-def augment(image, mask, size, numbers, flipped, how, resize="squash", into=None):
+def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
     """A photo and its mask as a training picture.
 
     Args:
@@ -61,7 +61,7 @@ def augment(image, mask, size, numbers, flipped, how, resize="squash", into=None
         mask: uint8 [H, W] of 0, 1, 255.
         size: side S of the result.
         numbers: NUMBERS uniform ones of `draw`.
-        flipped: mirror left to right.
+        flip: mirror left to right by half the chance.
         how: an `Augment`.
         resize: "squash" or "pad", before anything else.
         into: arrays to write the result to; new ones unless given.
@@ -71,16 +71,14 @@ def augment(image, mask, size, numbers, flipped, how, resize="squash", into=None
         object would leave the picture or vanish, the photo is shown whole, mirrored at most.
     """
     framed = framed_size(*mask.shape, size, resize)
-    least, most = how.scale
-    scale = least + numbers[0] * (most - least)
-    angle = np.radians(how.rotation) * (2 * numbers[1] - 1)
-    shift = (numbers[2:4] - 0.5) * abs(1 - 1 / scale)
+    flipped = flip and numbers[5] < 0.5
+    scale, angle, shift = placed(numbers, how)
     back = inverse(mask.shape, framed, size, scale, angle, shift, flipped)
     shown, target = into or (aligned((size, size, 3)), aligned((size, size)))
     inside = resize == "squash" and scale >= 1 and angle == 0
     _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
     if not (target == 1).any() and (mask == 1).any():
-        back = inverse(mask.shape, framed, size, 1.0, 0.0, np.zeros(2), flipped)
+        back = inverse(mask.shape, framed, size, 1.0, 0.0, (0.0, 0.0), flipped)
         inside = resize == "squash"
         _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
         if not (target == 1).any():  # an object of a few pixels: keep its middle
@@ -93,21 +91,30 @@ def augment(image, mask, size, numbers, flipped, how, resize="squash", into=None
     return shown, target
 
 
+def placed(numbers, how):
+    """(scale, angle in radians, shift in parts of the picture) from random numbers."""
+    least, most = how.scale
+    scale = least + float(numbers[0]) * (most - least)
+    room = abs(1 - 1 / scale)
+    return (scale, math.radians(how.rotation) * (2 * float(numbers[1]) - 1),
+            ((float(numbers[2]) - 0.5) * room, (float(numbers[3]) - 0.5) * room))
+
+
 def inverse(shape, framed, size, scale, angle, shift, flipped):
-    """[2, 3] from (x, y, 1) of the result's pixels to (x, y) of the photo's."""
-    height, width = shape
-    # The result's pixel centres to -0.5 .. 0.5 of the picture.
-    to_unit = np.array([[1 / size, 0, 0.5 / size - 0.5], [0, 1 / size, 0.5 / size - 0.5],
-                        [0, 0, 1]])
-    if flipped:
-        to_unit[0] *= -1
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0],
-                     [0, 0, 1]]) @ np.diag([1 / scale, 1 / scale, 1])
-    turn[:2, 2] = shift + 0.5
-    rows, columns = framed
-    to_photo = np.array([[size * width / columns, 0, -0.5], [0, size * height / rows, -0.5],
-                         [0, 0, 1]])
-    return (to_photo @ turn @ to_unit)[:2]
+    """[2, 3] from (x, y, 1) of the result's pixels to (x, y) of the photo's.
+
+    Pixel to the middle of the picture at 0, side 1; mirrored, turned, scaled and shifted there;
+    then to the photo's pixels. Plain numbers: this runs under Python's lock, for every photo.
+    """
+    width, height = shape[1] * size / framed[1], shape[0] * size / framed[0]  # of the picture
+    sign = -1 if flipped else 1
+    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+    first = 0.5 / size - 0.5  # the first pixel's centre
+    return np.array([
+        [width * cos * sign / size, -width * sin / size,
+         width * (first * (cos * sign - sin) + shift[0] + 0.5) - 0.5],
+        [height * sin * sign / size, height * cos / size,
+         height * (first * (sin * sign + cos) + shift[1] + 0.5) - 0.5]])
 
 
 def _warp(picture, back, result, how, fill):

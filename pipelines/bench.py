@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pipelines.augment import MEAN_COLOUR, Augment, draw, inverse
+from pipelines.augment import MEAN_COLOUR, Augment, draw, inverse, placed
 from pipelines.commands import command
 from pipelines.dataset import episode_dataset
 from pipelines.errors import UserError
@@ -23,7 +23,6 @@ from pipelines.index import build_index
 from pipelines.sampler import EpisodeSampler
 from pipelines.sources import open_source
 from pipelines.sources.masks import one_class
-from pipelines.transforms import flips
 
 HOW = Augment(scale=(0.9, 1.1), rotation=10.0)  # Pillow's blur is another than OpenCV's
 
@@ -62,7 +61,6 @@ def torch_loader(source, episodes, size, workers, batch):
         raise UserError("the comparison needs PyTorch: pip install torch==2.13.0 (its CPU build "
                         "suffices), or leave it out with --no_torch") from None
     numbers = [np.asarray(draw(0, e.episode_id, 2)) for e in episodes]
-    flipped = [np.asarray(flips(0, e.episode_id, 2)) for e in episodes]
     paths = [photos_of(source, e) for e in episodes]
 
     class Episodes(Dataset):
@@ -71,22 +69,19 @@ def torch_loader(source, episodes, size, workers, batch):
 
         def __getitem__(self, i):
             item = {}
-            for role, (photo, mask), number, flip in zip(
-                    ("support", "query"), paths[i], numbers[i], flipped[i], strict=True):
+            for role, (photo, mask), number in zip(("support", "query"), paths[i], numbers[i],
+                                                   strict=True):
                 item[f"{role}_image"], item[f"{role}_mask"] = pillow_picture(
-                    photo, mask, episodes[i].class_id, size, number, flip)
+                    photo, mask, episodes[i].class_id, size, number)
             return item
 
     return DataLoader(Episodes(), batch_size=batch, num_workers=workers)
 
 
-def pillow_picture(photo, mask, class_id, size, numbers, flipped):
+def pillow_picture(photo, mask, class_id, size, numbers):
     """A photo and its class mask, augmented by Pillow: uint8 [S, S, 3], [S, S]."""
     image, index = Image.open(photo).convert("RGB"), np.asarray(Image.open(mask))
-    scale = HOW.scale[0] + numbers[0] * (HOW.scale[1] - HOW.scale[0])
-    angle = np.radians(HOW.rotation) * (2 * numbers[1] - 1)
-    shift = (numbers[2:4] - 0.5) * abs(1 - 1 / scale)
-    back = inverse(index.shape, (size, size), size, scale, angle, shift, flipped)
+    back = inverse(index.shape, (size, size), size, *placed(numbers, HOW), numbers[5] < 0.5)
     # Pillow counts from the pixels' corners, OpenCV from their centres.
     turn, move = back[:, :2], back[:, 2] + 0.5 - back[:, :2].sum(1) / 2
     data = (*turn[0], move[0], *turn[1], move[1])
@@ -108,10 +103,9 @@ def check(source, episodes, size):
     augmented = next(ours(source, few, size, 1, len(few), HOW))
     for row, episode in enumerate(few):
         roles = zip(("support", "query"), photos_of(source, episode),
-                    np.asarray(draw(0, episode.episode_id, 2)),
-                    np.asarray(flips(0, episode.episode_id, 2)), strict=True)
-        for role, (photo, mask), numbers, flip in roles:
-            image, target = pillow_picture(photo, mask, episode.class_id, size, numbers, flip)
+                    np.asarray(draw(0, episode.episode_id, 2)), strict=True)
+        for role, (photo, mask), numbers in roles:
+            image, target = pillow_picture(photo, mask, episode.class_id, size, numbers)
             mine = np.squeeze(augmented[f"{role}_image"][row]).astype(int)
             level = np.abs(mine - image).mean()
             share = (np.squeeze(augmented[f"{role}_mask"][row]) != target).mean()

@@ -109,13 +109,12 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
 
     def load(episode):
         number = episode["episode_id"]
-        flipped = (flips(seed, number, supports + 1) if flip else tf.zeros([supports + 1], tf.bool))
-        if how is None:
-            pictures = plain(episode, flipped)
+        if how is not None:
+            numbers = draw_augmentation(seed, number, supports + 1)
+            pictures = reader.augmented(episode, ignore_ids, image_size, numbers, flip, how, resize)
         else:
-            pictures = reader.augmented(episode, ignore_ids, image_size,
-                                        draw_augmentation(seed, number, supports + 1), flipped,
-                                        how, resize)
+            pictures = plain(episode, flips(seed, number, supports + 1) if flip else
+                             tf.zeros([supports + 1], tf.bool))
         kind = "image" if features is None else "features"
         result = dict(zip((f"support_{kind}", "support_mask", f"query_{kind}", "query_mask",
                            "query_size"), pictures, strict=True))

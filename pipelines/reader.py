@@ -62,13 +62,13 @@ class Reader:
         mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
         return tf.ensure_shape(mask, [None, None])
 
-    def augmented(self, episode, ignore_ids, size, numbers, flipped, how, resize):
+    def augmented(self, episode, ignore_ids, size, numbers, flip, how, resize):
         """An episode's pictures in one call: `augment.augment` for each photo.
 
         Args:
             episode: names and class ids of k supports and a query.
             numbers: uniform ones of `augment.draw`, [k + 1, NUMBERS].
-            flipped: [k + 1] bool.
+            flip: mirror each photo by half the chance.
 
         Returns:
             support images [k, S, S, 3] and masks [k, S, S], query image and mask, uint8; height
@@ -78,7 +78,7 @@ class Reader:
         loaded = self._call(
             self._augmented, [episode["support_name"], episode["support_class_id"],
                               episode["query_name"], episode["class_id"], _ids(ignore_ids), size,
-                              numbers, flipped, np.float64((*how.scale, how.rotation, how.blur)),
+                              numbers, flip, np.float64((*how.scale, how.rotation, how.blur)),
                               how.query, resize], [tf.uint8] * 4 + [tf.int32])
         shapes = ([shots, size, size, 3], [shots, size, size], [size, size, 3], [size, size], [2])
         return [tf.ensure_shape(t, shape) for t, shape in zip(loaded, shapes, strict=True)]
@@ -116,16 +116,16 @@ class Reader:
         return merged(self.source.class_masks(name.decode()), class_ids)
 
     def _augmented(self, support, support_class, query, query_class, ignore_ids, size, numbers,
-                   flipped, how, both, resize):
+                   flip, how, both, resize):
         size, resize = int(size), resize.decode()
         how = Augment(tuple(how[:2]), *how[2:])
         images, masks = aligned((len(support), size, size, 3)), aligned((len(support), size, size))
         for k, name in enumerate(support):
             augment(self._photo(name), self._mask(name, support_class, ignore_ids, True), size,
-                    numbers[k], flipped[k], how, resize, (images[k], masks[k]))
+                    numbers[k], flip, how, resize, (images[k], masks[k]))
         image, mask = aligned((size, size, 3)), aligned((size, size))
         whole = self._mask(query, query_class, ignore_ids, False)
-        augment(self._photo(query), whole, size, numbers[-1], flipped[-1],
+        augment(self._photo(query), whole, size, numbers[-1], flip,
                 how if both else Augment(), resize, (image, mask))
         return images, masks, image, mask, np.int32(whole.shape)
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # The runs behind docs/results.md: base, + auxiliary, + tuning, both; on two cores, two at a time.
-#   sh configs/experiments/table1.sh mini80|shapes|steps [PYTHON]
-# mini80: real photos, folds and backbones.  shapes: the embedded data set, three seeds.
+#   sh configs/experiments/table1.sh mini80|steps [PYTHON]
+# mini80: real photos, folds, backbones, seeds.
 # steps: other inner steps than the default's, ResNet-18 on fold 0.
 # Kill it and start it again: finished runs are left alone, started ones resumed.
-case $1 in mini80 | shapes | steps) ;; *) echo "which runs: mini80, shapes, steps?" >&2; exit 2 ;; esac
+case $1 in mini80 | steps) ;; *) echo "which runs: mini80, steps?" >&2; exit 2 ;; esac
 SET=$1 PYTHON=${2:-python}
 export TF_CPP_MIN_LOG_LEVEL=3 TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 PYTHON
 
@@ -48,13 +48,6 @@ case $SET in
         for row in base tuning; do photos resnet18 0 $row 0; done
         for fold in 0 1; do for row in base tuning; do photos resnet50 $fold $row 0; done; done
         for row in auxiliary both; do photos vgg16 0 $row 0; done ;;
-    shapes)
-        for seed in 0 1 2; do for row in auxiliary both; do
-            run shapes_small "shapes/$row-seed$seed" "--train.seed $seed $(switches $row)"
-        done; done
-        for row in base tuning prototype; do
-            run shapes_small "shapes/$row-seed0" "$(switches $row)"
-        done ;;
     steps)
         for row in prototype large learned first_order paper; do photos resnet18 0 $row 0; done ;;
 esac | xargs -P 2 -I COMMAND sh -c 'echo "COMMAND"; COMMAND'

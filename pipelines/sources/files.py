@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 from typing import NamedTuple
 
 import cv2
@@ -12,6 +13,8 @@ from pipelines.errors import DataError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 JPEG_END = b"\xff\xd9"
+PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"IEND\xaeB`\x82"
+GRAY, PALETTE = 0, 3  # kinds of PNG
 ORIENTATION = 0x0112  # EXIF; above 4 the photo is shown with its sides exchanged
 # What Pillow raises for files that end early or hold something else.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -86,6 +89,30 @@ def read_photo(path):
         except DAMAGED as error:
             raise DataError(f"{path}: damaged photo ({error}); fetch it again or take its id "
                             "off the split") from None
+
+
+def read_index(path):
+    """uint8 [H, W] as stored in an 8-bit palette or gray PNG; None for a file of another kind.
+
+    OpenCV gives a palette's colours, Pillow its index, but under Python's lock. So OpenCV is shown
+    the same pixels under a gray header; a file that it does not like is left to Pillow.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError:
+        return None
+    if not data.startswith(PNG_START) or not data.endswith(PNG_END) or (
+            data[24] != 8 or data[25] not in (GRAY, PALETTE)):  # bits, kind
+        return None
+    start = 33  # of the first chunk after the header
+    while data[start + 4:start + 8] != b"IDAT":
+        start += 12 + int.from_bytes(data[start:start + 4], "big")
+        if start >= len(data):
+            return None
+    header = data[12:25] + bytes([GRAY]) + data[26:29]
+    gray = b"".join((data[:12], header, zlib.crc32(header).to_bytes(4, "big"), data[start:]))
+    return cv2.imdecode(np.frombuffer(gray, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def read_values(path, picture):

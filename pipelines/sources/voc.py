@@ -11,6 +11,7 @@ from pipelines.folds import PASCAL_CLASSES
 from pipelines.sources.files import (
     PHOTO_SUFFIXES,
     open_picture,
+    read_index,
     read_photo,
     read_values,
     same_size,
@@ -129,13 +130,15 @@ class VOCSource(IndexMasks):
             DataError: a damaged file, a colour picture, values of no class, or another size than
                 the photo's (compared where there is a photo; `check` asks for one).
         """
-        path = self.mask_path(image_id)
-        with open_picture(path) as mask:
-            if mask.mode not in ("P", "L"):
-                raise DataError(f"{path}: a picture of mode {mask.mode}, an index mask is due "
-                                "(palette or 8-bit gray PNG whose values are class numbers)")
-            # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
-            index = read_values(path, mask)
+        path = self.masks / f"{image_id}.png"
+        index = read_index(path)
+        if index is None:
+            with open_picture(self.mask_path(image_id)) as mask:
+                if mask.mode not in ("P", "L"):
+                    raise DataError(f"{path}: a picture of mode {mask.mode}, an index mask is due "
+                                    "(palette or 8-bit gray PNG whose values are class numbers)")
+                # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
+                index = read_values(path, mask)
         photo = self._photo(image_id)
         if photo is not None:
             # Both are squashed to one size later on: nothing else would notice.
