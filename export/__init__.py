@@ -1,1 +1,1 @@
-"""Where trained segmenters become served graphs; holds nothing yet."""
+"""Trained segmenters as served graphs, the tuning step inside."""

@@ -33,6 +33,11 @@ class RunData:
     def ignore_ids(self):
         return self.novel_ids if self.novel_rule == "ignore255" else ()
 
+    def class_names(self):
+        """{"base": names, "novel": names}."""
+        novel = [self.source.classes[i - 1] for i in self.novel_ids]
+        return {"base": [n for n in self.source.classes if n not in novel], "novel": novel}
+
     def sampler(self, part, shots, seed, mismatched=False):
         """An `EpisodeSampler` over "train", "validation" or "novel" pairs.
 

@@ -54,8 +54,11 @@ class Conv2D(keras.layers.Layer):
         if self.symmetric and self.strides > 1:
             side = self.dilation * (self.kernel_size - 1) // 2
             padding = [[0, 0], [side, side], [side, side], [0, 0]]
-        x = tf.nn.conv2d(x, tf.cast(self.kernel, x.dtype), self.strides, padding,
-                         dilations=self.dilation)
+        kernel = tf.cast(self.kernel, x.dtype)
+        if self.dilation > 1 and self.strides == 1 and padding == "SAME":
+            x = convolve_dilated(x, kernel, self.dilation)
+        else:
+            x = tf.nn.conv2d(x, kernel, self.strides, padding, dilations=self.dilation)
         if self.bias is not None:
             x = tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
         return tf.nn.relu(x) if self.activation == "relu" else x
@@ -78,6 +81,27 @@ class Conv2D(keras.layers.Layer):
             "symmetric": self.symmetric, "padding": self.padding, "use_bias": self.use_bias,
             "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
         }
+
+
+def convolve_dilated(x, kernel, dilation):
+    """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` whose gradient runs everywhere.
+
+    TensorFlow's gradient by the input needs a GPU or oneDNN where the kernel is dilated: plain CPU
+    servers, and those that are not x86, refuse it. It is a dilated convolution itself, by the
+    turned kernel, and as that every device has it. Gradients of any order.
+    """
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradient(upstream):
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            by_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=kernel.shape, out_backprop=upstream, strides=[1] * 4,
+                padding="SAME", dilations=[1, dilation, dilation, 1])
+            return convolve_dilated(upstream, turned, dilation), by_kernel
+
+        return tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation), gradient
+
+    return convolve(x, kernel)
 
 
 def interpolation_matrix(target, source):

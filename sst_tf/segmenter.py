@@ -65,7 +65,7 @@ class SSTSegmenter(keras.Model):
                                name="encoder")
         # By identity: a backbone's variables do not have it in their paths.
         self.backbone_ids = {id(v) for v in self.encoder.backbone.variables}
-        with _float32():  # the inner step and all it differentiates
+        with dtype_policy("float32"):  # the inner step and all it differentiates
             self.head = Head(model["channels"], model["dropout"],
                              model["comparator"] == "product", name="head")
             self.tuner = Tuner(**tuner, name="tuner")
@@ -84,14 +84,16 @@ class SSTSegmenter(keras.Model):
 
     def encode(self, episode, training=False):
         """R_s [B K, h, w, C] and R_q [B, h, w, C], float32 (Eq. 2, 3)."""
+        # Apart, as `teach` and `segment_taught` do: a library may round a photo's features
+        # otherwise in a larger batch, and the tuning step's ReLU gates are sharp edges.
         cached = "query_features" in episode
-        support, query = (episode["support_features"], episode["query_features"]) if cached else (
-            episode["support_image"], episode["query_image"])
-        photos = tf.concat([_merge(support), query], axis=0)  # [B K + B, ...]
+        kind = "features" if cached else "image"
+        return tuple(self._embedded(photos, cached, training) for photos in (
+            _merge(episode[f"support_{kind}"]), episode[f"query_{kind}"]))
+
+    def _embedded(self, photos, cached, training):
         features = photos if cached else self.encoder.features(photos, training)
-        embedded = tf.cast(self.encoder.embed(features), tf.float32)
-        batch = tf.shape(query)[0]
-        return embedded[:-batch], embedded[-batch:]
+        return tf.cast(self.encoder.embed(features), tf.float32)
 
     def call(self, episode, training=False):
         mask = episode["support_mask"]  # [B, K, H, W]
@@ -218,9 +220,10 @@ class SSTSegmenter(keras.Model):
 
 
 @contextlib.contextmanager
-def _float32():
+def dtype_policy(name):
+    """Layers built inside have the Keras dtype policy `name`."""
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:

@@ -217,7 +217,11 @@ def main(argv=None):
         refuse_changes(runs.Run(folder).config(), config, folder)
     strategy = open_strategy(config.train.strategy)
     data = open_data(config, progress=is_chief(strategy))
-    run = runs.Run.create(folder, config) if is_chief(strategy) else runs.Run(folder)
+    if is_chief(strategy):
+        run = runs.Run.create(folder, config)
+        runs.write_json(run.folder / "classes.json", data.class_names())
+    else:
+        run = runs.Run(folder)
     started = time.time()
     model, store = train(run, config, data, strategy, options.resume)
     if not is_chief(strategy):

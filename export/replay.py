@@ -1,0 +1,72 @@
+"""Photos through the Keras model and through an export of it, and how far the answers differ."""
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from export import photos
+from pipelines.transforms import resize_class_mask, resize_image
+from sst_tf import losses
+from sst_tf.metrics import BINS
+
+
+def expected(trained, batch):
+    """What the Keras model answers to the inputs of `segment`, by output name."""
+    answer = trained.answer({name: tf.constant(value) for name, value in batch.items()})
+    probability = tf.sigmoid(answer.logit).numpy()
+    mask = batch["support_mask"]
+    flat = (-1, *mask.shape[2:])
+    iou = losses.hard_iou(tf.reshape(answer.support_logit, flat), mask.reshape(flat))
+    return {"probability": probability,
+            "mask": (probability >= trained.threshold / BINS).astype(np.int32),
+            "support_iou": iou.numpy().reshape(mask.shape[:2])}
+
+
+def taught(call, batch):
+    """`segment`'s answer by way of `tune` and `segment_tuned`.
+
+    Args:
+        call: (signature, {input: array}) -> {output: array}.
+    """
+    rows, shots = batch["support_mask"].shape[:2]
+    lesson = call("tune", {name: batch[name].reshape(-1, *batch[name].shape[2:])
+                           for name in ("support_image", "support_mask")})
+    return call("segment_tuned", {
+        "query_image": batch["query_image"],
+        "prototype": lesson["prototype"].reshape(rows, shots, -1),
+        "score": lesson["score"].reshape(rows, shots)})
+
+
+def encoded(source, episode):
+    """The inputs of `segment_bytes` for one episode: lossless bytes of photos at their size."""
+    def png(pixels):
+        return cv2.imencode(".png", pixels)[1].tobytes()
+
+    return {
+        "support_image": np.array([[png(source.read_image(name)[..., ::-1])
+                                    for name in episode.support]], object),
+        "support_mask": np.array([[png(source.class_mask(name, episode.support_class_id))
+                                   for name in episode.support]], object),
+        "query_image": np.array([png(source.read_image(episode.query)[..., ::-1])], object)}
+
+
+def expected_mask(trained, source, episode):
+    """The uint8 mask of 0 and 255 [H, W] that `segment_bytes` owes, by way of Python."""
+    data = trained.config.data
+    query = source.read_image(episode.query)
+    batch = {
+        "support_image": np.stack([[resize_image(source.read_image(name), data.image_size,
+                                                 data.resize) for name in episode.support]]),
+        "support_mask": np.stack([[resize_class_mask(
+            source.class_mask(name, episode.support_class_id), data.image_size, data.resize)
+            for name in episode.support]]),
+        "query_image": resize_image(query, data.image_size, data.resize)[None].numpy()}
+    probability = tf.constant(expected(trained, batch)["probability"][0])
+    data = photos.answer(probability, query.shape[:2], trained.threshold / BINS, data.resize)
+    return tf.io.decode_png(data)[..., 0].numpy()
+
+
+def largest_difference(one, other):
+    """The largest absolute difference of two dictionaries of arrays, by their common names."""
+    return {name: float(np.max(np.abs(one[name].astype(np.float64) - other[name])))
+            for name in one.keys() & other.keys() if name != "mask"}

@@ -1,0 +1,130 @@
+"""`python -m export.saved_model`: a trained run as a SavedModel that a server can load.
+
+A new integer version appears under --output in one move, once its answers have been compared with
+the Keras model's; a failed or killed export leaves no version.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from export import card, graphs, replay, warmup
+from export.trained import ENCODERS, Trained
+from pipelines.commands import command
+from pipelines.errors import UserError
+from sst_tf.config import ArgumentParser
+
+# Largest difference of probabilities from the Keras model of the same types, by encoder type:
+# fused kernels round half-precision sums in another order.
+TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
+TUNING = ("segment", "segment_bytes", "tune", "self_segment")  # signatures with the step inside
+
+
+def save(trained, folder, fixed=False, jit_compile=False):
+    """Write a SavedModel of the five signatures to a folder."""
+    functions = trained.signatures(fixed, jit_compile).functions()
+    root = tf.Module()
+    # The TensorFlow variables alone: saving the Keras model would save its training too.
+    root.weights = [variable.value for variable in trained.model.weights]
+    tf.saved_model.save(root, str(folder), {"serving_default": functions["segment"], **functions})
+    graphs.prune(folder)
+
+
+def prove_tuning(folder, steps):
+    """The gradient step must be in the graphs, and no gradient of weights."""
+    graph = graphs.read(folder)
+    for name in TUNING:
+        found = graphs.gradients(graphs.operations(graph, name))
+        if "Conv2DBackpropFilter" in found:
+            raise UserError(f"{name}: holds gradients of weights; the inner tape must watch "
+                            "features only")
+        if steps and "Conv2DBackpropInput" not in found:
+            raise UserError(f"{name}: holds no gradient operation, so tuning is not inside")
+
+
+def export(trained, output, fixed=False, jit_compile=False, encoder="float32", warm=True,
+           episodes=4):
+    """Write the next version under `output`; returns its folder and the largest difference."""
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial:
+        folder = Path(partial) / "model"
+        save(trained, folder, fixed, jit_compile)
+        prove_tuning(folder, trained.model.tuner.steps)
+        chosen, source = trained.episodes(episodes)
+        worst = _compare(trained, folder, list(trained.batches(chosen, source)),
+                         TOLERANCE[encoder])
+        card.write(trained, folder / "assets", encoder, fixed, jit_compile, worst, source.name)
+        if warm:
+            warmup.write(trained, folder / "assets.extra", chosen, source)
+        return _publish(folder, output), worst
+
+
+def _compare(trained, folder, batches, tolerance):
+    loaded = tf.saved_model.load(str(folder))
+
+    def call(name, inputs):
+        answer = loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
+        return {key: value.numpy() for key, value in answer.items()}
+
+    worst = 0.0
+    for batch in batches:
+        due = replay.expected(trained, batch)
+        for way, answer in (("segment", call("segment", batch)),
+                            ("tune and segment_tuned", replay.taught(call, batch))):
+            difference = replay.largest_difference(answer, due)["probability"]
+            if not difference <= tolerance:
+                raise UserError(f"{way}: differs from the Keras model by {difference:.1e} (at most "
+                                f"{tolerance:.0e} is allowed); nothing was exported")
+            worst = max(worst, difference)
+    return worst
+
+
+def _publish(folder, output):
+    """Move a finished model to the next free version number."""
+    while True:
+        version = max([int(p.name) for p in output.iterdir() if p.name.isdigit()], default=0) + 1
+        target = output / str(version)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            if not target.exists():  # else another export was faster: take the next number
+                raise
+            continue
+        return target
+
+
+def megabytes(folder):
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / 1e6
+
+
+@command
+def main(argv=None):
+    parser = ArgumentParser(prog="python -m export.saved_model", description=__doc__)
+    parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
+    parser.add_argument("--output", required=True,
+                        help="model folder that a server watches; versions are numbered in it")
+    parser.add_argument("--shots", type=int, default=1, help="K, supports a query")
+    parser.add_argument("--threshold", type=float,
+                        help="0..1 instead of the one the run's evaluation chose on base classes")
+    parser.add_argument("--fixed_size", action="store_true",
+                        help="refuse photos of another size than the run's; the graph is faster "
+                             "to compile and easier to convert (segment_bytes takes any size)")
+    parser.add_argument("--encoder", default="float32", choices=list(ENCODERS),
+                        help="type of the encoder; the tuning step stays in float32")
+    parser.add_argument("--xla", action="store_true",
+                        help="compile the signatures by XLA when first called (not segment_bytes)")
+    parser.add_argument("--no_warmup", action="store_true",
+                        help="leave out the warm-up requests (they need the extra `serving`)")
+    options = parser.parse_args(argv)
+    trained = Trained.load(options.run_dir, options.shots, options.encoder, options.threshold)
+    folder, worst = export(trained, options.output, options.fixed_size, options.xla,
+                           options.encoder, not options.no_warmup)
+    print(f"{folder}: {megabytes(folder):.0f} MB, {options.shots}-shot, threshold "
+          f"{trained.threshold / 100:.2f}; largest difference from Keras {worst:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The served functions of a segmenter, guarded, with the tuning step inside."""
+
+import tensorflow as tf
+
+from export import guards, photos
+from sst_tf import losses
+from sst_tf.layers import resize_aligned
+from sst_tf.metrics import BINS
+
+
+class Signatures:
+    """What a server may ask of a trained segmenter.
+
+    Args:
+        model: `sst_tf.segmenter.SSTSegmenter`.
+        shots: K of `segment`, `segment_bytes` and `segment_tuned`.
+        threshold: bin (of `metrics.BINS`) from which a pixel is foreground: the run's operating
+            point, chosen on base classes.
+        image_size: side S that encoded photos are resized to.
+        resize: how, "squash" or "pad".
+        fixed: photos of any other size than S are refused, and the graph knows its shapes.
+        jit_compile: compile by XLA.
+    """
+
+    def __init__(self, model, shots, threshold, image_size, resize="squash", fixed=False,
+                 jit_compile=False):
+        self.model, self.shots = model, shots
+        self.threshold = threshold / BINS
+        self.image_size, self.resize = image_size, resize
+        self.side = image_size if fixed else None
+        self.channels = model.settings["model"]["channels"]
+        self.jit_compile = jit_compile
+
+    def specs(self):
+        """{signature: {input: `tf.TensorSpec`}}; dimension 0 is the batch."""
+        k, c, s = self.shots, self.channels, self.side
+
+        def spec(name, shape, dtype):
+            return {name: tf.TensorSpec([None, *shape], dtype, name)}
+
+        support = (spec("support_image", [k, s, s, 3], tf.uint8)
+                   | spec("support_mask", [k, s, s], tf.uint8))
+        one = (spec("support_image", [s, s, 3], tf.uint8)
+               | spec("support_mask", [s, s], tf.uint8))
+        query = spec("query_image", [s, s, 3], tf.uint8)
+        lesson = spec("prototype", [k, c], tf.float32) | spec("score", [k], tf.float32)
+        encoded = (spec("support_image", [k], tf.string) | spec("support_mask", [k], tf.string)
+                   | spec("query_image", [], tf.string))
+        return {"segment": support | query, "segment_bytes": encoded, "tune": one,
+                "segment_tuned": query | lesson, "self_segment": one}
+
+    def functions(self):
+        """{signature: concrete function}."""
+        return {name: self._function(name).get_concrete_function(**inputs)
+                for name, inputs in self.specs().items()}
+
+    def _function(self, name):
+        # Strings cannot be compiled.
+        compiled = self.jit_compile and name != "segment_bytes"
+        return tf.function(getattr(self, name), autograph=False, jit_compile=compiled or None)
+
+    # ---- the signatures ---------------------------------------------------------------------
+
+    def segment(self, support_image, support_mask, query_image):
+        """Probability [B, H, W], mask [B, H, W] int32, the supports' own IoU [B, K]."""
+        support_image = guards.photos("support_image", support_image, [None, self.shots],
+                                      self.side)
+        support_mask = guards.masks("support_mask", support_mask, support_image, "support_image")
+        query_image = guards.photos("query_image", query_image, [None], self.side)
+        query_image = guards.batch("query_image", query_image, support_image, "support_image")
+        query_image = guards.same_size("query_image", query_image, support_image, "support_image")
+        return self._segment(support_image, support_mask, query_image)
+
+    def segment_bytes(self, support_image, support_mask, query_image):
+        """PNG bytes of each query's mask at its own size, from encoded photos of any size."""
+        support_image = tf.ensure_shape(support_image, [None, self.shots])
+        support_mask = tf.ensure_shape(support_mask, [None, self.shots])
+        query_image = tf.ensure_shape(query_image, [None])
+        query_image = guards.required(query_image, [
+            (tf.shape(query_image)[0] > 0, "query_image: empty; at least one photo is due")])
+        support_image = guards.batch("support_image", support_image, query_image, "query_image")
+        support_mask = guards.batch("support_mask", support_mask, query_image, "query_image")
+        images, image_sizes = self._decode(photos.photo, support_image, [3])
+        marks, mask_sizes = self._decode(photos.mask, support_mask, [])
+        queries, sizes = self._decode(photos.photo, query_image, [3])
+        marks = guards.required(marks, [(tf.reduce_all(image_sizes == mask_sizes),
+                                         "support_mask: a mask is not of its photo's size")])
+        answer = self._segment(images, marks, queries)
+        encoded = tf.map_fn(
+            lambda pair: photos.answer(*pair, self.threshold, self.resize),
+            (answer["probability"], sizes), fn_output_signature=tf.string)
+        return {"mask_bytes": encoded, "support_iou": answer["support_iou"]}
+
+    def tune(self, support_image, support_mask):
+        """Prototype [B, C] and score [B] of B supports, each tuned on its own."""
+        support_image, support_mask = self._one(support_image, support_mask)
+        features = self.model.embed_photos(support_image)
+        tuned = self.model.tuner(features, support_mask, head=self.model.head)
+        return {"prototype": tuned.prototype, "score": losses.hard_iou(tuned.logit, support_mask)}
+
+    def segment_tuned(self, query_image, prototype, score):
+        """Probability and mask of photos whose class `tune` was taught before."""
+        query_image = guards.photos("query_image", query_image, [None], self.side)
+        prototype, score = guards.lessons(prototype, score, self.shots, self.channels)
+        query_image = guards.batch("query_image", query_image, prototype, "prototype")
+        return self._answer(self.model.segment_taught(
+            self.model.embed_photos(query_image), prototype, score, _size(query_image)))
+
+    def self_segment(self, support_image, support_mask):
+        """Supports under their own mask before and after the step, and where the step acts.
+
+        `before`, `after`: probabilities [B, H, W]; `after` is the tuned prototype on the untouched
+        photo. `gradient` [B, H, W] is the length of the correction at each place.
+        """
+        support_image, support_mask = self._one(support_image, support_mask)
+        features, size = self.model.embed_photos(support_image), _size(support_image)
+        tuned = self.model.tuner(features, support_mask, head=self.model.head)
+        after = resize_aligned(self.model.head(features, tuned.prototype), size)
+        moved = tf.norm(tuned.features - features, axis=-1)  # [B, h, w]
+        return {"before": tf.sigmoid(tuned.logit), "after": tf.sigmoid(after),
+                "gradient": resize_aligned(moved, size)}
+
+    # ---- what they share --------------------------------------------------------------------
+
+    def _segment(self, support_image, support_mask, query_image):
+        answer = self.model({"support_image": support_image, "support_mask": support_mask,
+                             "query_image": query_image})
+        size = _size(query_image)
+        flat = [tf.reshape(maps, [-1, *size]) for maps in (answer.support_logit, support_mask)]
+        iou = tf.reshape(losses.hard_iou(*flat), [-1, self.shots])
+        return self._answer(tf.sigmoid(answer.logit)) | {"support_iou": iou}
+
+    def _answer(self, probability):
+        return {"probability": probability,
+                "mask": tf.cast(probability >= self.threshold, tf.int32)}
+
+    def _one(self, support_image, support_mask):
+        support_image = guards.photos("support_image", support_image, [None], self.side)
+        return support_image, guards.masks("support_mask", support_mask, support_image,
+                                           "support_image")
+
+    def _decode(self, read, data, channels):
+        """Strings [...] to uint8 [..., S, S, *channels] and their own sizes [..., 2]."""
+        side = self.image_size
+        decoded, sizes = tf.map_fn(
+            lambda one: read(one, side, self.resize), tf.reshape(data, [-1]),
+            fn_output_signature=(tf.TensorSpec([side, side, *channels], tf.uint8),
+                                 tf.TensorSpec([2], tf.int32)))
+        known = [-1, *data.shape[1:]]
+        return (tf.reshape(decoded, [*known, side, side, *channels]),
+                tf.reshape(sizes, [*known, 2]))
+
+
+def _size(images):
+    """(H, W) of [B, H, W, C]."""
+    dynamic = tf.shape(images)
+    return tuple(images.shape[i] or dynamic[i] for i in (1, 2))

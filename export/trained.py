@@ -1,0 +1,111 @@
+"""A trained run as the exporters need it: model, operating point, photos to try it on."""
+
+import functools
+import json
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from export.signatures import Signatures
+from pipelines import EpisodeSampler, episode_dataset
+from pipelines.errors import DataError, UserError
+from pipelines.index import build_index
+from pipelines.sources import open_source
+from pipelines.transforms import framed_size
+from sst_tf import runs
+from sst_tf.config import Config
+from sst_tf.episodes import open_data
+from sst_tf.metrics import BINS
+from sst_tf.segmenter import SSTSegmenter, dtype_policy
+
+ENCODERS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+@dataclass
+class Trained:
+    """A run that can be exported.
+
+    Attributes:
+        run, config: where it is and what it was trained with.
+        model: `SSTSegmenter`, its encoder in the asked-for type, the rest in float32.
+        shots: K.
+        threshold: bin of the operating point at K shots.
+    """
+
+    run: runs.Run
+    config: Config
+    model: SSTSegmenter
+    shots: int
+    threshold: int
+
+    @classmethod
+    def load(cls, run_dir, shots=1, encoder="float32", threshold=None):
+        """Open a run directory.
+
+        Args:
+            encoder: "float32", or "bfloat16" | "float16" for the backbone and the embedding.
+            threshold: 0..1 instead of the one that the run's evaluation chose on base classes.
+        """
+        run = runs.Run.open(run_dir)
+        model = run.model()
+        if encoder != "float32":
+            with dtype_policy(ENCODERS[encoder]):
+                narrow = SSTSegmenter(**model.settings)
+            narrow.set_weights(model.get_weights())
+            model = narrow
+        if threshold is None:
+            chosen = run.thresholds()
+            if str(shots) not in chosen:
+                raise UserError(
+                    f"{run.thresholds_path}: no threshold for {shots} shots; choose one with python "
+                    f"-m sst_tf.evaluate {run_dir} --evaluate.shots '[{shots}]', or give "
+                    "--threshold")
+            threshold = chosen[str(shots)]["tuned"] / BINS
+        if not 0 <= threshold <= 1:
+            raise UserError(f"--threshold: {threshold} is not within 0..1")
+        return cls(run, run.config(), model, shots, round(threshold * BINS))
+
+    @functools.cached_property
+    def answer(self):
+        """The Keras model's own call as a graph: episode dictionary to `Segmentation`."""
+        return tf.function(lambda episode: self.model(episode), autograph=False)
+
+    def signatures(self, fixed=False, jit_compile=False):
+        """`export.signatures.Signatures` of it."""
+        data = self.config.data
+        return Signatures(self.model, self.shots, self.threshold, data.image_size, data.resize,
+                          fixed, jit_compile)
+
+    def class_names(self):
+        """{"base": names, "novel": names} that training knew and did not know."""
+        path = self.run.folder / "classes.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+        return open_data(self.config).class_names()
+
+    def episodes(self, count, seed=0):
+        """(list of `count` episodes of base classes, a source) and what they come from.
+
+        From the run's own validation photos; where its data set is not at hand, from the drawn
+        shapes, which every installation has.
+        """
+        try:
+            data = open_data(self.config)
+            source, sampler = data.source, data.sampler("validation", self.shots, seed)
+        except DataError:
+            source = open_source("shapes", image_size=self.config.data.image_size, count=200)
+            pairs = build_index(source, source.image_ids("all"), "none")
+            sampler = EpisodeSampler(pairs, self.shots, seed, class_names=source.classes)
+        return sampler.take(count), source
+
+    def batches(self, episodes, source, batch=1):
+        """`segment`'s inputs as NumPy arrays, one dictionary a batch."""
+        data = self.config.data
+        for one in episode_dataset(source, episodes, image_size=data.image_size, batch=batch,
+                                   resize=data.resize):
+            yield {name: one[name].numpy() for name in ("support_image", "support_mask",
+                                                        "query_image")}
+
+    def framed(self, size):
+        """Rows and columns that a photo of (H, W) fills of the network's picture."""
+        return framed_size(*size, self.config.data.image_size, self.config.data.resize)
