@@ -31,11 +31,13 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "serving": ["tensorflow-serving-api>=2.19", "requests>=2.32"],
+        "serving": ["tensorflow-serving-api>=2.19", "onnxruntime>=1.20", "starlette>=0.46",
+                    "uvicorn>=0.34", "requests>=2.32"],
         "coco": ["pycocotools>=2.0.8"],
         "prepare": ["scipy>=1.14"],
         "demo": ["gradio>=5"],
         "dev": ["pytest>=8", "ruff>=0.9", "hypothesis>=6.100", "pycocotools>=2.0.8",
-                "scipy>=1.14", "dill>=0.3"],
+                "scipy>=1.14", "dill>=0.3", "tensorflow-serving-api>=2.19", "onnxruntime>=1.20",
+                "starlette>=0.46", "uvicorn>=0.34", "requests>=2.32"],
     },
 )

@@ -1,7 +1,7 @@
 """SavedModel files as graphs: what a signature runs, and dead operations taken out.
 
-Differentiating a convolution makes the gradient of its kernel too, used or not. A server would
-drop the unused one when it loads; here it is dropped from the file, so that the file says what runs.
+Differentiating a convolution makes the gradient of its kernel too, used or not. A server would drop
+the unused one when it loads; here it is dropped from the file, so that the file says what runs.
 """
 
 from pathlib import Path

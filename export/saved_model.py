@@ -4,13 +4,9 @@ A new integer version appears under --output in one move, once its answers have 
 the Keras model's; a failed or killed export leaves no version.
 """
 
-import os
-import tempfile
-from pathlib import Path
-
 import tensorflow as tf
 
-from export import card, graphs, replay, warmup
+from export import card, graphs, replay, versions, warmup
 from export.trained import ENCODERS, Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -47,10 +43,8 @@ def prove_tuning(folder, steps):
 def export(trained, output, fixed=False, jit_compile=False, encoder="float32", warm=True,
            episodes=4):
     """Write the next version under `output`; returns its folder and the largest difference."""
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial:
-        folder = Path(partial) / "model"
+    with versions.writing(output) as version:
+        folder = version.folder
         save(trained, folder, fixed, jit_compile)
         prove_tuning(folder, trained.model.tuner.steps)
         chosen, source = trained.episodes(episodes)
@@ -59,7 +53,7 @@ def export(trained, output, fixed=False, jit_compile=False, encoder="float32", w
         card.write(trained, folder / "assets", encoder, fixed, jit_compile, worst, source.name)
         if warm:
             warmup.write(trained, folder / "assets.extra", chosen, source)
-        return _publish(folder, output), worst
+    return version.folder, worst
 
 
 def _compare(trained, folder, batches, tolerance):
@@ -80,24 +74,6 @@ def _compare(trained, folder, batches, tolerance):
                                 f"{tolerance:.0e} is allowed); nothing was exported")
             worst = max(worst, difference)
     return worst
-
-
-def _publish(folder, output):
-    """Move a finished model to the next free version number."""
-    while True:
-        version = max([int(p.name) for p in output.iterdir() if p.name.isdigit()], default=0) + 1
-        target = output / str(version)
-        try:
-            os.rename(folder, target)
-        except OSError:
-            if not target.exists():  # else another export was faster: take the next number
-                raise
-            continue
-        return target
-
-
-def megabytes(folder):
-    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / 1e6
 
 
 @command
@@ -122,7 +98,7 @@ def main(argv=None):
     trained = Trained.load(options.run_dir, options.shots, options.encoder, options.threshold)
     folder, worst = export(trained, options.output, options.fixed_size, options.xla,
                            options.encoder, not options.no_warmup)
-    print(f"{folder}: {megabytes(folder):.0f} MB, {options.shots}-shot, threshold "
+    print(f"{folder}: {versions.megabytes(folder):.0f} MB, {options.shots}-shot, threshold "
           f"{trained.threshold / 100:.2f}; largest difference from Keras {worst:.1e}")
 
 

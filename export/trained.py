@@ -57,8 +57,8 @@ class Trained:
             chosen = run.thresholds()
             if str(shots) not in chosen:
                 raise UserError(
-                    f"{run.thresholds_path}: no threshold for {shots} shots; choose one with python "
-                    f"-m sst_tf.evaluate {run_dir} --evaluate.shots '[{shots}]', or give "
+                    f"{run.thresholds_path}: no threshold for {shots} shots; choose one with "
+                    f"python -m sst_tf.evaluate {run_dir} --evaluate.shots '[{shots}]', or give "
                     "--threshold")
             threshold = chosen[str(shots)]["tuned"] / BINS
         if not 0 <= threshold <= 1:
@@ -91,11 +91,12 @@ class Trained:
         """
         try:
             data = open_data(self.config)
-            source, sampler = data.source, data.sampler("validation", self.shots, seed)
         except DataError:
             source = open_source("shapes", image_size=self.config.data.image_size, count=200)
-            pairs = build_index(source, source.image_ids("all"), "none")
+            pairs = build_index(source, source.image_ids("all"), "none").pairs
             sampler = EpisodeSampler(pairs, self.shots, seed, class_names=source.classes)
+        else:
+            source, sampler = data.source, data.sampler("validation", self.shots, seed)
         return sampler.take(count), source
 
     def batches(self, episodes, source, batch=1):

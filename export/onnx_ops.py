@@ -1,0 +1,221 @@
+"""Operations of inner gradients that tf2onnx lacks or has wrong, by TensorFlow's definitions.
+
+Importing this module registers them. Shapes may be unknown until the graph runs, except that ranks
+and the specification of a slice are known.
+"""
+
+import numpy as np
+from onnx import TensorProto
+from tf2onnx import onnx_opset  # noqa: F401  its handlers first: ours replace some
+from tf2onnx.graph_builder import GraphBuilder
+from tf2onnx.handler import tf_op
+from tf2onnx.utils import make_name, map_onnx_to_numpy_type
+
+HANDLED = ("ReluGrad", "RsqrtGrad", "SqrtGrad", "ShapeN", "ConcatOffset", "BroadcastGradientArgs",
+           "StridedSliceGrad", "DynamicStitch")
+
+
+@tf_op("ReluGrad")
+class ReluGrad:
+    """(gradients, features) -> gradients where features > 0, else 0."""
+
+    @classmethod
+    def version_9(cls, ctx, node, **_):
+        gradients, features = node.input
+        zero = _constant(ctx, np.zeros((), _type(ctx, gradients)))
+        _replace(ctx, node, [_make(ctx, "Where", _make(ctx, "Greater", features, zero), gradients,
+                                   zero)])
+
+
+@tf_op("RsqrtGrad")
+class RsqrtGrad:
+    """(y, dy) with y = x^-1/2 -> dy * -y^3 / 2."""
+
+    @classmethod
+    def version_7(cls, ctx, node, **_):
+        y, upstream = node.input
+        half = _constant(ctx, np.array(-0.5, _type(ctx, y)))
+        cube = _make(ctx, "Mul", _make(ctx, "Mul", y, y), y)
+        _replace(ctx, node, [_make(ctx, "Mul", _make(ctx, "Mul", cube, upstream), half)])
+
+
+@tf_op("SqrtGrad")
+class SqrtGrad:
+    """(y, dy) with y = x^1/2 -> dy / (2 y)."""
+
+    @classmethod
+    def version_7(cls, ctx, node, **_):
+        y, upstream = node.input
+        half = _constant(ctx, np.array(0.5, _type(ctx, y)))
+        _replace(ctx, node, [_make(ctx, "Div", _make(ctx, "Mul", upstream, half), y)])
+
+
+@tf_op("ShapeN")
+class ShapeN:
+    """Tensors -> the shape of each."""
+
+    @classmethod
+    def version_7(cls, ctx, node, **_):
+        kind = ctx.get_dtype(node.output[0])
+        _replace(ctx, node, [_cast(ctx, _make(ctx, "Shape", x), kind) for x in node.input])
+
+
+@tf_op("ConcatOffset")
+class ConcatOffset:
+    """(axis, shapes) -> where each part starts in the concatenation of all."""
+
+    @classmethod
+    def version_11(cls, ctx, node, **_):
+        axis = int(node.inputs[0].get_tensor_value())
+        kind, rank = ctx.get_dtype(node.output[0]), ctx.get_shape(node.input[1])[0]
+        axis = axis % rank
+        here = _constant(ctx, np.eye(rank, dtype=np.int64)[axis])
+        start, starts = _constant(ctx, np.zeros(rank, np.int64)), []
+        for shape in node.input[1:]:
+            starts.append(_cast(ctx, start, kind))
+            wide = _cast(ctx, shape, TensorProto.INT64)
+            start = _make(ctx, "Add", start, _make(ctx, "Mul", wide, here))
+        _replace(ctx, node, starts)
+
+
+@tf_op("BroadcastGradientArgs")
+class BroadcastGradientArgs:
+    """(shape, shape) -> the axes over which the gradient of each is summed.
+
+    Axes of length 1 are named even where the other's length is 1 as well: a sum over one element.
+    """
+
+    @classmethod
+    def version_13(cls, ctx, node, **_):
+        kind = ctx.get_dtype(node.output[0])
+        shapes = [_cast(ctx, shape, TensorProto.INT64) for shape in node.input]
+        ranks = [_make(ctx, "Shape", shape) for shape in shapes]
+        most = _make(ctx, "Max", *ranks)
+        one = _constant(ctx, np.ones(1, np.int64))
+        axes = []
+        for shape, rank in zip(shapes, ranks, strict=True):
+            missing = _make(ctx, "Expand", one, _make(ctx, "Sub", most, rank))
+            full = _make(ctx, "Concat", missing, shape, axis=0)
+            found = _make(ctx, "NonZero", _make(ctx, "Equal", full, one))  # [1, n]
+            flat = _make(ctx, "Reshape", found, _constant(ctx, np.array([-1], np.int64)))
+            axes.append(_cast(ctx, flat, kind))
+        _replace(ctx, node, axes)
+
+
+@tf_op("StridedSliceGrad")
+class StridedSliceGrad:
+    """(shape, begin, end, strides, dy) -> dy where the slice was, 0 elsewhere; strides of 1."""
+
+    @classmethod
+    def version_13(cls, ctx, node, **_):
+        shape, begin, end, strides, upstream = node.input
+        begin, end, strides = (np.atleast_1d(x.get_tensor_value(as_list=False))
+                               for x in node.inputs[1:4])
+        if np.any(strides != 1):
+            raise ValueError(f"StridedSliceGrad {node.name}: strides {strides}; 1 is converted")
+        rank = ctx.get_shape(shape)[0]
+        starts, ends, added, removed = _axes(node, begin, end, rank)
+        build = GraphBuilder(ctx)
+        if added:
+            upstream = build.make_squeeze({"data": upstream, "axes": added})
+        if removed:
+            upstream = build.make_unsqueeze({"data": upstream, "axes": removed})
+        if any(starts) or any(ends):
+            whole = _cast(ctx, shape, TensorProto.INT64)
+            starts = _constant(ctx, starts)
+            before = _make(ctx, "Where", _make(ctx, "Less", starts, _zero(ctx)),
+                           _make(ctx, "Add", whole, starts), starts)
+            taken = _make(ctx, "Add", before, _make(ctx, "Shape", upstream))
+            pads = _make(ctx, "Concat", before, _make(ctx, "Sub", whole, taken), axis=0)
+            upstream = _make(ctx, "Pad", upstream, pads)
+        _replace(ctx, node, [upstream])
+
+
+@tf_op(["DynamicStitch", "ParallelDynamicStitch"])
+class DynamicStitch:
+    """(indices..., parts...) of one axis -> rows at their indices; the last of a double one stays.
+
+    tf2onnx has a handler, which is right only where no index occurs twice; in the gradient of a
+    sum over an unknown shape the second part replaces rows of the first.
+    """
+
+    @classmethod
+    def version_13(cls, ctx, node, **_):
+        half = len(node.input) // 2
+        indices = [_cast(ctx, x, TensorProto.INT64) for x in node.input[:half]]
+        parts = node.input[half:]
+        if any(len(ctx.get_shape(x) or []) != 1 for x in node.input):
+            raise ValueError(f"DynamicStitch {node.name}: inputs of one known axis are converted")
+        kind = ctx.get_dtype(node.output[0])
+        every = _make(ctx, "Concat", *indices, axis=0)
+        length = _make(ctx, "Add", _make(ctx, "ReduceMax", every, keepdims=1),
+                       _constant(ctx, np.ones(1, np.int64)))
+        stitched = _cast(ctx, _make(ctx, "Expand", _zero(ctx), length), kind)
+        for index, part in zip(indices, parts, strict=True):
+            stitched = _make(ctx, "ScatterElements", stitched, index, part, axis=0)
+        _replace(ctx, node, [stitched])
+
+
+def _axes(node, begin, end, rank):
+    """A slice's specification by axis of its input.
+
+    Returns starts [rank] (negative from the end), whether it stops early [rank], axes that
+    newaxis added to the result, axes of the input that an index took out.
+    """
+    flags = {name: node.get_attr_value(f"{name}_mask", 0) for name in
+             ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+
+    def set_at(name, i):
+        return bool(flags[name] >> i & 1)
+
+    new = sum(set_at("new_axis", i) for i in range(len(begin)))
+    ellipsis = sum(set_at("ellipsis", i) for i in range(len(begin)))
+    covered = rank - (len(begin) - new - ellipsis)
+    starts, ends = np.zeros(rank, np.int64), np.zeros(rank, bool)
+    added, removed, axis, result = [], [], 0, 0
+    for i in range(len(begin)):
+        if set_at("ellipsis", i):
+            axis, result = axis + covered, result + covered
+        elif set_at("new_axis", i):
+            added.append(result)
+            result += 1
+        else:
+            shrunk = set_at("shrink_axis", i)
+            starts[axis] = 0 if set_at("begin", i) and not shrunk else begin[i]
+            ends[axis] = shrunk or not set_at("end", i)
+            if shrunk:
+                removed.append(axis)
+            else:
+                result += 1
+            axis += 1
+    return starts, ends, added, removed
+
+
+def _make(ctx, kind, *inputs, **attributes):
+    return ctx.make_node(kind, list(inputs), attr=attributes).output[0]
+
+
+def _constant(ctx, value):
+    return ctx.make_const(make_name("constant"), value).output[0]
+
+
+def _zero(ctx):
+    return _constant(ctx, np.zeros(1, np.int64))
+
+
+def _cast(ctx, tensor, kind):
+    return _make(ctx, "Cast", tensor, to=kind)
+
+
+def _type(ctx, tensor):
+    return map_onnx_to_numpy_type(ctx.get_dtype(tensor))
+
+
+def _replace(ctx, node, outputs):
+    """Put new tensors in the place of a node's outputs, their types and shapes kept."""
+    for old, new in zip(node.output, outputs, strict=True):
+        ctx.copy_dtype(old, new)
+        if ctx.get_shape(old) is not None:
+            ctx.copy_shape(old, new)
+        ctx.replace_all_inputs(old, new)
+    ctx.remove_node(node.name)

@@ -1,0 +1,50 @@
+"""Numbered versions under a model's folder, as servers watch them: whole, or not there."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+class Version:
+    """A version in the making: fill `folder`, which is its final place once the block ends."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+
+@contextlib.contextmanager
+def writing(output):
+    """`Version` to fill; it moves to the next free number under `output` in one step.
+
+    An error inside the block leaves nothing behind.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial:
+        version = Version(Path(partial) / "model")
+        version.folder.mkdir()
+        yield version
+        version.folder = _publish(version.folder, output)
+
+
+def numbers(output):
+    """Version numbers under a model's folder, ascending."""
+    return sorted(int(p.name) for p in Path(output).iterdir() if p.name.isdigit() and p.is_dir())
+
+
+def _publish(folder, output):
+    while True:
+        target = output / str(max(numbers(output), default=0) + 1)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            if not target.exists():  # else another export was faster: take the next number
+                raise
+            continue
+        return target
+
+
+def megabytes(folder):
+    """Size of all files in a folder, in millions of bytes."""
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / 1e6

@@ -1,0 +1,41 @@
+"""A run of random weights on drawn shapes, and what it exports."""
+
+import pytest
+
+from export import saved_model
+from export.trained import Trained
+from sst_tf import runs
+from sst_tf.config import Config, DataConfig, ModelConfig
+from sst_tf.episodes import open_data
+
+THRESHOLDS = {"1": {"tuned": 40}, "2": {"tuned": 60}}
+
+
+def make_run(folder, data, backbone="small", weights="none"):
+    """A finished run as `sst_tf.train` leaves it, its head's answers worth comparing."""
+    config = Config(data=data, model=ModelConfig(
+        backbone=backbone, weights=weights, channels=16, train_backbone=backbone == "small"))
+    run = runs.Run.create(folder, config)
+    model = runs.build_model(config)
+    kernel = model.head.decoder.classify.kernel  # starts small; here it should matter
+    kernel.assign(kernel * 30)
+    run.save_model(model)
+    runs.write_json(run.thresholds_path, THRESHOLDS)
+    runs.write_json(run.folder / "classes.json", open_data(config).class_names())
+    return run
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=65, count=500))
+
+
+@pytest.fixture(scope="session")
+def trained(run):
+    return Trained.load(run.folder, shots=2)
+
+
+@pytest.fixture(scope="session")
+def exported(trained, tmp_path_factory):
+    """Folder of version 1."""
+    return saved_model.export(trained, tmp_path_factory.mktemp("models"))[0]

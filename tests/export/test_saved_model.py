@@ -1,0 +1,268 @@
+"""SavedModels: equal to the Keras model, alive after bad requests, complete or not there."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import graphs, photos, replay, saved_model, warmup
+from export.runtime import RuntimeFailure, SavedModel
+from export.trained import Trained
+from pipelines.errors import UserError
+from pipelines.sources.files import read_photo
+from sst_tf.config import DataConfig
+from tests.export.conftest import make_run
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    return SavedModel(exported)
+
+
+@pytest.fixture(scope="module")
+def batch(trained):
+    episodes, source = trained.episodes(3, seed=7)  # the export compared others
+    return next(trained.batches(episodes, source, batch=3))
+
+
+def test_a_version_is_complete(exported):
+    assert exported.name == "1"
+    assets = {p.name for p in (exported / "assets").iterdir()}
+    assert assets == {"MODEL_CARD.md", "config.yaml", "classes.txt", "LICENCE_NOTE.txt",
+                      "export.json"}
+    facts = json.loads((exported / "assets" / "export.json").read_text())
+    assert facts["threshold"] == 0.6 and facts["shots"] == 2
+    assert [p.name for p in exported.parent.iterdir()] == ["1"]
+
+
+def test_warm_up_requests_are_answered(exported, served):
+    from export import protos
+    logs = protos.serving().prediction_log_pb2
+    records = list(tf.data.TFRecordDataset(str(exported / "assets.extra" / warmup.FILE)))
+    requests = [logs.PredictionLog.FromString(r.numpy()).predict_log.request for r in records]
+    assert {r.model_spec.signature_name for r in requests} == set(saved_model.TUNING) | {
+        "serving_default", "segment_tuned"}
+    for request in requests:
+        served.run(request.model_spec.signature_name,
+                   {name: tf.make_ndarray(value) for name, value in request.inputs.items()})
+
+
+def test_the_c_runtime_gives_keras_answers(trained, served, batch):
+    answer, due = served.run("segment", batch), replay.expected(trained, batch)
+    assert replay.largest_difference(answer, due)["probability"] < 1e-5
+    np.testing.assert_allclose(answer["support_iou"], due["support_iou"], atol=1e-5)
+    assert answer["mask"].dtype == np.int32
+    assert np.mean(answer["mask"] != due["mask"]) < 1e-3
+    assert answer["probability"].std() > 0.01
+
+
+def test_teaching_first_gives_the_same(served, batch):
+    answer, due = replay.taught(served.run, batch), served.run("segment", batch)
+    assert replay.largest_difference(answer, due)["probability"] < 1e-5
+
+
+def test_each_episode_is_answered_on_its_own(served, batch):
+    """A server joins requests along dimension 0 and pads them with copies."""
+    whole = served.run("segment", batch)
+    for i in range(3):
+        alone = served.run("segment", {name: value[i:i + 1] for name, value in batch.items()})
+        assert all(np.allclose(alone[k][0], whole[k][i], atol=1e-5) for k in
+                   ("probability", "support_iou"))
+
+
+def test_bytes_give_python_masks(trained, served):
+    episodes, source = trained.episodes(2, seed=9)
+    for episode in episodes:
+        data = served.run("segment_bytes", replay.encoded(source, episode))["mask_bytes"][0]
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        due = replay.expected_mask(trained, source, episode)
+        assert mask.shape == due.shape and np.mean(mask != due) < 1e-3
+
+
+def test_self_segment_shows_the_step(served, batch):
+    one = {name: batch[name][:, 0] for name in ("support_image", "support_mask")}
+    answer = served.run("self_segment", one)
+    assert {v.shape for v in answer.values()} == {(3, 65, 65)}
+    assert answer["gradient"].max() > 0
+    assert np.abs(answer["before"] - answer["after"]).max() > 1e-4
+
+
+def test_gradients_are_in_the_graph(exported, trained):
+    graph = graphs.read(exported)
+    for name in saved_model.TUNING:
+        found = graphs.gradients(graphs.operations(graph, name))
+        assert {"Conv2DBackpropInput", "ReluGrad"} <= set(found)
+        assert "Conv2DBackpropFilter" not in found
+    assert not graphs.gradients(graphs.operations(graph, "segment_tuned"))
+    assert not any("XlaMustCompile" in name and value.b for f in graph.graph_def.library.function
+                   for name, value in f.attr.items())
+
+
+def test_no_tuning_inside_is_an_error(exported, tmp_path):
+    with pytest.raises(UserError, match="no gradient operation"):
+        graph = graphs.read(exported)
+        graph.signature_def["segment"].CopyFrom(graph.signature_def["segment_tuned"])
+        model = graphs.saved_model_pb2.SavedModel(meta_graphs=[graph])
+        (tmp_path / graphs.FILE).write_bytes(model.SerializeToString())
+        saved_model.prove_tuning(tmp_path, steps=1)
+
+
+BAD = {  # what: (changed input, its value from the good one, reason)
+    "rank": ("query_image", lambda x: x[0], "not compatible"),
+    "a number": ("query_image", lambda x: np.uint8(3), "not compatible"),
+    "six channels": ("query_image", lambda x: np.concatenate([x, x], -1), "not compatible"),
+    "three shots": ("support_mask", lambda x: x[:, [0, 0, 0]], "not compatible"),
+    "type": ("query_image", lambda x: x.astype(np.float32), "uint8"),
+    "fewer rows": ("query_image", lambda x: x[:1], "query_image: another number of rows"),
+    "no height": ("query_image", lambda x: x[:, :0], "query_image: empty"),
+    "other size": ("query_image", lambda x: x[:, :40], "query_image: of another height"),
+    "mask's size": ("support_mask", lambda x: x[..., :40], "support_mask: not of the number"),
+    "unmarked": ("support_mask", lambda x: x * 0, "support_mask: a mask holds no pixel"),
+    "values": ("support_mask", lambda x: x + 7, "support_mask: holds values"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_requests_get_a_reason(served, batch, what):
+    name, change, reason = BAD[what]
+    with pytest.raises(RuntimeFailure, match=reason) as caught:
+        served.run("segment", {**batch, name: change(batch[name])})
+    assert caught.value.code == 3
+    assert served.run("segment", batch)["mask"].shape == (3, 65, 65)
+
+
+def test_an_empty_batch_gets_a_reason(served, batch):
+    with pytest.raises(RuntimeFailure, match="empty"):
+        served.run("segment", {name: value[:0] for name, value in batch.items()})
+
+
+@pytest.mark.parametrize("prototype, score, reason", [
+    (np.nan, 0.5, "prototype: holds NaN"), (1.0, np.nan, "score: holds"),
+    (1.0, -1, "score: holds")])
+def test_bad_lessons_get_a_reason(served, batch, prototype, score, reason):
+    with pytest.raises(RuntimeFailure, match=reason):
+        served.run("segment_tuned", {
+            "query_image": batch["query_image"],
+            "prototype": np.full((3, 2, 16), prototype, np.float32),
+            "score": np.full((3, 2), score, np.float32)})
+
+
+def _palette():
+    import io
+
+    from PIL import Image
+    picture = Image.fromarray(np.ones((65, 65), np.uint8)).convert("P")
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name, data, reason", [
+    ("query_image", b"", "neither JPEG nor PNG"), ("query_image", b"GIF89a", "neither JPEG"),
+    ("query_image", b"\x89PNG\r\n\x1a\n", "no pixels"), ("query_image", b"\xff\xd8\xff", "JPEG"),
+    ("query_image", b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\x7f\xff\xff\xff" * 2, "more than"),
+    ("support_mask", b"\xff\xd8\xff", "not a PNG"), ("support_mask", _palette(), "palette")])
+def test_bad_bytes_get_a_reason(trained, served, name, data, reason):
+    episodes, source = trained.episodes(1)
+    good = replay.encoded(source, episodes[0])
+    bad = good[name].copy()
+    bad.flat[0] = data
+    with pytest.raises(RuntimeFailure, match=reason) as caught:
+        served.run("segment_bytes", {**good, name: bad})
+    assert caught.value.code == 3
+
+
+def test_reload_where_sst_tf_cannot_be_imported(trained, exported, batch, tmp_path):
+    np.savez(tmp_path / "batch.npz", **batch)
+    code = ("import sys; sys.modules['sst_tf'] = sys.modules['export'] = None\n"
+            "import numpy as np, tensorflow as tf\n"
+            f"model = tf.saved_model.load({str(exported)!r})\n"
+            f"inputs = {{k: tf.constant(v) for k, v in np.load({str(tmp_path / 'batch.npz')!r})"
+            ".items()}\n"
+            f"np.save({str(tmp_path / 'answer.npy')!r}, "
+            "model.signatures['segment'](**inputs)['probability'])\n")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
+    due = replay.expected(trained, batch)["probability"]
+    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), due, atol=1e-5)
+
+
+def test_the_runtime_needs_no_tensorflow_in_python(exported, tmp_path):
+    code = (f"import sys; from export.runtime import SavedModel\nSavedModel({str(exported)!r})\n"
+            "assert 'tensorflow' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(saved_model.TOLERANCE, "float32", -1.0)
+    with pytest.raises(UserError, match="differs from the Keras model"):
+        saved_model.export(trained, tmp_path, warm=False, episodes=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shot_count_without_threshold_is_an_error(run):
+    with pytest.raises(UserError, match=r"evaluate.shots '\[5\]'"):
+        Trained.load(run.folder, shots=5)
+
+
+@pytest.mark.parametrize("options", [{"fixed": True}, {"jit_compile": True}])
+def test_options_keep_the_answers(trained, batch, tmp_path, options):
+    folder, _ = saved_model.export(trained, tmp_path, warm=False, episodes=1, **options)
+    loaded = tf.saved_model.load(str(folder))
+    call = loaded.signatures["segment"]
+    answer = call(**{name: tf.constant(value) for name, value in batch.items()})
+    due = replay.expected(trained, batch)["probability"]
+    np.testing.assert_allclose(answer["probability"], due, atol=1e-5)
+    if "fixed" in options:
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            call(**{name: tf.constant(v[:, :40] if name == "query_image" else v)
+                    for name, v in batch.items()})
+
+
+def test_a_bfloat16_encoder_tunes_in_float32(run, batch, tmp_path):
+    narrow = Trained.load(run.folder, shots=2, encoder="bfloat16")
+    folder, worst = saved_model.export(narrow, tmp_path, warm=False, encoder="bfloat16",
+                                       episodes=1)
+    answer = SavedModel(folder).run("segment", batch)
+    wide = replay.expected(Trained.load(run.folder, shots=2), batch)["probability"]
+    assert answer["probability"].dtype == np.float32
+    assert 0 < np.abs(answer["probability"] - wide).mean() < 0.05
+
+
+def test_decoding_in_the_graph_gives_the_pixels_that_training_reads(shared):
+    paths = sorted((shared / "data" / "mini80" / "JPEGImages").glob("*.jpg"))[:20]
+    assert paths
+    for path in paths:
+        image = read_photo(path)
+        decoded, size = photos.photo(tf.constant(path.read_bytes()), 257)
+        due = photos.resize_image(tf.constant(image), 257)
+        assert tuple(size.numpy()) == image.shape[:2]
+        np.testing.assert_array_equal(decoded, due)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize("backbone, weights", [
+    ("resnet50", "resnet50_conv1-conv4.npz"), ("vgg16", "vgg16_hed_notop.h5"),
+    ("resnet18", "resnet18_conv1-layer3.npz")])
+def test_real_photos_and_weights(shared, tmp_path, backbone, weights, shots):
+    data = DataConfig(dataset="voc", root=str(shared / "data" / "mini80"), image_size=161,
+                      novel_classes=["dog", "cat"])
+    run = make_run(tmp_path / "run", data, backbone, str(shared / "weights" / weights))
+    trained = Trained.load(run.folder, shots=shots)
+    folder, worst = saved_model.export(trained, tmp_path / "models", warm=False)
+    assert worst < 1e-5
+    batch = next(trained.batches(*trained.episodes(2, seed=11), batch=2))
+    answer = SavedModel(folder).run("segment", batch)
+    due = replay.expected(trained, batch)
+    assert replay.largest_difference(answer, due)["probability"] < 1e-5
+
+
+def test_without_its_photos_a_run_is_tried_on_drawn_shapes(run):
+    trained = Trained.load(run.folder, shots=2)
+    trained.config.data.dataset, trained.config.data.root = "voc", "/nowhere"
+    episodes, source = trained.episodes(1)
+    assert source.name == "shapes" and len(episodes[0].support) == 2
