@@ -39,5 +39,8 @@ def serving():
              "model_service_pb2_grpc", "get_model_status_pb2", "get_model_metadata_pb2",
              "model_management_pb2")
     with _without_tensorflow():
-        return types.SimpleNamespace(**{
-            name: importlib.import_module(f"tensorflow_serving.apis.{name}") for name in names})
+        modules = {name: importlib.import_module(f"tensorflow_serving.apis.{name}")
+                   for name in names}
+        name = "model_server_config_pb2"
+        modules[name] = importlib.import_module(f"tensorflow_serving.config.{name}")
+        return types.SimpleNamespace(**modules)

@@ -17,6 +17,7 @@ DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6
           9: np.int64, 10: np.bool_, 17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64}
 NUMBERS = {np.dtype(kind): number for number, kind in DTYPES.items()}
 STRING, STRING_BYTES = 7, 24
+PREDICT = "tensorflow/serving/predict"  # other entries of the file are not for requests
 CODES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION",
          12: "UNIMPLEMENTED", 13: "INTERNAL"}
 
@@ -78,7 +79,7 @@ class SavedModel:
             ctypes.string_at(content.data, content.length))
         tf.TF_DeleteBuffer(buffer)
         self.signatures = {name: (dict(one.inputs), dict(one.outputs))
-                           for name, one in meta.signature_def.items() if one.outputs}
+                           for name, one in meta.signature_def.items() if one.method_name == PREDICT}
 
     def run(self, signature, inputs):
         """{output: array} for {input: array}; bytes are object arrays. Safe from many threads.
@@ -91,16 +92,35 @@ class SavedModel:
         taken, given = self.signatures[signature]
         feeds = [self._output(taken[name].name) for name in inputs]
         fetches = [self._output(info.name) for info in given.values()]
-        values = (c_void_p * len(inputs))(*[self._tensor(v) for v in inputs.values()])
+        values = (c_void_p * len(inputs))()
+        try:
+            for i, value in enumerate(inputs.values()):
+                values[i] = self._tensor(value)
+        except RuntimeFailure:
+            self._delete(values)
+            raise
         answers = (c_void_p * len(fetches))()
         status = c_void_p(tf.TF_NewStatus())
         tf.TF_SessionRun(
             self._session, None, (_Output * len(feeds))(*feeds), values, len(feeds),
             (_Output * len(fetches))(*fetches), answers, len(fetches), None, 0, None, status)
-        for value in values:
-            tf.TF_DeleteTensor(c_void_p(value))
+        self._delete(values)
         self._finish(status)
         return {name: self._array(c_void_p(a)) for name, a in zip(given, answers, strict=True)}
+
+    def __del__(self):
+        """Give the memory back; a server drops versions while it runs."""
+        if session := getattr(self, "_session", None):
+            status = c_void_p(self._tf.TF_NewStatus())
+            self._tf.TF_CloseSession(session, status)
+            self._tf.TF_DeleteSession(session, status)
+            self._tf.TF_DeleteStatus(status)
+            self._tf.TF_DeleteGraph(self._graph)
+
+    def _delete(self, values):
+        for value in values:
+            if value:
+                self._tf.TF_DeleteTensor(c_void_p(value))
 
     def _finish(self, status):
         code, message = self._tf.TF_GetCode(status), self._tf.TF_Message(status)
@@ -121,6 +141,8 @@ class SavedModel:
         size = array.size * STRING_BYTES if text else array.nbytes
         tensor = self._tf.TF_AllocateTensor(c_int(number), (c_int64 * array.ndim)(*array.shape),
                                             c_int(array.ndim), c_size_t(size))
+        if not tensor:
+            raise RuntimeFailure(8, f"no memory for {size} bytes")
         data = self._tf.TF_TensorData(c_void_p(tensor))
         if text:
             for i, one in enumerate(array.ravel()):

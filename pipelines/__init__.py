@@ -1,13 +1,21 @@
 """Episodes for few-shot segmentation in `tf.data`."""
 
-from pipelines.api import episodes, from_tfds
-from pipelines.augment import Augment
-from pipelines.dataset import episode_dataset
-from pipelines.errors import DataError
-from pipelines.reader import photo_dataset
-from pipelines.sampler import Episode, EpisodeSampler, WayEpisode, WaySampler
-from pipelines.sources import Source, open_source
+import importlib
 
-__all__ = ["Augment", "DataError", "Episode", "EpisodeSampler", "Source", "WayEpisode",
-           "WaySampler", "episode_dataset", "episodes", "from_tfds", "open_source",
-           "photo_dataset"]
+_HOMES = {  # name: module; imported when asked for, so that a client need not start TensorFlow
+    "episodes": "api", "from_tfds": "api", "Augment": "augment", "episode_dataset": "dataset",
+    "DataError": "errors", "photo_dataset": "reader", "Episode": "sampler",
+    "EpisodeSampler": "sampler", "WayEpisode": "sampler", "WaySampler": "sampler",
+    "Source": "sources", "open_source": "sources"}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pipelines' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"pipelines.{_HOMES[name]}"), name)
+
+
+def __dir__():
+    return __all__

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipelines import episode_dataset
+import pipelines
 
 COLUMNS = ("support", "query", "truth", "before tuning", "after tuning")
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
@@ -54,8 +54,8 @@ def save(path, picture):
 def episode_grid(model, source, episodes, image_size, thresholds, resize="squash"):
     """The grid for a list of 1-shot episodes; `thresholds`: {"untuned": t, "tuned": t}."""
     rows, labels = [], []
-    for batch in episode_dataset(source, episodes, image_size=image_size, batch=1,
-                                 resize=resize):
+    for batch in pipelines.episode_dataset(source, episodes, image_size=image_size, batch=1,
+                                           resize=resize):
         support, query = model.encode(batch)
         lesson = model.teach(support, batch["support_mask"][:, 0])
         answers = []

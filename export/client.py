@@ -1,0 +1,204 @@
+"""`python -m export.client`: send photos to a model server, save masks and overlays, tell latency.
+
+Works with TensorFlow Serving and with the stand-in (export.serve), over gRPC and REST. Photos go as
+they lie on disk, JPEG or PNG of any size; a mask is a gray PNG of its photo's size, 0 and 255.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from export import protos, tensors
+from pipelines.commands import command
+from pipelines.errors import UserError
+from sst_tf.config import ArgumentParser
+
+MAX_MESSAGE = 256 * 2**20
+
+
+class RequestFailed(UserError):
+    """What a server refused.
+
+    Attributes:
+        code: HTTP status or gRPC code's name.
+    """
+
+    def __init__(self, code, message):
+        super().__init__(f"the server answered {code}: {message}")
+        self.code = code
+
+
+class GrpcClient:
+    """Predict over gRPC.
+
+    Args:
+        address: "host:port".
+        model, version: which; the server's choice of version for None.
+        timeout: seconds a request.
+    """
+
+    def __init__(self, address, model="sst", version=None, timeout=60.0):
+        import grpc
+        self._grpc, self._apis = grpc, protos.serving()
+        self.model, self.version, self.timeout = model, version, timeout
+        self._channel = grpc.insecure_channel(address, options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE)])
+        self._stub = self._apis.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def run(self, signature, inputs):
+        """{output: array} for {input: array}; object arrays hold bytes.
+
+        Raises:
+            RequestFailed: with the server's reason.
+        """
+        request = self._apis.predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = self.model, signature
+        if self.version:
+            request.model_spec.version.value = self.version
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tensors.to_proto(value))
+        try:
+            answer = self._stub.Predict(request, self.timeout)
+        except self._grpc.RpcError as error:
+            raise RequestFailed(error.code().name, error.details()) from None
+        return {name: tensors.from_proto(value) for name, value in answer.outputs.items()}
+
+    def close(self):
+        self._channel.close()
+
+
+class RestClient:
+    """Predict over REST; arguments and `run` as `GrpcClient`'s."""
+
+    def __init__(self, address, model="sst", version=None, timeout=60.0):
+        import requests
+        self._requests, self._session = requests, requests.Session()
+        which = f"/versions/{version}" if version else ""
+        self.url = f"http://{address}/v1/models/{model}{which}"
+        self.timeout, self._outputs = timeout, None
+
+    def run(self, signature, inputs):
+        """{output: array} for {input: array}."""
+        body = {"signature_name": signature, "inputs": {
+            name: tensors.bytes_json(value) if np.asarray(value).dtype == object
+            else np.asarray(value).tolist() for name, value in inputs.items()}}
+        answer = self._ask("POST", f"{self.url}:predict", json=body)["outputs"]
+        types = self._types()[signature]
+        if not (isinstance(answer, dict) and set(answer) <= set(types)):
+            answer = {next(iter(types)): answer}  # a signature of one output leaves its name out
+        return {name: tensors.from_json(value, types[name]) for name, value in answer.items()}
+
+    def _types(self):
+        """{signature: {output: tensor type by number}}, asked for once."""
+        if self._outputs is None:
+            found = self._ask("GET", f"{self.url}/metadata")["metadata"]["signature_def"]
+            self._outputs = {
+                name: {key: protos.types_pb2.DataType.Value(info["dtype"])
+                       for key, info in one["outputs"].items()}
+                for name, one in found["signature_def"].items()}
+        return self._outputs
+
+    def _ask(self, method, url, **arguments):
+        try:
+            answer = self._session.request(method, url, timeout=self.timeout, **arguments)
+        except self._requests.RequestException as error:
+            raise RequestFailed("nothing", error) from None
+        try:
+            content = answer.json()
+        except ValueError:
+            content = {"error": answer.text[:500]}
+        if not answer.ok:
+            raise RequestFailed(answer.status_code, content.get("error", content))
+        return content
+
+    def close(self):
+        self._session.close()
+
+
+def segment(client, supports, query):
+    """The mask of a query at its own size, uint8 [H, W] of 0 and 255, and the supports' own IoU.
+
+    Args:
+        client: `GrpcClient` or `RestClient`.
+        supports: (photo, mask) paths, as many as the model's shots.
+        query: path of a photo.
+    """
+    def read(paths):
+        return np.array([_read(path) for path in paths], object)
+
+    photos, masks = (read(paths)[None] for paths in zip(*supports, strict=True))
+    answer = client.run("segment_bytes", {"support_image": photos, "support_mask": masks,
+                                          "query_image": read([query])})
+    data = np.frombuffer(answer["mask_bytes"][0], np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), answer["support_iou"][0]
+
+
+def save_answer(folder, query, mask):
+    """Write NAME_mask.png and NAME_overlay.png; returns the overlay's path."""
+    from sst_tf import pictures
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The pixels as stored, which the mask was made for.
+    image = cv2.imdecode(np.frombuffer(_read(query), np.uint8),
+                         cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    shown = pictures.overlay(image[..., ::-1], (mask > 0).astype(np.uint8), (0, 200, 0))
+    stem = Path(query).stem
+    pictures.save(folder / f"{stem}_mask.png", np.repeat(mask[..., None], 3, -1))
+    pictures.save(folder / f"{stem}_overlay.png", shown)
+    return folder / f"{stem}_overlay.png"
+
+
+def latency(seconds):
+    """One line of a list of seconds."""
+    ordered = sorted(seconds)
+    worst = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
+    return (f"{len(ordered)} request(s), median {1000 * statistics.median(ordered):.0f} ms, "
+            f"90 % within {1000 * worst:.0f} ms")
+
+
+def _read(path):
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+
+
+@command
+def main(argv=None):
+    parser = ArgumentParser(prog="python -m export.client", description=__doc__)
+    parser.add_argument("--host", default="localhost", help="where the server is")
+    parser.add_argument("--port", type=int, default=8500, help="of gRPC")
+    parser.add_argument("--rest_api_port", type=int, default=8501)
+    parser.add_argument("--model_name", default="sst")
+    parser.add_argument("--protocol", default="grpc", choices=["grpc", "rest", "both"])
+    parser.add_argument("--support", required=True, nargs="+", metavar="PHOTO=MASK",
+                        help="marked photos, as many as the model's shots")
+    parser.add_argument("--query", required=True, nargs="+", metavar="PHOTO")
+    parser.add_argument("--output", default="answers", help="folder of masks and overlays")
+    parser.add_argument("--repeats", type=int, default=1, help="requests a photo, for the latency")
+    options = parser.parse_args(argv)
+    supports = [pair.rpartition("=")[::2] for pair in options.support]
+    if any(not photo or not mask for photo, mask in supports):
+        raise UserError("--support: PHOTO=MASK is due, such as mug.jpg=mug_mask.png")
+    clients = {"grpc": (GrpcClient, options.port), "rest": (RestClient, options.rest_api_port)}
+    for protocol in clients if options.protocol == "both" else [options.protocol]:
+        kind, port = clients[protocol]
+        client, seconds = kind(f"{options.host}:{port}", options.model_name), []
+        for query in options.query:
+            for _ in range(max(1, options.repeats)):
+                start = time.perf_counter()
+                mask, iou = segment(client, supports, query)
+                seconds.append(time.perf_counter() - start)
+            path = save_answer(options.output, query, mask)
+            print(f"{protocol}: {query}: {np.mean(mask > 0):.1%} foreground, {path}; supports' own "
+                  f"IoU {', '.join(f'{one:.2f}' for one in iou)}")
+        print(f"{protocol}: {latency(seconds)}")
+        client.close()
+
+
+if __name__ == "__main__":
+    main()

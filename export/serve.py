@@ -1,0 +1,84 @@
+"""`python -m export.serve`: a stand-in for TensorFlow Serving, for development and tests.
+
+The same gRPC and REST calls over the same C runtime, on one machine, without batching, metrics or
+encryption; in production use TensorFlow Serving itself (export/serving). New versions in the
+model's folder are loaded, warmed up and swapped in while requests run.
+"""
+
+import signal
+import socket
+import threading
+
+from export import repository as repositories
+from export import standin_grpc
+from pipelines.commands import command
+from pipelines.errors import UserError
+from sst_tf.config import ArgumentParser
+
+
+def serve(repository, host, rest_port, grpc_port, poll_seconds):
+    """Serve until interrupted. Prints a line with both ports once requests are answered."""
+    import uvicorn
+
+    from export.standin_rest import application
+    with socket.socket() as rest:
+        rest.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            rest.bind((host, rest_port))
+            grpc, grpc_port = standin_grpc.start(repository, host, grpc_port)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{host}: ports {rest_port} and {grpc_port}: {error}") from None
+        repository.watch(poll_seconds)
+        print(f"stand-in server (not for production): REST {host}:{rest.getsockname()[1]} "
+              f"gRPC {host}:{grpc_port}", flush=True)
+        http = uvicorn.Server(uvicorn.Config(application(repository), log_level="warning",
+                                             timeout_graceful_shutdown=30))
+        thread = threading.Thread(target=http.run, args=[[rest]])
+        thread.start()
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        stop.wait()
+        http.should_exit = True  # requests that run are answered first
+        repository.stop()
+        grpc.stop(30).wait()
+        thread.join()
+
+
+@command
+def main(argv=None):
+    parser = ArgumentParser(prog="python -m export.serve", description=__doc__)
+    parser.add_argument("--model_base_path", help="folder of numbered versions")
+    parser.add_argument("--model_name", default="sst", help="name in requests")
+    parser.add_argument("--model_config_file", help="models.config, in place of the two above")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--rest_api_port", type=int, default=8501, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 takes a free one")
+    parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0,
+                        help="how often new versions are looked for")
+    options = parser.parse_args(argv)
+    if (options.model_base_path is None) == (options.model_config_file is None):
+        raise UserError("give either --model_base_path or --model_config_file")
+    try:
+        models = (repositories.read_config(options.model_config_file)
+                  if options.model_config_file else
+                  {options.model_name: repositories.ModelConfig(options.model_base_path)})
+        import starlette
+        import uvicorn  # noqa: F401
+        del starlette
+    except ImportError as error:
+        raise UserError(f"{error.name} is missing: pip install 'sst-tf[serving]'") from None
+    repository = repositories.Repository(models, log=lambda line: print(line, flush=True))
+    repository.refresh()
+    for name, model in models.items():
+        try:
+            repository.status(name)
+        except repositories.RequestError:
+            raise UserError(f"{model.base_path}: no numbered version in it; write one with "
+                            "python -m export.saved_model") from None
+    serve(repository, options.host, options.rest_api_port, options.port,
+          options.file_system_poll_wait_seconds)
+
+
+if __name__ == "__main__":
+    main()
