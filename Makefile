@@ -7,7 +7,8 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate test test-all lint bench bench-data results gpu-check clean
+.PHONY: help install train evaluate test test-all lint bench bench-data bench-serve results \
+	serve-demo gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -42,11 +43,20 @@ lint: $(VENV)/installed ## the linter
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench
 
+bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA, clients
+	$(BIN)/python -m export.bench $(ARGS)
+
+serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
+	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
+	$(BIN)/python -m export.demo --run_dir $(RUN) --output serve-demo $(ARGS)
+
 results: $(VENV)/installed ## the runs behind docs/results.md (hours)
 	for set in mini80 steps; do sh configs/experiments/table1.sh $$set $(abspath $(BIN)/python); done
 
-gpu-check: $(VENV)/installed ## tests that need a GPU
-	$(BIN)/python -m pytest -m gpu
+gpu-check: $(VENV)/installed ## on a GPU (pip install -e '.[gpu]'): tests, and the serving table
+	$(BIN)/python -c 'import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices("GPU") and "no GPU is visible to TensorFlow")'
+	NVIDIA_TF32_OVERRIDE=0 $(BIN)/python -m pytest -m gpu
+	NVIDIA_TF32_OVERRIDE=0 $(BIN)/python -m export.bench $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) cache build *.egg-info .pytest_cache .ruff_cache

@@ -14,6 +14,11 @@ from sst_tf.metrics import BINS
 SETTINGS = "export.json"  # read by the client and the check
 
 
+def sha256(trained):
+    """What a run's model file is known by."""
+    return hashlib.sha256(trained.run.model_path.read_bytes()).hexdigest()
+
+
 def settings(trained, encoder, fixed, jit_compile, worst, photos):
     """What a program must know of the export."""
     data = trained.config.data
@@ -25,7 +30,7 @@ def settings(trained, encoder, fixed, jit_compile, worst, photos):
         "fusion": trained.model.fusion, "tuner": trained.model.settings["tuner"],
         "encoder": encoder, "xla": jit_compile, "max_pixels": guards.MAX_PIXELS,
         "largest_difference_from_keras": worst, "compared_on": photos,
-        "model_sha256": hashlib.sha256(trained.run.model_path.read_bytes()).hexdigest(),
+        "model_sha256": sha256(trained),
         "config_sha256": configuration.sha256(trained.config),
         "commit": runs.commit(), "versions": runs.environment()["versions"],
     }

@@ -79,7 +79,8 @@ class SavedModel:
             ctypes.string_at(content.data, content.length))
         tf.TF_DeleteBuffer(buffer)
         self.signatures = {name: (dict(one.inputs), dict(one.outputs))
-                           for name, one in meta.signature_def.items() if one.method_name == PREDICT}
+                           for name, one in meta.signature_def.items()
+                           if one.method_name == PREDICT}
 
     def run(self, signature, inputs):
         """{output: array} for {input: array}; bytes are object arrays. Safe from many threads.

@@ -176,6 +176,14 @@ def test_bad_bytes_get_a_reason(trained, served, name, data, reason):
     assert caught.value.code == 3
 
 
+def test_too_many_photos_get_a_reason(trained, served):
+    """Refused before a photo is decoded: 1,400 rows of nothing."""
+    many = np.full((1400, 2), b"", object)
+    with pytest.raises(RuntimeFailure, match="query_image: more than"):
+        served.run("segment_bytes", {"support_image": many, "support_mask": many,
+                                     "query_image": many[:, 0]})
+
+
 def test_reload_where_sst_tf_cannot_be_imported(trained, exported, batch, tmp_path):
     np.savez(tmp_path / "batch.npz", **batch)
     code = ("import sys; sys.modules['sst_tf'] = sys.modules['export'] = None\n"

@@ -1,0 +1,303 @@
+"""`python -m export.check`: does a served version keep every promise of its export?
+
+Loads it in a server of its own process (the stand-in over TensorFlow's C runtime and, where it is
+installed, tensorflow_model_server), sends photos of the run to every signature, compares with the
+Keras model and sends requests that must be refused. Ends with status 1 at the first broken promise.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from export import card, graphs, process, replay, saved_model
+from export.client import GrpcClient, RequestFailed
+from export.trained import Trained
+from pipelines.commands import command
+from pipelines.errors import UserError
+from sst_tf import losses
+from sst_tf.config import ArgumentParser
+
+REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
+DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round either way
+
+
+class Broken(Exception):
+    """A promise that does not hold."""
+
+
+def require(condition, reason):
+    if not condition:
+        raise Broken(reason)
+
+
+class Case:
+    """A version, the run that it came from, and photos to try it on.
+
+    Args:
+        folder: the version.
+        run_dir: the run; its model must be the exported one.
+        episodes: how many.
+    """
+
+    def __init__(self, folder, run_dir, episodes=3):
+        self.folder = Path(folder)
+        path = self.folder / "assets" / card.SETTINGS
+        try:
+            self.facts = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; --model is a version's folder, such as "
+                            "models/sst/1, written by python -m export.saved_model") from None
+        self.trained = Trained.load(run_dir, self.facts["shots"], self.facts["encoder"],
+                                    self.facts["threshold"])
+        if card.sha256(self.trained) != self.facts["model_sha256"]:
+            raise UserError(f"{run_dir}: not the model that {folder} was exported from")
+        self.tolerance = saved_model.TOLERANCE[self.facts["encoder"]]
+        self.episodes, self.source = self.trained.episodes(episodes, seed=2)
+        self.batches = list(self.trained.batches(self.episodes, self.source))
+        self.whole = {name: np.concatenate([batch[name] for batch in self.batches])
+                      for name in self.batches[0]}
+        self.due = [replay.expected(self.trained, batch) for batch in self.batches]
+        self.support = {name: self.whole[name][:, 0] for name in ("support_image", "support_mask")}
+
+    def near(self, answer, due, what):
+        """The largest difference of probability; `Broken` above the tolerance."""
+        found = float(np.max(np.abs(answer - due)))
+        require(found <= self.tolerance, f"{what} differs by {found:.1e}, above "
+                                         f"{self.tolerance:.0e}")
+        return found
+
+
+# ---- what the file holds -----------------------------------------------------------------------
+
+
+def gradient_operations(case):
+    """The step's gradient is in the graphs, no gradient of weights."""
+    graph, lines = graphs.read(case.folder), []
+    for name in saved_model.TUNING:
+        found = graphs.gradients(graphs.operations(graph, name))
+        require("Conv2DBackpropFilter" not in found, f"{name}: gradients of weights")
+        require("Conv2DBackpropInput" in found or not case.trained.model.tuner.steps,
+                f"{name}: no gradient operation")
+        lines.append(found)
+    return ", ".join(sorted(set().union(*lines)))
+
+
+def nothing_must_compile(case):
+    """No operation that only XLA can run, unless asked for."""
+    graph = graphs.read(case.folder)
+    forced = [f.signature.name for f in graph.graph_def.library.function
+              if f.attr["_XlaMustCompile"].b]
+    require(case.facts["xla"] or not forced, f"{forced[:3]} must be compiled by XLA")
+    return "compiled by XLA as asked" if case.facts["xla"] else "no function must"
+
+
+def output_types(case):
+    """float32, int32 or bytes, dimension 0 free."""
+    graph, count = graphs.read(case.folder), 0
+    for name, signature in graph.signature_def.items():
+        if signature.method_name != "tensorflow/serving/predict":
+            continue
+        for key, info in signature.outputs.items():
+            require(info.dtype in OUTPUT_TYPES, f"{name}: {key} is of type {info.dtype}")
+            require(info.tensor_shape.dim[0].size == -1, f"{name}: {key} has a fixed batch")
+            count += 1
+    return f"{count} outputs"
+
+
+# ---- what a server answers ---------------------------------------------------------------------
+
+
+def whole_episode(case, run):
+    """segment and serving_default give the Keras model's probabilities and masks."""
+    worst = 0.0
+    for name in ("segment", "serving_default"):
+        for batch, due in zip(case.batches, case.due, strict=True):
+            answer = run(name, batch)
+            worst = max(worst, case.near(answer["probability"], due["probability"], name))
+            require(np.mean(answer["mask"] != due["mask"]) <= DIFFERENT_MASKS, f"{name}: masks")
+            require(np.allclose(answer["support_iou"], due["support_iou"],
+                                atol=max(DIFFERENT_MASKS, case.tolerance)),
+                    f"{name}: support_iou")
+    return f"{worst:.1e}"
+
+
+def taught_first(case, run):
+    """tune, then segment_tuned, give the same probabilities."""
+    worst = max(case.near(replay.taught(run, batch)["probability"], due["probability"], "answer")
+                for batch, due in zip(case.batches, case.due, strict=True))
+    return f"{worst:.1e}"
+
+
+def encoded_photos(case, run):
+    """segment_bytes gives the masks of Python's own decoding, at the query's size."""
+    worst = 0.0
+    for episode in case.episodes:
+        data = run("segment_bytes", replay.encoded(case.source, episode))["mask_bytes"][0]
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        due = replay.expected_mask(case.trained, case.source, episode)
+        require(mask.shape == due.shape, f"mask of {mask.shape} for a photo of {due.shape}")
+        worst = max(worst, float(np.mean(mask != due)))
+    allowed = DIFFERENT_MASKS if case.facts["encoder"] == "float32" else 0.05
+    require(worst <= allowed, f"{worst:.2%} of a mask differ")
+    return f"{worst:.3%} of pixels"
+
+
+def own_segmentation(case, run):
+    """self_segment shows the step of the Keras model."""
+    answer, mask = run("self_segment", case.support), case.support["support_mask"]
+    logit = [case.trained.answer({k: tf.constant(v) for k, v in batch.items()}).support_logit[:, 0]
+             for batch in case.batches]
+    worst = case.near(answer["before"], tf.sigmoid(tf.concat(logit, 0)).numpy(), "before")
+    model = case.trained.model
+    lesson = model.teach(model.embed_photos(case.support["support_image"]), mask)
+    iou = losses.hard_iou(tf.constant(answer["after"]) - 0.5, mask)
+    require(np.allclose(iou, lesson.score_after, atol=max(5e-3, case.tolerance)),
+            "after: another IoU")
+    require(not model.tuner.steps or answer["gradient"].max() > 0, "gradient: all zero")
+    return f"{worst:.1e}"
+
+
+def batching(case, run):
+    """f(concat) = concat(f), the batch padded with copies of its first row as servers pad."""
+    padded = {name: np.concatenate([value, value[:1]]) for name, value in case.whole.items()}
+    together, worst = run("segment", padded), 0.0
+    for i, batch in enumerate([*case.batches, case.batches[0]]):
+        alone = run("segment", batch)
+        worst = max(worst, case.near(together["probability"][i], alone["probability"][0],
+                                     f"row {i}"))
+    return f"{worst:.1e}"
+
+
+def tuning_inside(case, run):
+    """The served prototype is the tuned one, and it answers otherwise than the untuned."""
+    model = case.trained.model
+    lesson = model.teach(model.embed_photos(case.support["support_image"]),
+                         case.support["support_mask"])
+    served = run("tune", case.support)["prototype"]
+    case.near(served, lesson.prototype.numpy(), "the tuned prototype")
+    if not model.tuner.steps:
+        return "the run has no step"
+    moved = float(np.max(np.abs(served - lesson.untuned_prototype)))
+    require(moved > 10 * case.tolerance, f"the prototype moves by {moved:.1e} only")
+    return f"the prototype moves by up to {moved:.2g}"
+
+
+def guards(case, run):
+    """Bad requests get a reason; the server lives."""
+    batch, encoded = case.batches[0], replay.encoded(case.source, case.episodes[0])
+    support = {name: value[:1] for name, value in case.support.items()}
+    lesson = run("tune", support)
+    shots = case.facts["shots"]
+    taught = {"query_image": batch["query_image"],
+              "prototype": np.repeat(lesson["prototype"][:, None], shots, 1),
+              "score": np.repeat(lesson["score"][:, None], shots, 1)}
+
+    def changed(inputs, name, change):
+        return {**inputs, name: change(inputs[name])}
+
+    def corrupt(value):
+        bad = value.copy()
+        bad.flat[0] = bad.flat[0][:len(bad.flat[0]) // 3]
+        return bad
+
+    bad = []
+    for name, inputs in (("segment", batch), ("tune", support), ("segment_tuned", taught),
+                         ("self_segment", support), ("segment_bytes", encoded)):
+        for key in inputs:
+            bad += [(name, f"rank of {key}", changed(inputs, key, lambda x: x[0])),
+                    (name, f"a number for {key}", changed(inputs, key, lambda x: x.flat[0])),
+                    (name, f"type of {key}", changed(inputs, key,
+                                                     lambda x: np.zeros(x.shape, np.int64))),
+                    (name, f"no row of {key}", changed(inputs, key, lambda x: x[:0]))]
+        bad.append((name, "empty batch", {key: value[:0] for key, value in inputs.items()}))
+        if name == "segment_bytes":
+            bad += [(name, f"cut-off {key}", changed(inputs, key, corrupt)) for key in inputs]
+        else:
+            bad += [(name, f"six channels of {key}", changed(
+                inputs, key, lambda x: np.concatenate([x, x], -1)))
+                for key in inputs if key.endswith("image")]
+        if "support_mask" in inputs and name != "segment_bytes":
+            bad += [(name, "nothing marked", changed(inputs, "support_mask", lambda x: x * 0)),
+                    (name, "another size of mask", changed(
+                        inputs, "support_mask", lambda x: x[..., :-1]))]
+    for name, what, inputs in bad:
+        try:
+            run(name, inputs)
+        except RequestFailed as error:
+            require(error.code in REFUSALS, f"{name}: {what}: {error}")
+        else:
+            raise Broken(f"{name}: {what} was answered")
+    case.near(run("segment", batch)["probability"], case.due[0]["probability"], "afterwards")
+    return f"{len(bad)} bad requests refused with a reason"
+
+
+FILE_CHECKS = (gradient_operations, nothing_must_compile, output_types)
+SERVER_CHECKS = (whole_episode, taught_first, encoded_photos, own_segmentation, batching,
+                 tuning_inside, guards)
+
+
+def onnx_answers(case, folder):
+    """onnxruntime gives the Keras model's probabilities."""
+    from export import onnx
+    model, worst = onnx.OnnxModel(Path(folder)), 0.0
+    for batch, due in zip(case.batches, case.due, strict=True):
+        for answer in (model.run("segment", batch), replay.taught(model.run, batch)):
+            worst = max(worst, replay.largest_difference(answer, due)["probability"])
+    require(worst <= onnx.TOLERANCE, f"differs by {worst:.1e}, above {onnx.TOLERANCE:.0e}")
+    return f"{worst:.1e}"
+
+
+def rows(case, onnx=None, seconds=120):
+    """Run all checks; yields (where, what, result); raises `Broken` with its row's name."""
+    for check in FILE_CHECKS:
+        yield "file", check, _named(check, case)
+    for real in [False] + [True] * (process.real_server() is not None):
+        with tempfile.TemporaryDirectory() as base:
+            (Path(base) / "1").symlink_to(case.folder.resolve())
+            with process.serving(base, real=real) as server:
+                client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=seconds)
+                for check in SERVER_CHECKS:
+                    yield server.kind, check, _named(check, case, client.run)
+                require(server.alive(), f"{server.kind} has ended")
+                client.close()
+    if onnx:
+        yield "onnxruntime", onnx_answers, _named(onnx_answers, case, onnx)
+
+
+def _named(check, *arguments):
+    try:
+        return check(*arguments)
+    except (Broken, RequestFailed) as error:
+        raise Broken(f"{check.__name__.replace('_', ' ')}: {error}") from None
+
+
+@command
+def main(argv=None):
+    parser = ArgumentParser(prog="python -m export.check", description=__doc__)
+    parser.add_argument("--model", required=True, help="a version's folder, such as models/sst/1")
+    parser.add_argument("--run_dir", required=True, help="the run that it was exported from")
+    parser.add_argument("--onnx", help="a version's folder of ONNX files, checked too")
+    parser.add_argument("--episodes", type=int, default=3, help="episodes of the run's photos")
+    options = parser.parse_args(argv)
+    case = Case(options.model, options.run_dir, options.episodes)
+    print(f"{options.model}: {case.facts['backbone']}, {case.facts['shots']}-shot, encoder in "
+          f"{case.facts['encoder']}; {len(case.episodes)} episodes of {case.source.name}")
+    try:
+        for where, check, result in rows(case, options.onnx):
+            promise = " ".join(check.__doc__.split())
+            print(f"ok  {where:12} {promise:88} {result}", flush=True)
+    except Broken as error:
+        print(f"BROKEN  {error}", flush=True)
+        sys.exit(1)
+    if process.real_server() is None:
+        print(f"{process.REAL} is not installed: nothing was tried in it")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The check passes a sound export and names what a broken one breaks."""
+
+import json
+import shutil
+
+import pytest
+
+from export import check, graphs
+from export.check import Broken, Case
+from pipelines.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def case(run, exported):
+    return Case(exported, run.folder, episodes=2)
+
+
+def test_a_sound_version_passes(run, exported, capsys):
+    check.main(["--model", str(exported), "--run_dir", str(run.folder), "--episodes", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("ok") for line in lines) >= 10
+    assert any("bad requests refused" in line for line in lines)
+
+
+def changed(exported, folder, change):
+    shutil.copytree(exported, folder / "1")
+    model = graphs.saved_model_pb2.SavedModel.FromString(
+        (folder / "1" / graphs.FILE).read_bytes())
+    change(model.meta_graphs[0])
+    (folder / "1" / graphs.FILE).write_bytes(model.SerializeToString())
+    return folder / "1"
+
+
+def test_a_signature_without_the_step_is_broken(run, exported, tmp_path):
+    def swap(graph):
+        graph.signature_def["tune"].outputs["prototype"].CopyFrom(
+            graph.signature_def["segment_tuned"].outputs["probability"])
+        graph.signature_def["tune"].outputs["score"].CopyFrom(
+            graph.signature_def["segment_tuned"].outputs["mask"])
+    folder = changed(exported, tmp_path, swap)
+    with pytest.raises(Broken, match="no gradient operation"):
+        list(check.rows(Case(folder, run.folder, 1)))
+
+
+def test_half_precision_outputs_are_broken(run, exported, tmp_path, capsys):
+    def halve(graph):
+        graph.signature_def["segment"].outputs["probability"].dtype = 19
+    folder = changed(exported, tmp_path, halve)
+    with pytest.raises(SystemExit) as caught:
+        check.main(["--model", str(folder), "--run_dir", str(run.folder), "--episodes", "1"])
+    assert caught.value.code == 1
+    assert "BROKEN  output types: segment: probability" in capsys.readouterr().out
+
+
+def test_other_weights_are_broken(case):
+    """A server that answers something else, by a little."""
+    def other(signature, inputs):
+        return {"probability": case.due[0]["probability"] + 1e-3, "mask": case.due[0]["mask"],
+                "support_iou": case.due[0]["support_iou"]}
+    with pytest.raises(Broken, match="differs by"):
+        check.whole_episode(case, other)
+
+
+def test_a_batch_that_mixes_is_broken(case):
+    def mean(signature, inputs):
+        rows = len(inputs["query_image"])
+        value = inputs["query_image"].mean() / 255 if rows > 1 else 0.0
+        return {"probability": check.np.full(inputs["query_image"].shape[:3], value)}
+    with pytest.raises(Broken, match="row 0"):
+        check.batching(case, mean)
+
+
+def test_an_answer_to_a_bad_request_is_broken(case):
+    def careless(signature, inputs):
+        if signature == "tune":
+            return {"prototype": check.np.zeros((1, 16), "f"), "score": check.np.zeros(1, "f")}
+        return {}
+    with pytest.raises(Broken, match="was answered"):
+        check.guards(case, careless)
+
+
+def test_the_wrong_run_is_an_error(exported, run, tmp_path):
+    shutil.copytree(exported, tmp_path / "1")
+    path = tmp_path / "1" / "assets" / "export.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "model_sha256": "0"}))
+    with pytest.raises(UserError, match="not the model that"):
+        Case(tmp_path / "1", run.folder)
+    with pytest.raises(UserError, match="--model is a version's folder"):
+        Case(tmp_path, run.folder)

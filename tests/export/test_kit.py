@@ -1,0 +1,88 @@
+"""The serving kit's files: what a server's parser takes, and flags that go together."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from export import bench, repository
+from export.trained import Trained
+from sst_tf import backbones
+
+KIT = Path(repository.__file__).parent / "serving"
+
+
+def flags(text):
+    return set(re.findall(r"--([a-z_]+)", text))
+
+
+def test_models_config_is_read_by_the_server_s_own_message():
+    models = repository.read_config(KIT / "models.config")
+    assert models["sst"].base_path == "/models/sst" and models["sst"].latest == 2
+    assert models["sst"].labels == {"stable": 1}
+
+
+def test_monitoring_is_where_the_manifest_says():
+    path = re.search(r'path: "(.+)"', (KIT / "monitoring.config").read_text())[1]
+    deployment = next(yaml.safe_load_all((KIT / "kubernetes.yaml").read_text()))
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/path"] == path
+
+
+def test_compose_mounts_what_its_flags_name():
+    services = yaml.safe_load((KIT / "compose.yaml").read_text())["services"]
+    assert set(services) == {"cpu", "gpu"}
+    for name, service in services.items():
+        assert service["profiles"] == [name]
+        for file in re.findall(r"/config/(\S+)", service["command"]):
+            assert (KIT / file).is_file()
+        assert any(volume.endswith(":/config:ro") for volume in service["volumes"])
+    assert "enable_batching" in flags(services["gpu"]["command"])
+    assert services["gpu"]["image"] == services["cpu"]["image"] + "-gpu"
+
+
+def test_the_manifest_is_whole():
+    deployment, service = yaml.safe_load_all((KIT / "kubernetes.yaml").read_text())
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/v1/models/sst"
+    names = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} == names
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert {v["name"] for v in deployment["spec"]["template"]["spec"]["volumes"]} == mounts
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("backbone, due", [("resnet50", (155.5, 89.4, 66.2))])
+def test_floors_are_the_layers_own(backbone, due):
+    """Against the figures counted by hand from the default layers."""
+    from sst_tf.segmenter import SSTSegmenter
+    model = SSTSegmenter(
+        model={"backbone": backbone, "channels": 256, "dropout": 0.0, "train_backbone": False,
+               "comparator": "concatenate"}, tuner={}, loss={"auxiliary": 1.0, "balanced": False})
+    found = bench.floors(model, 321)
+    assert [round(found[name] / 1e9, 1) for name in bench.SIGNATURES] == pytest.approx(due, abs=0.2)
+    assert backbones.CHANNELS[backbone] == 1536
+
+
+def test_the_bench_runs(capsys):
+    bench.main(["--backbone", "small", "--image_size", "33", "--batches", "1", "2", "--rounds",
+                "1", "--requests", "4", "--clients", "2", "--variants", "onnx"])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("batch" in line for line in lines) == 12
+    assert any("2 clients" in line for line in lines)
+
+
+def test_a_lost_request_ends_the_rate():
+    def call():
+        raise ConnectionError("gone")
+    with pytest.raises(ConnectionError):
+        bench.clients_rate(call, 2, 4)
+
+
+def test_random_weights_are_made_once(tmp_path):
+    first = bench.untrained(tmp_path / "run", "small", 33)
+    again = bench.untrained(tmp_path / "run", "small", 33, "bfloat16")
+    assert isinstance(again, Trained)
+    for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
+        assert (one == other).all()
