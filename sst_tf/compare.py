@@ -19,9 +19,9 @@ SAME = ("dataset", "novel_classes", "split", "shots", "image_size", "resize", "s
 class Evaluation:
     """One results file with its counts."""
 
-    def __init__(self, folder, shots):
+    def __init__(self, folder, shots, name=None):
         run = Run(folder)
-        path = run.evaluation_path(f"novel_{shots}shot")
+        path = run.evaluation_path(name or f"novel_{shots}shot")
         if not path.is_file():
             raise UserError(f"{path}: not there; python -m sst_tf.evaluate {folder}")
         self.name = run.folder.name

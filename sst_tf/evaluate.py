@@ -9,7 +9,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.sampler import episodes_sha256
 from sst_tf import config as configuration
-from sst_tf import metrics, runs
+from sst_tf import metrics, runs, tables
 from sst_tf.episodes import open_data
 from sst_tf.evaluation import PhotoBank, score
 from sst_tf.features import FeatureStore
@@ -25,6 +25,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         The results dictionary.
     """
     settings = config.evaluate
+    model.fusion = config.model.fusion  # changes no weight, so an evaluation may choose it
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
     sampler = data.sampler("novel", shots, settings.seed)
     episodes = sampler.take(settings.episodes)
@@ -48,17 +49,23 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     }
     results = runs.results(run, config, protocol, scores, scored.support_iou,
                            {"relative_update": scored.relative_update})
-    path = run.evaluation_path(f"novel_{shots}shot")
+    path = results_path(run, config, shots)
     runs.write_json(path, results)
     save_counts(path.with_suffix(".npz"), scored.counts, thresholds)
     return results
 
 
+def results_path(run, config, shots):
+    """Where the results of a run at k shots go, by its rule of fusion."""
+    return run.evaluation_path(tables.evaluation_name(shots, config.model.fusion))
+
+
 def base_threshold(run, config, model, data, shots, store=None, progress=True):
     """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
-    stored = run.thresholds()
-    if str(shots) in stored:
-        return stored[str(shots)]
+    stored, fusion = run.thresholds(), config.model.fusion
+    key = str(shots) if fusion == "weighted" else f"{shots} {fusion}"
+    if key in stored:
+        return stored[key]
     sampler = data.sampler("validation", shots, config.evaluate.seed)
     if sampler.skipped and progress:
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
@@ -67,7 +74,7 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
     bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize)
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
-    runs.write_json(run.thresholds_path, {**stored, str(shots): chosen})
+    runs.write_json(run.thresholds_path, {**stored, key: chosen})
     return chosen
 
 
@@ -141,7 +148,7 @@ def main(argv=None):
         results = evaluate(run, config, model, data, shots, store)
         print(f"\n{shots}-shot, {results['protocol']['episodes']} episodes, "
               f"{results['protocol']['photos']} photos -> "
-              f"{run.evaluation_path(f'novel_{shots}shot')}\n{table(results)}\n")
+              f"{results_path(run, config, shots)}\n{table(results)}\n")
 
 
 if __name__ == "__main__":
