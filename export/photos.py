@@ -7,7 +7,7 @@ pixels that `pipelines.sources` reads.
 import tensorflow as tf
 
 from export.guards import MAX_PIXELS, required
-from pipelines.transforms import framed_size, resize_class_mask, resize_image
+from pipelines.transforms import resize_class_mask, resize_image, restore
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
@@ -50,9 +50,8 @@ def mask(data, size, resize="squash"):
 
 def answer(probability, size, threshold, resize="squash"):
     """PNG bytes of 0 and 255 at a photo's own [H, W] from a probability map [S, S]."""
-    height, width = framed_size(size[0], size[1], probability.shape[0], resize)
-    full = tf.image.resize(probability[:height, :width, None], size, "bilinear")
-    return tf.io.encode_png(tf.cast(full >= threshold, tf.uint8) * tf.constant(255, tf.uint8))
+    marked = restore(probability, size, resize) >= threshold
+    return tf.io.encode_png(tf.cast(marked, tf.uint8)[..., None] * tf.constant(255, tf.uint8))
 
 
 def _starts(data, magic):

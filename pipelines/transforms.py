@@ -27,6 +27,12 @@ def resize_image(image, size, resize="squash"):
     return _pad(resized, framed, size, 0)
 
 
+def restore(probability, size, resize="squash"):
+    """A network's map [S, S] at the size (H, W) of the photo that it answers, float32."""
+    height, width = framed_size(size[0], size[1], probability.shape[0], resize)
+    return tf.image.resize(probability[:height, :width, None], size, "bilinear")[..., 0]
+
+
 def resize_mask(mask, size, resize="squash"):
     """uint8 [H, W] -> [size, size], nearest: values stay what they are; padding is 255."""
     framed = _framed(mask, size, resize)

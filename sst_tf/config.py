@@ -226,6 +226,8 @@ class EvaluateConfig:
         oracle: score each query with itself and its true mask as the support too: the room that
             better prototypes could fill.
         resamples: bootstrap resamples of photos for the intervals.
+        absent_episodes: episodes whose query does not show the class, which set the score from
+            which a class counts as present; 0 leaves them out.
         batch: episodes at once; does not change numbers.
     """
 
@@ -235,6 +237,7 @@ class EvaluateConfig:
     threshold_episodes: int = 400
     oracle: bool = False
     resamples: int = 1000
+    absent_episodes: int = 200
     batch: int = _path(8)
 
 

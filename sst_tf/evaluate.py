@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.commands import command
-from pipelines.errors import UserError
+from pipelines.errors import DataError, UserError
 from pipelines.sampler import episodes_sha256
 from sst_tf import config as configuration
-from sst_tf import metrics, runs, tables
+from sst_tf import metrics, presence, runs, tables
 from sst_tf.episodes import open_data
 from sst_tf.evaluation import PhotoBank, score
 from sst_tf.features import FeatureStore
@@ -49,6 +49,8 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     }
     results = runs.results(run, config, protocol, scores, scored.support_iou,
                            {"relative_update": scored.relative_update})
+    if settings.absent_episodes:
+        results["presence"] = presence_rates(run, config, model, data, shots, store)
     path = results_path(run, config, shots)
     runs.write_json(path, results)
     save_counts(path.with_suffix(".npz"), scored.counts, thresholds)
@@ -76,6 +78,40 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
     runs.write_json(run.thresholds_path, {**stored, key: chosen})
     return chosen
+
+
+def presence_rates(run, config, model, data, shots, store=None):
+    """How often a query without the class is answered: {"threshold", "base", "novel"}.
+
+    The threshold is set on held-out base-class photos, stored in the run, and then measured on
+    novel classes. A part with a single class has no episodes without it: None.
+    """
+    count, scores = config.evaluate.absent_episodes, {}
+    for part in ("validation", "novel"):
+        try:
+            absent = presence.absent_episodes(
+                data.sampler(part, shots, config.evaluate.seed, mismatched=True), count)
+        except DataError:
+            absent = []
+        present = data.sampler(part, shots, config.evaluate.seed).take(count) if absent else []
+        for name, episodes in (("present", present), ("absent", absent)):
+            if episodes:
+                bank = PhotoBank(data.source, episodes, config.data.image_size, store,
+                                 config.data.resize)
+                counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
+                scores[part, name] = presence.score(counts.histogram.sum(1))
+    if ("validation", "absent") not in scores:
+        return None
+    base = scores["validation", "present"], scores["validation", "absent"]
+    found = {"threshold": presence.best_threshold(*base)}
+    found["base"] = presence.rates(*base, found["threshold"])
+    found["novel"] = None
+    if ("novel", "absent") in scores:
+        found["novel"] = presence.rates(scores["novel", "present"], scores["novel", "absent"],
+                                        found["threshold"])
+    if config.model.fusion == "weighted":
+        runs.write_json(run.presence_path, {**run.presence(), str(shots): found})
+    return found
 
 
 def support_check(model, data, config, bank_store=None):
@@ -122,6 +158,12 @@ def table(results):
     lines += ["", f"support IoU before tuning {iou['before']:.3f}, after {iou['after']:.3f}; "
                   f"relative update {moved:.4f}",
               "area: predicted over true foreground at 0.5; chosen: threshold from base classes"]
+    found = results.get("presence")
+    for part in ("base", "novel") if found else ():
+        if rates := found[part]:
+            lines.append(f"{part} photos called present (score from {found['threshold']:.2f}): "
+                         f"{rates['answered_where_present']:.0%} with the class, "
+                         f"{rates['answered_where_absent']:.0%} without; AUC {rates['auc']:.2f}")
     return "\n".join(lines)
 
 

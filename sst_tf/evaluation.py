@@ -61,6 +61,11 @@ class PhotoBank:
         return self._masks[key]
 
 
+    def support_mask(self, name, class_id):
+        """The mask that a support is taught with."""
+        return self.mask(name, class_id)
+
+
 @dataclass
 class Scored:
     """What one pass over the episodes yields."""
@@ -121,7 +126,7 @@ def _teach(model, bank, supports, embedded, batch):
     """{(photo, class): lesson as arrays} of every support."""
     lessons = {}
     for some in _chunks(supports, batch):
-        masks = np.stack([bank.mask(*pair) for pair in some])
+        masks = np.stack([bank.support_mask(*pair) for pair in some])
         lesson = model.teach(embedded[[bank.row[name] for name, _ in some]], masks)
         arrays = {key: value.numpy() for key, value in lesson._asdict().items()}
         for i, pair in enumerate(some):

@@ -35,6 +35,7 @@ class Run:
         self.last_path = self.folder / "last.npz"
         self.history_path = self.folder / "history.csv"
         self.thresholds_path = self.folder / "thresholds.json"
+        self.presence_path = self.folder / "presence.json"
 
     @classmethod
     def create(cls, folder, config):
@@ -118,6 +119,12 @@ class Run:
         if not self.thresholds_path.is_file():
             return {}
         return json.loads(self.thresholds_path.read_text(encoding="utf-8"))
+
+    def presence(self):
+        """{"<shots>": {"threshold": score, ...}} of `sst_tf.presence`, {} before it was set."""
+        if not self.presence_path.is_file():
+            return {}
+        return json.loads(self.presence_path.read_text(encoding="utf-8"))
 
     def evaluation_path(self, name):
         return self.folder / "evaluations" / f"{name}.json"

@@ -1,0 +1,84 @@
+"""Class cards: what a model learnt of a class, in a small file. Taught once, used ever after."""
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """A taught class.
+
+    Attributes:
+        name: of the class.
+        prototype: tuned prototypes of K supports [K, C] float32.
+        untuned: the same without the step [K, C].
+        score: IoU of each support's own segmentation before the step [K], the weights of Eq. 14.
+        score_after: after the step [K].
+        thumbnail: PNG bytes of the first support, the object tinted.
+        how: how each support was marked, such as "mask" or "box, by GrabCut".
+        model_sha256: of the model file; no other model can read the prototypes.
+    """
+
+    name: str
+    prototype: np.ndarray
+    untuned: np.ndarray
+    score: np.ndarray
+    score_after: np.ndarray
+    thumbnail: bytes
+    how: tuple
+    model_sha256: str
+
+    @property
+    def shots(self):
+        return len(self.prototype)
+
+    def save(self, path):
+        """Write the card (.npz), under a temporary name first; returns its path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"format": FORMAT, "name": self.name, "how": list(self.how),
+                 "model_sha256": self.model_sha256}
+        data = io.BytesIO()
+        np.savez_compressed(
+            data, facts=json.dumps(facts), prototype=self.prototype, untuned=self.untuned,
+            score=self.score, score_after=self.score_after,
+            thumbnail=np.frombuffer(self.thumbnail, np.uint8))
+        partial = path.with_name(f".partial-{path.name}")
+        partial.write_bytes(data.getvalue())
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path, model_sha256=None):
+        """Read a card.
+
+        Raises:
+            DataError: no card, or one of another model than `model_sha256`.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                facts = json.loads(str(arrays["facts"]))
+                card = cls(facts["name"], arrays["prototype"], arrays["untuned"], arrays["score"],
+                           arrays["score_after"], arrays["thumbnail"].tobytes(),
+                           tuple(facts["how"]), facts["model_sha256"])
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or 'no class card'}") from None
+        except Exception as error:  # zip, JSON and NumPy each fail in their own way
+            raise DataError(f"{path}: no class card ({type(error).__name__}: {error})") from None
+        shapes = {card.prototype.shape, card.untuned.shape}
+        if (facts.get("format") != FORMAT or len(shapes) != 1 or card.prototype.ndim != 2
+                or card.score.shape != card.prototype.shape[:1]):
+            raise DataError(f"{path}: a class card of another format; teach the class again")
+        if model_sha256 is not None and card.model_sha256 != model_sha256:
+            raise DataError(f"{path}: class {card.name!r} was taught to another model; teach it to "
+                            "this one with its photos")
+        return card
