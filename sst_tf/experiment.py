@@ -23,7 +23,7 @@ from sst_tf import config as configuration
 from sst_tf import runs, tables
 
 KEYS = {"title", "source", "protocol", "shots", "rows", "paper", "differences", "profiles"}
-PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides"}
+PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows"}
 
 
 @dataclass
@@ -99,7 +99,9 @@ class Experiment:
                 if row not in content["rows"]:
                     raise UserError(f"{path}: differences: no row {row!r}")
         return cls(f"{path.stem}-{profile}", content["title"], content.get("source", ""),
-                   content.get("protocol", ""), content["shots"], content["rows"],
+                   content.get("protocol", ""), chosen.get("shots", content["shots"]),
+                   {row: {**(switches or {}), **chosen.get("rows", {}).get(row, {})}
+                    for row, switches in content["rows"].items()},
                    content.get("paper", {}) if profile == "paper" else {},
                    content.get("differences", []), str(base), chosen.get("expect", ""),
                    {str(k): v or {} for k, v in chosen["folds"].items()}, chosen["seeds"],
@@ -111,7 +113,7 @@ class Experiment:
         for row, switches in self.rows.items():
             for fold, novel in self.folds.items():
                 for seed in self.seeds:
-                    keys = {**self.overrides, **novel, **(switches or {}), "train.seed": seed,
+                    keys = {**self.overrides, **novel, **switches, "train.seed": seed,
                             "evaluate.shots": self.shots}
                     fusion = keys.pop("model.fusion", "weighted")
                     arguments = [*_arguments(keys), *extra]

@@ -2,8 +2,9 @@
 
 Teach a class by --support PHOTO=MARK, or take class cards of earlier teaching. A MARK is a mask
 picture, a labelme file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on background).
-Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg and NAME.json;
-at the end all answers stand in predictions.json in COCO's form. Started again, it goes on.
+Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg and
+NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it goes
+on.
 """
 
 import hashlib
@@ -79,7 +80,7 @@ class Answers:
     def write(self, key, image, scene):
         """Files of one photo; its record last, so that half an answer counts as none."""
         shown = image
-        for number, name in enumerate(self.names, start=1):
+        for number in range(1, len(self.names) + 1):
             shown = pictures.overlay(shown, (scene.index == number).astype(np.uint8),
                                      COLOURS[(number - 1) % len(COLOURS)])
         _write(self.folder / f"{key}.index.png", cv2.imencode(".png", scene.index)[1])

@@ -150,7 +150,7 @@ def _from_scribbles(scribbles, image, what):
     rows, columns = np.nonzero(foreground)
     trimap = np.full(foreground.shape, cv2.GC_PR_BGD, np.uint8)
     # Strokes lie inside the object: it may reach beyond them by their longest extent.
-    reach = max(np.ptp(rows), np.ptp(columns), max(foreground.shape) // 20)
+    reach = max(np.ptp(rows), np.ptp(columns)) + max(foreground.shape) // 20
     for low, high, axis in ((rows.min(), rows.max(), 0), (columns.min(), columns.max(), 1)):
         outside = np.ones(foreground.shape[axis], bool)
         outside[max(0, low - reach):high + reach + 1] = False
