@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= configs/shapes_small.yaml
 ARGS ?=
+JOBS ?= 2
 RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -32,7 +33,7 @@ bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyT
 	$(BIN)/python -m pipelines.bench $(ARGS)
 
 test: $(VENV)/installed ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-all: $(VENV)/installed ## the tests, slow ones too
 	$(BIN)/python -m pytest -m 'not gpu'

@@ -47,7 +47,7 @@ def refuse_unequal(evaluations):
     first = evaluations[0]
     for other in evaluations[1:]:
         for key in SAME:
-            a, b = (e.results["protocol"][key] for e in (first, other))
+            a, b = (e.results["protocol"].get(key) for e in (first, other))
             if a != b:
                 raise UserError(f"{other.name} and {first.name} differ in {key} ({b!r}, {a!r}): "
                                 "their scores cannot be compared")
