@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help install train evaluate test test-all lint bench bench-data bench-serve results \
-	serve-demo gpu-check clean
+	serve-demo demo gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -50,6 +50,10 @@ bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, O
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
 	$(BIN)/python -m export.demo --run_dir $(RUN) --output serve-demo $(ARGS)
+
+demo: $(VENV)/installed ## a local page on RUN (trained if missing): paint a class, find it
+	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
+	$(BIN)/python -m sst_tf.demo --run_dir $(RUN) $(ARGS)
 
 results: $(VENV)/installed ## the runs behind docs/results.md (hours)
 	for set in mini80 steps; do sh configs/experiments/table1.sh $$set $(abspath $(BIN)/python); done

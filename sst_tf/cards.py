@@ -41,6 +41,17 @@ class ClassCard:
     def shots(self):
         return len(self.prototype)
 
+    @classmethod
+    def joined(cls, cards):
+        """One card of the shots of several, named and pictured as the first."""
+        first = cards[0]
+        if any(card.model_sha256 != first.model_sha256 for card in cards):
+            raise DataError(f"class {first.name!r}: shots taught to different models")
+        arrays = (np.concatenate([getattr(card, field) for card in cards])
+                  for field in ("prototype", "untuned", "score", "score_after"))
+        return cls(first.name, *arrays, first.thumbnail,
+                   tuple(way for card in cards for way in card.how), first.model_sha256)
+
     def save(self, path):
         """Write the card (.npz), under a temporary name first; returns its path."""
         path = Path(path)

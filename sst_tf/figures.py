@@ -43,7 +43,7 @@ class Painter:
             answers = [self._answer(query, prototype, lesson.score[None], 1, name)
                        for name, prototype in (("untuned", lesson.untuned_prototype[:, None]),
                                                ("tuned", lesson.prototype[:, None]))]
-            moved = self._step(support, episode["support_mask"][:, 0])
+            moved = self.model.step_map(support, episode["support_mask"][:, 0])[0].numpy()
             rows.append([overlay(shown, episode["support_mask"][0, 0].numpy(), GREEN), photo,
                          overlay(photo, episode["query_mask"][0].numpy(), GREEN),
                          *(overlay(photo, one, ORANGE) for one in answers), heat(shown, moved)])
@@ -101,12 +101,6 @@ class Painter:
         probability = self.model.segment_taught(query, prototype, tf.reshape(scores, (1, -1)),
                                                 size)[0].numpy()
         return (probability >= self.threshold(shots, name)).astype(np.uint8)
-
-    def _step(self, features, mask):
-        """How far the step moves each place of a support [S, S]."""
-        tuned = self.model.tuner(features, mask, head=self.model.head)
-        moved = tf.norm(tuned.features - features, axis=-1)
-        return resize_aligned(moved, (self.size, self.size))[0].numpy()
 
 
 def heat(image, values):

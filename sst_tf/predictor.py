@@ -102,6 +102,18 @@ class Predictor:
             thumbnail, tuple(how), self.model_sha256)
         return self.cards[name]
 
+    def step_map(self, photo, mask):
+        """How far tuning moves each place of a marked photo, float32 [H, W] at its own size.
+
+        Args:
+            photo: path or uint8 array [H, W, 3] RGB.
+            mask: [H, W] of 0, 1, 255.
+        """
+        image = photos.load(photo)
+        moved = self.model.step_map(self._embed([image]),
+                                    resize_class_mask(mask, *self._frame())[None])[0]
+        return restore(moved, image.shape[:2], self.config.data.resize).numpy()
+
     def add_card(self, card):
         """Take a `ClassCard`, or the path of one; returns it."""
         if not isinstance(card, ClassCard):

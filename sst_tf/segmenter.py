@@ -141,6 +141,12 @@ class SSTSegmenter(keras.Model):
                       losses.hard_iou(tuned.logit, mask), losses.hard_iou(after, mask),
                       tuned.relative_update)
 
+    @tf.function(reduce_retracing=True)
+    def step_map(self, support_features, mask):
+        """How far the step moves each place of N supports: R_s, T_S -> lengths [N, H, W]."""
+        tuned = self.tuner(support_features, mask, head=self.head)
+        return resize_aligned(tf.norm(tuned.features - support_features, axis=-1), _spatial(mask))
+
     @tf.function  # traced anew for each K, which the fusion must know
     def segment_taught(self, query_features, prototype, scores, size):
         """Foreground probability [B, H, W] of R_q [B, h, w, C] under prototypes [B, K, C].
