@@ -12,8 +12,8 @@ from sst_tf.runs import Run
 
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 UNTRAINED = ("all_foreground", "prototype")
-SAME = ("dataset", "novel_classes", "split", "shots", "image_size", "resize", "scoring",
-        "episodes_sha256")
+SAME = ("name", "dataset", "novel_classes", "split", "shots", "ways", "image_size", "resize",
+        "scoring", "void_query", "void_support", "views", "episodes_sha256")
 
 
 class Evaluation:
@@ -59,7 +59,9 @@ def rows(evaluations):
            "| support IoU before, after |")
     yield "|---|---|---|---|---|---|---|---|---|"
     for name in UNTRAINED:
-        entry = evaluations[0].results["scores"][name]
+        entry = evaluations[0].results["scores"].get(name)
+        if entry is None:  # N-way evaluations have none
+            continue
         low, high = entry["miou_interval"]
         yield (f"| {name.replace('_', ' ')} | {entry['miou']:.3f} | {low:.3f} .. {high:.3f} | | | "
                f"| {entry['area_ratio']:.2f} | | |")
@@ -118,13 +120,15 @@ def main(argv=None):
                         help="as many run directories, of the same seeds in the same order: each "
                              "run is then compared with its own, and the mean over seeds printed")
     parser.add_argument("--shots", type=int, default=1, help="which evaluation")
+    parser.add_argument("--name", help="file of the evaluation, such as novel_1shot_pfenet")
     parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of photos")
     options = parser.parse_args(argv)
     if options.against and len(options.against) != len(options.runs):
         raise UserError(f"{len(options.runs)} runs against {len(options.against)}: one for one is "
                         "due, of the same seeds in the same order")
-    evaluations, yardsticks = ([Evaluation(folder, options.shots) for folder in folders]
-                               for folders in (options.runs, options.against))
+    evaluations, yardsticks = (
+        [Evaluation(folder, options.shots, options.name) for folder in folders]
+        for folders in (options.runs, options.against))
     refuse_unequal(evaluations + yardsticks)
     print("\n".join(rows(evaluations + yardsticks)))
     print()

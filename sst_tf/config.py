@@ -219,26 +219,42 @@ class EvaluateConfig:
     """The fixed episodes of unseen classes.
 
     Attributes:
-        episodes: how many.
+        protocol: "sst" (random episodes at the run's own size) or another paper's rules for photos,
+            episodes, size, scoring and void; see `pipelines.protocols`.
+        episodes: how many a run; 0 for as many as the protocol has.
+        runs: runs over other episodes, of which mean and standard deviation are given; 0 for as
+            many as the protocol has.
+        episode_file: episodes to replay, as an evaluation writes them; in place of a protocol's.
         shots: the numbers of supports evaluated after training.
+        ways: classes an episode; above 1 each pixel gets one of them or background.
         seed: draws the episodes; another than training's by construction.
+        scales, flip: the query is answered at each scale of its picture, and mirrored; the
+            probabilities are averaged.
         threshold_episodes: base-class episodes on which the operating point is chosen.
         oracle: score each query with itself and its true mask as the support too: the room that
             better prototypes could fill.
         resamples: bootstrap resamples of photos for the intervals.
         absent_episodes: episodes whose query does not show the class, which set the score from
             which a class counts as present; 0 leaves them out.
-        batch: episodes at once; does not change numbers.
+        batch: episodes at once.
+        processes: that share the episodes; does not change numbers.
     """
 
+    protocol: Literal["sst", "canet", "hsnet", "pfenet", "repri", "panet", "bam"] = "sst"
     episodes: int = 1000
+    runs: int = 1
+    episode_file: str | None = _path(None)
     shots: list[int] = field(default_factory=lambda: [1, 5])
+    ways: int = 1
     seed: int = 0
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    flip: bool = False
     threshold_episodes: int = 400
     oracle: bool = False
     resamples: int = 1000
     absent_episodes: int = 200
     batch: int = _path(8)
+    processes: int = _path(1)
 
 
 @dataclass
@@ -332,6 +348,12 @@ def _check(config, source):
         "train.batch": config.train.batch > 0,
         "train.epochs": config.train.epochs > 0,
         "train.steps_per_epoch": config.train.steps_per_epoch > 0,
+        "evaluate.ways": config.evaluate.ways > 0,
+        "evaluate.runs": config.evaluate.runs >= 0,
+        "evaluate.episodes": config.evaluate.episodes >= 0,
+        "evaluate.batch": config.evaluate.batch > 0,
+        "evaluate.processes": config.evaluate.processes > 0,
+        "evaluate.scales": bool(config.evaluate.scales) and min(config.evaluate.scales) > 0,
         "evaluate.shots": bool(config.evaluate.shots) and min(config.evaluate.shots) > 0,
     }
     for key, fine in rules.items():

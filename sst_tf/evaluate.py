@@ -7,16 +7,16 @@ import numpy as np
 
 from pipelines.commands import command
 from pipelines.errors import DataError, UserError
-from pipelines.sampler import episodes_sha256
+from pipelines.sampler import dump_episodes, episodes_sha256
 from sst_tf import config as configuration
-from sst_tf import metrics, presence, runs, tables
+from sst_tf import metrics, presence, rules, runs, shards, tables, ways
 from sst_tf.episodes import open_data
 from sst_tf.evaluation import PhotoBank, score
-from sst_tf.features import FeatureStore
+from sst_tf.features import open_store
 
 
 def evaluate(run, config, model, data, shots, store=None, progress=True):
-    """Score a run at k shots and write `evaluations/novel_<k>shot.json` and its counts.
+    """Score a run at k shots and write `evaluations/novel_<k>shot.json`, its counts and episodes.
 
     The operating point is chosen on base-class episodes of photos held out from training and
     stored in the run; novel classes have no say in it.
@@ -27,45 +27,72 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     settings = config.evaluate
     model.fusion = config.model.fusion  # changes no weight, so an evaluation may choose it
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
-    sampler = data.sampler("novel", shots, settings.seed)
-    episodes = sampler.take(settings.episodes)
-    untrained = model.encoder if store is not None else runs.build_model(config).encoder
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize)
-    scored = score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
-    weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
-    scores = {}
-    for name, counts in scored.counts.items():
-        scores[name] = metrics.summary(counts, data.source.classes,
-                                       thresholds.get("tuned" if name == "oracle" else name),
-                                       weights)
     protocol = {
-        "name": "sst", "dataset": config.data.dataset, "split": "novel",
+        "dataset": config.data.dataset, "split": "novel",
         "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],
         "novel": config.data.novel, "rule": config.data.rule, "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
-        "resize": config.data.resize, "scoring": "network", "seed": settings.seed,
-        "episodes": len(episodes), "episodes_sha256": episodes_sha256(episodes),
-        "photos": len(bank.names), "pairs": len(data.novel), "select_on": config.train.select_on,
-    }
+        "resize": config.data.resize, "seed": settings.seed, "pairs": len(data.novel),
+        "select_on": config.train.select_on, **rules.facts(settings)}
+    path = results_path(run, config, shots)
+    if settings.ways > 1:
+        scores, gauges, facts, counts = ways.evaluate(
+            config, model, data, shots, thresholds, store, progress, rules.counting(settings))
+        results = runs.results(run, config, {**protocol, **facts}, scores, *gauges)
+        runs.write_json(path, results)
+        save_counts(path.with_suffix(".npz"), counts)
+        return results
+    by_run = rules.test_runs(settings, data, shots)
+    episodes = [episode for one in by_run for episode in one]
+    scored = _score(run, config, model, data, episodes, store, progress)
+    weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
+    scores = {}
+    for name, counts in scored.counts.items():
+        chosen = thresholds.get("tuned" if name == "oracle" else name)
+        scores[name] = metrics.summary(counts, data.source.classes, chosen, weights)
+        if len(by_run) > 1:
+            scores[name]["runs"] = metrics.over_runs(counts, [len(one) for one in by_run], chosen)
+    protocol |= {"episodes": len(episodes), "runs": len(by_run),
+                 "episodes_sha256": episodes_sha256(episodes),
+                 "photos": len({name for e in episodes for name in (e.query, *e.support)})}
     results = runs.results(run, config, protocol, scores, scored.support_iou,
                            {"relative_update": scored.relative_update})
-    if settings.absent_episodes:
+    if settings.absent_episodes and not rules.label(settings):
         results["presence"] = presence_rates(run, config, model, data, shots, store)
-    path = results_path(run, config, shots)
     runs.write_json(path, results)
-    save_counts(path.with_suffix(".npz"), scored.counts, thresholds)
+    save_counts(path.with_suffix(".npz"), {
+        f"{name}_{label}": (counts, one) for name, counts in scored.counts.items()
+        for label, one in (("half", metrics.HALF), ("chosen", thresholds.get(name)))
+        if one is not None})
+    dump_episodes(episodes, path.with_suffix(".jsonl"))
     return results
 
 
+def _score(run, config, model, data, episodes, store, progress):
+    """All answers to the episodes, by one process or several."""
+    settings, counting = config.evaluate, rules.counting(config.evaluate)
+    if settings.processes > 1:
+        if store is not None:  # once, not once a process
+            names = {name for e in episodes for name in (e.query, *e.support)}
+            for flipped in {mirrored for scale, mirrored in counting.views if scale == 1}:
+                store.ensure(sorted(names), flipped)
+        return shards.score_sharded(run, config, episodes, counting, settings.processes)
+    untrained = model.encoder if store is not None else runs.build_model(config).encoder
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                     counting)
+    return score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
+
+
 def results_path(run, config, shots):
-    """Where the results of a run at k shots go, by its rule of fusion."""
-    return run.evaluation_path(tables.evaluation_name(shots, config.model.fusion))
+    """Where the results of a run at k shots go, by what is not plain about them."""
+    ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
+    return run.evaluation_path(tables.evaluation_name(shots, config.model.fusion) + ways
+                               + rules.label(config.evaluate))
 
 
 def base_threshold(run, config, model, data, shots, store=None, progress=True):
     """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
-    stored, fusion = run.thresholds(), config.model.fusion
-    key = str(shots) if fusion == "weighted" else f"{shots} {fusion}"
+    stored, key = run.thresholds(), rules.threshold_key(config, shots)
     if key in stored:
         return stored[key]
     sampler = data.sampler("validation", shots, config.evaluate.seed)
@@ -73,7 +100,8 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
               f"{shots + 1} held-out photos and take no part")
     episodes = sampler.take(config.evaluate.threshold_episodes)
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                     rules.counting(config.evaluate))
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
     runs.write_json(run.thresholds_path, {**stored, key: chosen})
@@ -117,21 +145,23 @@ def presence_rates(run, config, model, data, shots, store=None):
 def support_check(model, data, config, bank_store=None):
     """`Counts` of episodes whose support shows another class than the one scored."""
     episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
-        min(config.evaluate.episodes, 400))
+        min(config.evaluate.episodes or 400, 400))
     bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
                      config.data.resize)
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
 
 
-def save_counts(path, counts, thresholds):
-    """Per-episode intersections and unions, what paired comparisons are made of."""
-    arrays = {"class_ids": counts["tuned"].class_ids,
-              "photos": np.array(counts["tuned"].photos)}
-    for name, one in counts.items():
-        for label, threshold in (("half", metrics.HALF), ("chosen", thresholds.get(name))):
-            if threshold is not None:
-                tp, fp, fn, _ = one.at(threshold)
-                arrays[f"{name}_{label}"] = np.stack([tp, tp + fp + fn])
+def save_counts(path, counts):
+    """Per-episode intersections and unions, what paired comparisons are made of.
+
+    Args:
+        counts: {name: (`Counts`, threshold bin)}.
+    """
+    first = counts["tuned_half"][0]
+    arrays = {"class_ids": first.class_ids, "photos": np.array(first.photos)}
+    for name, (one, threshold) in counts.items():
+        tp, fp, fn, _ = one.at(threshold)
+        arrays[name] = np.stack([tp, tp + fp + fn])
     partial = path.with_name(f"partial-{path.name}")
     np.savez_compressed(partial, **arrays)
     partial.replace(path)
@@ -149,6 +179,10 @@ def table(results):
         lines.append(f"{name:16}{entry['miou']:7.3f}{f'{low:.3f} .. {high:.3f}':>17}{at}"
                      f"{entry['fb_iou']:8.3f}{entry['episode_iou']:9.3f}{entry['area_ratio']:7.2f}")
     kinds = list(results["scores"])
+    for name, entry in results["scores"].items():
+        if several := entry.get("runs"):
+            lines.append(f"{name}: mean of {len(several['miou'])} runs {several['mean']:.3f}, "
+                         f"standard deviation {several['sd']:.3f}")
     lines += ["", f"{'IoU by class':16}" + "".join(f"{k:>16}" for k in kinds) + "  episodes"]
     for name in results["scores"]["tuned"]["per_class"]:
         rows = [results["scores"][k]["per_class"][name] for k in kinds]
@@ -180,12 +214,10 @@ def main(argv=None):
         raise UserError("give a run directory: python -m sst_tf.evaluate runs/NAME")
     path = None if folder is None else str(runs.Run.open(folder).folder / "config.yaml")
     config, _ = configuration.parse(parser, argv, path)
+    config = rules.under_protocol(config)
     run = runs.Run.open(folder)
     model, data = run.model(), open_data(config, progress=True)
-    store = None
-    if config.train.cache_features:
-        store = FeatureStore(model.encoder, data.source, config.data.image_size,
-                             config.train.cache_dir, config.data.resize)
+    store = open_store(config, model, data)
     for shots in config.evaluate.shots:
         results = evaluate(run, config, model, data, shots, store)
         print(f"\n{shots}-shot, {results['protocol']['episodes']} episodes, "

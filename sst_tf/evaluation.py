@@ -11,59 +11,108 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipelines import photo_dataset
-from pipelines.transforms import resize_class_mask
+from pipelines.transforms import resize_class_mask, restore
 from sst_tf import baseline
 from sst_tf.metrics import Counts
 
+PLAIN = (1.0, False)
+GROUP = 256  # episodes whose answers from several views are held at once
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How answers are made and counted.
+
+    Attributes:
+        views: (scale, mirrored) of the query; the probabilities of all are averaged.
+        scoring: IoU at the "network"'s size or at the photo's "original" one.
+        void_query, void_support: pixels of 255 are "ignored" or count as "background".
+    """
+
+    views: tuple = (PLAIN,)
+    scoring: str = "network"
+    void_query: str = "ignored"
+    void_support: str = "ignored"
+
 
 class PhotoBank:
-    """Photos of some episodes: masks at network size and backbone features, each read once.
+    """Photos of some episodes: masks and backbone features, each read once.
 
     Args:
         source: `pipelines` source.
-        episodes: what will be scored.
-        image_size: side in pixels; predictions are scored at it ("network" scoring).
+        names: ids of the photos, or the episodes that show them.
+        image_size: side in pixels that the network sees.
         features: a `FeatureStore`, or None for a bank that keeps the raw photos instead.
         resize: "squash" or "pad".
+        rules: `Rules`.
     """
 
-    def __init__(self, source, episodes, image_size, features=None, resize="squash"):
-        self.names = list(dict.fromkeys(n for e in episodes for n in (e.query, *e.support)))
+    def __init__(self, source, names, image_size, features=None, resize="squash", rules=None):
+        if names and not isinstance(names[0], str):
+            names = [n for e in names for n in (e.query, *e.support)]
+        self.names = list(dict.fromkeys(names))
         self.row = {name: i for i, name in enumerate(self.names)}
         self.size = (image_size, image_size)
         self.source, self.store, self.resize = source, features, resize
+        self.rules = rules or Rules()
         if features is not None:
             features.ensure(self.names)
-        self.images = None
-        if features is None:
-            photos = photo_dataset(source, self.names, image_size, resize=resize)
-            self.images = np.concatenate([p["image"].numpy() for p in photos.batch(8).prefetch(2)])
+        self._images = None if features is not None else self._read_photos()
         self._masks = {}
+
+    def _read_photos(self):
+        photos = photo_dataset(self.source, self.names, self.size[0], resize=self.resize)
+        return np.concatenate([p["image"].numpy() for p in photos.batch(8).prefetch(2)])
+
+    def images(self, rows, view=PLAIN):
+        """uint8 [N, S', S', 3] of photos by row, scaled and mirrored as a view says."""
+        if self._images is None:
+            self._images = self._read_photos()
+        scale, mirrored = view
+        images = self._images[list(rows)]
+        if scale != 1:
+            side = max(33, round(self.size[0] * scale))
+            scaled = tf.image.resize(images, (side, side), "bilinear")
+            images = tf.cast(tf.round(scaled), tf.uint8).numpy()
+        return images[:, :, ::-1] if mirrored else images
 
     def features(self, encoder, rows):
         """Backbone features [N, h, w, C_b] of photos by row."""
         if self.store is not None:
             return tf.constant(np.stack([self.store.read(self.names[r]) for r in rows]))
-        return encoder.features(self.images[list(rows)])
+        return encoder.features(self.images(rows))
 
-    def embed(self, model, rows):
+    def embed(self, model, rows, view=PLAIN):
         """R [N, h, w, C] of photos by row."""
-        if self.store is not None:
-            return model.embed_features(self.features(model.encoder, rows))
-        return model.embed_photos(self.images[list(rows)])
+        if self.store is None or view[0] != 1:
+            return model.embed_photos(self.images(rows, view))
+        if view[1]:
+            self.store.ensure(self.names, flipped=True)
+        return model.embed_features(tf.constant(np.stack(
+            [self.store.read(self.names[r], view[1]) for r in rows])))
 
-    def mask(self, name, class_id):
+    def mask(self, name, class_id, void="ignored"):
         """T [S, S] uint8 of 0, 1, 255 for one class in one photo."""
-        key = (name, class_id)
+        key = (name, class_id, void)
         if key not in self._masks:
-            mask = self.source.class_mask(name, class_id)
+            mask = self._own(name, class_id, void)
             self._masks[key] = np.asarray(resize_class_mask(mask, self.size[0], self.resize))
         return self._masks[key]
 
+    def _own(self, name, class_id, void):
+        mask = self.source.class_mask(name, class_id)
+        return np.where(mask == 255, 0, mask).astype(np.uint8) if void == "background" else mask
 
     def support_mask(self, name, class_id):
         """The mask that a support is taught with."""
-        return self.mask(name, class_id)
+        return self.mask(name, class_id, self.rules.void_support)
+
+    def judge(self, probability, name, class_id):
+        """An answer [S, S] and the truth it is held against, at the size that counts."""
+        if self.rules.scoring == "network":
+            return probability, self.mask(name, class_id, self.rules.void_query)
+        truth = self._own(name, class_id, self.rules.void_query)
+        return restore(tf.constant(probability), truth.shape, self.resize).numpy(), truth
 
 
 @dataclass
@@ -71,8 +120,17 @@ class Scored:
     """What one pass over the episodes yields."""
 
     counts: dict[str, Counts]  # by "tuned", "untuned" and, if asked for, the others
-    support_iou: dict[str, float]  # before, after; mean over the supports
-    relative_update: float
+    supports: dict  # {(photo, class): (own IoU before, after, relative update)}
+
+    @property
+    def support_iou(self):
+        """{"before", "after"}: mean over the supports."""
+        before, after, _ = np.mean(list(self.supports.values()), axis=0)
+        return {"before": float(before), "after": float(after)}
+
+    @property
+    def relative_update(self):
+        return float(np.mean([moved for *_, moved in self.supports.values()]))
 
 
 def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle=False):
@@ -88,10 +146,9 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
         oracle: score "oracle" too: the query under its own true mask as the support, the room
             that better prototypes could fill.
     """
-    embedded = np.concatenate([bank.embed(model, rows).numpy()
-                               for rows in _chunks(np.arange(len(bank.names)), batch)])
+    embedded = embed_all(model, bank, bank.names, batch)
     supports = _supports(episodes)
-    lessons = _teach(model, bank, supports, embedded, batch)
+    lessons = teach(model, bank, supports, embedded, batch)
     kinds = {"tuned": "prototype"}
     if model.tuner.steps:
         kinds["untuned"] = "untuned_prototype"
@@ -99,35 +156,58 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
         kinds["oracle"] = "prototype"
         queries = [p for p in dict.fromkeys((e.query, e.class_id) for e in episodes)
                    if p not in lessons]
-        lessons |= _teach(model, bank, queries, embedded, batch)
+        lessons |= teach(model, bank, queries, embedded, batch)
     counts = {kind: Counts.empty(episodes) for kind in kinds}
     bar = tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress)
-    for rows in _chunks(np.arange(len(episodes)), batch):
-        chosen = [episodes[i] for i in rows]
-        query = embedded[[bank.row[e.query] for e in chosen]]
-        for kind, key in kinds.items():
-            taught = [[lessons[pair] for pair in (
-                [(e.query, e.class_id)] if kind == "oracle" else
-                [(name, e.support_class_id) for name in e.support])] for e in chosen]
-            scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
-            prototype = np.array([[one[key] for one in row] for row in taught])
-            probability = model.segment_taught(query, prototype, scores, bank.size).numpy()
-            _put(counts[kind], rows, chosen, bank, probability)
-        bar.update(len(rows))
+    plain = bank.rules.views == (PLAIN,)
+    for group in chunks(np.arange(len(episodes)), batch if plain else GROUP):
+        chosen = [episodes[i] for i in group]
+        sums = dict.fromkeys(kinds, 0.0)
+        for view in bank.rules.views:
+            names = list(dict.fromkeys(e.query for e in chosen))
+            seen = ({name: embedded[bank.row[name]] for name in names} if view == PLAIN else
+                    dict(zip(names, embed_all(model, bank, names, batch, view), strict=True)))
+            for kind, key in kinds.items():
+                answer = np.concatenate([
+                    _answer(model, bank, lessons, key, some, seen, kind == "oracle", batch)
+                    for some in chunks(chosen, batch)])
+                sums[kind] = sums[kind] + (answer[:, :, ::-1] if view[1] else answer)
+        for kind, total in sums.items():
+            _put(counts[kind], group, chosen, bank, total if plain else
+                 total / len(bank.rules.views))
+        bar.update(len(group))
     bar.close()
     if untrained is not None:
         counts |= _untrained(untrained, bank, episodes, batch)
-    before, after, moved = (float(np.mean([lessons[pair][key] for pair in supports]))
-                            for key in ("score", "score_after", "relative_update"))
-    return Scored(counts, {"before": before, "after": after}, moved)
+    return Scored(counts, {pair: tuple(float(lessons[pair][key]) for key in (
+        "score", "score_after", "relative_update")) for pair in supports})
 
 
-def _teach(model, bank, supports, embedded, batch):
+def embed_all(model, bank, names, batch, view=PLAIN):
+    """R of photos by name, [N, h, w, C]."""
+    return np.concatenate([bank.embed(model, filled([bank.row[n] for n in some], batch), view
+                                      ).numpy()[:len(some)] for some in chunks(names, batch)])
+
+
+def _answer(model, bank, lessons, key, episodes, seen, oracle, batch):
+    """Probabilities [B, S, S] of some episodes' queries."""
+    full = filled(episodes, batch)
+    taught = [[lessons[pair] for pair in ([(e.query, e.class_id)] if oracle else
+                                          [(name, e.support_class_id) for name in e.support])]
+              for e in full]
+    scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
+    prototype = np.array([[one[key] for one in row] for row in taught])
+    query = np.stack([seen[e.query] for e in full])
+    return model.segment_taught(query, prototype, scores, bank.size).numpy()[:len(episodes)]
+
+
+def teach(model, bank, supports, embedded, batch):
     """{(photo, class): lesson as arrays} of every support."""
     lessons = {}
-    for some in _chunks(supports, batch):
-        masks = np.stack([bank.support_mask(*pair) for pair in some])
-        lesson = model.teach(embedded[[bank.row[name] for name, _ in some]], masks)
+    for some in chunks(supports, batch):
+        full = filled(some, batch)
+        masks = np.stack([bank.support_mask(*pair) for pair in full])
+        lesson = model.teach(embedded[[bank.row[name] for name, _ in full]], masks)
         arrays = {key: value.numpy() for key, value in lesson._asdict().items()}
         for i, pair in enumerate(some):
             lessons[pair] = {key: value[i] for key, value in arrays.items()}
@@ -136,16 +216,18 @@ def _teach(model, bank, supports, embedded, batch):
 
 def _untrained(encoder, bank, episodes, batch):
     taught = {}
-    for some in _chunks(_supports(episodes), batch):
-        features = bank.features(encoder, [bank.row[name] for name, _ in some])
-        both = baseline.prototypes(features, np.stack([bank.mask(*p) for p in some])).numpy()
-        taught |= dict(zip(some, both, strict=True))
+    for some in chunks(_supports(episodes), batch):
+        full = filled(some, batch)
+        features = bank.features(encoder, [bank.row[name] for name, _ in full])
+        masks = np.stack([bank.support_mask(*pair) for pair in full])
+        taught |= dict(zip(full, baseline.prototypes(features, masks).numpy(), strict=True))
     counts = {"prototype": Counts.empty(episodes), "all_foreground": Counts.empty(episodes)}
-    for rows in _chunks(np.arange(len(episodes)), batch):
+    for rows in chunks(np.arange(len(episodes)), batch):
         chosen = [episodes[i] for i in rows]
-        features = bank.features(encoder, [bank.row[e.query] for e in chosen])
-        prototypes = np.array([[taught[n, e.support_class_id] for n in e.support] for e in chosen])
-        answer = baseline.segment(features, prototypes, bank.size).numpy()
+        full = filled(chosen, batch)
+        features = bank.features(encoder, [bank.row[e.query] for e in full])
+        prototypes = np.array([[taught[n, e.support_class_id] for n in e.support] for e in full])
+        answer = baseline.segment(features, prototypes, bank.size).numpy()[:len(chosen)]
         _put(counts["prototype"], rows, chosen, bank, answer)
         _put(counts["all_foreground"], rows, chosen, bank, np.ones_like(answer))
     return counts
@@ -153,12 +235,18 @@ def _untrained(encoder, bank, episodes, batch):
 
 def _put(counts, rows, episodes, bank, probability):
     for row, episode, one in zip(rows, episodes, probability, strict=True):
-        counts.put(row, one, bank.mask(episode.query, episode.class_id))
+        counts.put(row, *bank.judge(one, episode.query, episode.class_id))
 
 
 def _supports(episodes):
     return list(dict.fromkeys((n, e.support_class_id) for e in episodes for n in e.support))
 
 
-def _chunks(items, size):
+def filled(items, batch):
+    """A last chunk filled up with its last item: a library may round otherwise in a smaller batch,
+    and a photo's numbers must not depend on its company."""
+    return [*items, *[items[-1]] * (batch - len(items))]
+
+
+def chunks(items, size):
     return [list(items[i:i + size]) for i in range(0, len(items), size)]

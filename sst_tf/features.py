@@ -83,3 +83,11 @@ class FeatureStore:
             return np.lib.format.open_memmap(path, mode="r+")
         # A sparse file of zeros: photos take room once they are written.
         return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def open_store(config, model, data):
+    """The `FeatureStore` of a frozen backbone; None where features are not kept."""
+    if not config.train.cache_features:
+        return None
+    return FeatureStore(model.encoder, data.source, config.data.image_size,
+                        config.train.cache_dir, config.data.resize)

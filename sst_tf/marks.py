@@ -14,7 +14,7 @@ from sst_tf import metrics, prompts
 from sst_tf.config import ArgumentParser
 from sst_tf.episodes import open_data
 from sst_tf.evaluation import PhotoBank, score
-from sst_tf.features import FeatureStore
+from sst_tf.features import open_store
 from sst_tf.runs import Run
 
 
@@ -94,10 +94,7 @@ def main(argv=None):
     run = Run.open(options.run)
     config, model = run.config(), run.model()
     data = open_data(config, progress=True)
-    store = None
-    if config.train.cache_features:
-        store = FeatureStore(model.encoder, data.source, config.data.image_size,
-                             config.train.cache_dir, config.data.resize)
+    store = open_store(config, model, data)
     episodes = data.sampler("novel", options.shots, config.evaluate.seed).take(options.episodes)
     known = run.thresholds().get(str(options.shots), {"tuned": metrics.HALF})["tuned"]
     print(f"{options.run}: {options.shots}-shot, {len(episodes)} episodes of novel classes, "

@@ -85,6 +85,26 @@ def photo_weights(counts, resamples, seed=0):
     return draws[:, rows[:, 0]] * draws[:, rows[:, 1:]].mean(-1)
 
 
+def over_runs(counts, sizes, chosen_bin=None):
+    """mIoU of each of several runs, their mean and standard deviation.
+
+    Args:
+        sizes: episodes of each run; the rows of `counts` are run after run.
+        chosen_bin: also at this threshold.
+    """
+    found, ends = {}, np.cumsum(sizes)
+    for key, one in (("", HALF), ("_at_chosen", chosen_bin)):
+        if one is None:
+            continue
+        values = [float(mean_iou(Counts(counts.histogram[end - size:end],
+                                        counts.class_ids[end - size:end],
+                                        counts.photos[end - size:end]), one))
+                  for size, end in zip(sizes, ends, strict=True)]
+        found |= {f"miou{key}": values, f"mean{key}": float(np.mean(values)),
+                  f"sd{key}": float(np.std(values, ddof=1))}
+    return found
+
+
 def interval(values):
     """Central 95 %."""
     return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]

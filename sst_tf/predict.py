@@ -1,10 +1,10 @@
 """`python -m sst_tf.predict`: find taught classes in a folder of photos, single photos or a video.
 
 Teach a class by --support PHOTO=MARK, or take class cards of earlier teaching. A MARK is a mask
-picture, a labelme file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on background).
-Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg and
-NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it goes
-on.
+picture, a labelme or COCO JSON file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on
+background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg
+and NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it
+goes on.
 """
 
 import hashlib

@@ -77,7 +77,7 @@ class Predictor:
         Args:
             images: photos (paths or uint8 arrays [H, W, 3] RGB), or a single one.
             masks: as many marks: mask arrays or files, `prompts.Box`, `Scribbles`, `Polygon`, or
-                labelme files; a single one for a single photo.
+                labelme or COCO JSON files; a single one for a single photo.
         Returns:
             The `ClassCard`.
         Raises:
@@ -91,7 +91,9 @@ class Predictor:
         for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
             image = photos.load(photo)
             mask, way = prompts.mask_of(_turned(photo, mark, image), image,
-                                        _what(mark, f"class {name}, mask {number}"))
+                                        _what(mark, f"class {name}, mask {number}"),
+                                        photo if isinstance(photo, (str, photos.Path)) else None,
+                                        name)
             how.append(way)
             thumbnail = thumbnail or photos.thumbnail(image, mask)
             lessons.append(self.model.teach(

@@ -42,20 +42,23 @@ class Polygon:
     parts: list
 
 
-def mask_of(mark, image, what="mask"):
+def mask_of(mark, image, what="mask", photo=None, label=None):
     """(uint8 mask [H, W] of 0, 1, 255; how it was made) for a mark on a photo.
 
     Args:
         mark: array [H, W] (bool; 0 and 1; 0 and 255; or 0, 1 and 255 = void), `Box`, `Scribbles`,
-            `Polygon`, or the path of a mask picture or of a labelme JSON file.
+            `Polygon`, or the path of a mask picture or of a labelme or COCO JSON file.
         image: uint8 [H, W, 3] RGB, upright.
         what: name for messages.
+        photo: the photo's path, by whose name a COCO file knows it.
+        label: the class, where a COCO file has several.
     Raises:
         DataError: another size than the photo's, other values, nothing marked.
     """
     if isinstance(mark, (str, Path)):
         what, path = str(mark), Path(mark)
-        mark = labelme(path) if path.suffix.lower() == ".json" else picture_values(path)
+        mark = (_from_json(path, image.shape[:2], photo, label) if path.suffix.lower() == ".json"
+                else picture_values(path))
     size = image.shape[:2]
     if isinstance(mark, Box):
         mask, how = _from_box(mark, image, what), "box, by GrabCut"
@@ -97,6 +100,82 @@ def labelme(path, label=None):
     if not parts:
         raise DataError(f"{path}: no shape" + (f" of label {label!r}" if label else ""))
     return Polygon(parts)
+
+
+def coco(path, size, photo=None, label=None):
+    """`Polygon` or mask [H, W] of the annotations that a COCO file has of a photo.
+
+    Args:
+        size: (H, W) of the photo.
+        photo: its path; may be left out where the file has one photo.
+        label: name of the category; may be left out where the photo shows one.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        images = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        wanted = Path(photo).name if photo is not None else None
+        ids = [i for i, name in images.items() if name == wanted or (
+            wanted is None and len(images) == 1)]
+        found = [one for one in content["annotations"] if one["image_id"] in ids]
+        shown = sorted({names[one["category_id"]] for one in found})
+        if len(shown) > 1:
+            found = [one for one in found if names[one["category_id"]] == label]
+        parts, mask = [], np.zeros(size, np.uint8)
+        for one in found:
+            shape = one["segmentation"]
+            if isinstance(shape, list):
+                parts += [np.array(part, np.float64).reshape(-1, 2) for part in shape]
+            else:
+                mask |= _run_lengths(shape, size, path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no COCO file ({type(error).__name__}: {error})") from None
+    if not ids:
+        raise DataError(f"{path}: no photo {wanted or 'is named'}; it has "
+                        f"{', '.join(sorted(images.values())[:5])}")
+    if not found:
+        raise DataError(f"{path}: {wanted or 'its photo'} has no annotation" + (
+            f" of {label!r}; it shows {', '.join(shown)}: the class must have one of these names"
+            if shown else ""))
+    if mask.any() and parts:
+        return mask | _from_polygon(Polygon(parts), size, str(path))
+    return Polygon(parts) if parts else mask
+
+
+def _from_json(path, size, photo, label):
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not readable as JSON ({error})") from None
+    if isinstance(kind, dict) and "annotations" in kind:
+        return coco(path, size, photo, label)
+    return labelme(path)
+
+
+def _run_lengths(shape, size, path):
+    """A mask of COCO's run lengths."""
+    counts = shape["counts"]
+    if tuple(shape["size"]) != tuple(size):
+        raise DataError(f"{path}: run lengths of {_shape(shape['size'])}, the photo has "
+                        f"{_shape(size)} (height x width)")
+    if isinstance(counts, str):
+        try:
+            from pycocotools import mask as library
+        except ImportError:
+            raise DataError(f"{path}: compressed run lengths need the extra `coco` (pip install "
+                            "'sst-tf[coco]')") from None
+        return library.decode({"size": shape["size"], "counts": counts.encode()})
+    flat = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
+    if flat.size != size[0] * size[1]:
+        raise DataError(f"{path}: run lengths of {flat.size} pixels, the photo has "
+                        f"{size[0] * size[1]}")
+    return flat.reshape(size, order="F")
 
 
 def _from_values(values, size, what):

@@ -137,6 +137,7 @@ def results(run, config, protocol, scores, support_iou, gauges):
         "model_sha256": hashlib.sha256(run.model_path.read_bytes()).hexdigest(),
         "config_sha256": configuration.sha256(config),
         "commit": commit(), "versions": environment()["versions"],
+        "command": " ".join(sys.argv), "config": configuration.to_dict(config),
         "protocol": protocol, "scores": scores, "support_iou": support_iou, "gauges": gauges,
     }
 

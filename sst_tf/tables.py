@@ -6,6 +6,8 @@ from sst_tf import metrics
 from sst_tf.compare import POINTS, Evaluation, refuse_unequal
 
 RESAMPLES = 1000
+# Student's t, 97.5 %, by degrees of freedom 1 to 9
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def evaluation_name(shots, fusion="weighted"):
@@ -76,6 +78,20 @@ class Grid:
         return (float(np.mean([np.mean(v) for v in folds.values()])), metrics.interval(spread),
                 folds)
 
+    def over_seeds(self, row, other, point):
+        """95 % of the mean difference over training seeds, by Student's t; None with one seed.
+
+        A seed counts where all folds have both rows.
+        """
+        values = [np.mean([self.score(row, fold, seed, point) - self.score(other, fold, seed, point)
+                           for fold in self.folds])
+                  for seed in self.seeds if all((one, fold, seed) in self.cells
+                                                for one in (row, other) for fold in self.folds)]
+        if not 2 <= len(values) <= len(STUDENT) + 1:
+            return None
+        reach = STUDENT[len(values) - 2] * np.std(values, ddof=1) / np.sqrt(len(values))
+        return float(np.mean(values) - reach), float(np.mean(values) + reach), len(values)
+
     def _resampled(self, row, point):
         return np.mean([np.mean([self.cells[row, fold, seed].resampled(
             point, self._fold_weights(fold, self.cells[row, fold, seed]))
@@ -142,5 +158,9 @@ def _differences(grid, experiment, point):
         mean, (low, high), folds = found
         cells = "; ".join(f"fold {fold} " + ", ".join(f"{100 * v:+.1f}" for v in values)
                           for fold, values in folds.items())
+        by_seed = ""
+        if seeds := grid.over_seeds(row, other, point):
+            by_seed = (f", over {seeds[2]} training seeds {100 * seeds[0]:+.1f} .. "
+                       f"{100 * seeds[1]:+.1f}")
         yield (f"- {row} minus {other}: {100 * mean:+.1f} points, 95 % over photos "
-               f"{100 * low:+.1f} .. {100 * high:+.1f} ({cells})")
+               f"{100 * low:+.1f} .. {100 * high:+.1f}{by_seed} ({cells})")

@@ -208,6 +208,9 @@ def main(argv=None):
     path = next((a for a in argv if a.endswith((".yaml", ".yml"))
                  and not a.startswith("-")), None)
     config, options = configuration.parse(parser, argv, path)
+    if config.evaluate.protocol != "sst":
+        raise UserError("evaluate.protocol: training ends with the run's own protocol; then python "
+                        f"-m sst_tf.evaluate RUN --evaluate.protocol {config.evaluate.protocol}")
     folder = Path(options.run_dir or f"runs/{Path(path).stem if path else 'default'}")
     last = runs.Run(folder).last_path
     if last.is_file() and not options.resume:

@@ -238,7 +238,7 @@ def test_labelme_files(tmp_path):
     assert (found == mask).all() and how == "polygon"
     path.write_text(json.dumps({"shapes": shapes}))
     assert len(prompts.labelme(path).parts) == 2 and len(prompts.labelme(path, "lid").parts) == 1
-    for text, reason in (("{", "no labelme file"), ('{"shapes": []}', "no shape"),
+    for text, reason in (("{", "no labelme file|not readable as JSON"), ('{"shapes": []}', "no shape"),
                          ('{"shapes": [{"label": "a", "shape_type": "circle", "points": []}]}',
                           "type 'circle'")):
         path.write_text(text)
@@ -392,3 +392,54 @@ def test_a_wrong_command_line_teaches(run, arguments, reason, capsys):
     with pytest.raises(SystemExit) as caught:
         predict.main(["--run_dir", str(run.folder), *arguments])
     assert caught.value.code == 2 and reason in capsys.readouterr().err
+
+
+# ---- COCO files ----------------------------------------------------------------------------------
+
+
+def coco_file(tmp_path, segmentations, categories=("mug",)):
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({
+        "images": [{"id": 7, "file_name": "folder/a.jpg", "height": 90, "width": 120},
+                   {"id": 8, "file_name": "b.jpg", "height": 90, "width": 120}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(categories)],
+        "annotations": [{"id": i, "image_id": 7, "category_id": i % len(categories),
+                         "segmentation": one} for i, one in enumerate(segmentations)]}))
+    return path
+
+
+def test_coco_polygons_and_run_lengths_mark_a_photo(tmp_path, predictor):
+    image, mask = scene()
+    write(tmp_path / "a.jpg", image)
+    square = [[30, 20, 69, 20, 69, 59, 30, 59]]
+    from pycocotools import mask as library
+    packed = library.encode(np.asfortranarray(mask))
+    packed = {"size": packed["size"], "counts": packed["counts"].decode()}
+    for shape in (square, predict.rle(mask), packed):
+        found, _ = prompts.mask_of(coco_file(tmp_path, [shape]), image, photo=tmp_path / "a.jpg")
+        np.testing.assert_array_equal(found, mask)
+    both, _ = prompts.mask_of(coco_file(tmp_path, [[[0, 0, 9, 0, 9, 9]], predict.rle(mask)]),
+                              image, photo="a.jpg")
+    assert both[2, 8] == 1 and both[30, 40] == 1
+    card = predictor.set_support(tmp_path / "a.jpg", coco_file(tmp_path, [square]), name="cup")
+    assert card.how == ("polygon",)
+
+
+@pytest.mark.parametrize("photo, label, words", [
+    ("c.jpg", None, "no photo c.jpg; it has a.jpg, b.jpg"),
+    ("b.jpg", None, "b.jpg has no annotation"),
+    ("a.jpg", "cup", "of 'cup'; it shows jug, mug"),
+    (None, "mug", "no photo is named")])
+def test_a_coco_file_that_does_not_fit_is_explained(tmp_path, photo, label, words):
+    path = coco_file(tmp_path, [[[0, 0, 9, 0, 9, 9]]] * 2, ("mug", "jug"))
+    with pytest.raises(DataError, match=words):
+        prompts.mask_of(path, scene()[0], photo=photo, label=label)
+
+
+def test_a_broken_json_file_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(DataError, match="x.json: not readable as JSON"):
+        prompts.mask_of(tmp_path / "x.json", scene()[0])
+    (tmp_path / "y.json").write_text('{"annotations": 3, "images": []}')
+    with pytest.raises(DataError, match="y.json: no COCO file"):
+        prompts.mask_of(tmp_path / "y.json", scene()[0])

@@ -1,0 +1,94 @@
+"""Several classes at once: each pixel of a query gets one of N classes, or background."""
+
+import numpy as np
+from tqdm import tqdm
+
+from pipelines.sampler import WaySampler, episodes_sha256
+from sst_tf import metrics
+from sst_tf.evaluation import PhotoBank, chunks, embed_all, filled, teach
+from sst_tf.metrics import BINS, HALF, Counts
+
+
+def evaluate(config, model, data, shots, thresholds, store=None, progress=True, rules=None):
+    """Score N-way episodes of novel classes; their results.
+
+    Returns:
+        (scores, (support IoU, gauges), facts of the protocol, {name: (`Counts`, threshold bin)}).
+
+    Each class is answered on its own; a pixel goes to the class of highest probability, or to
+    background where none reaches the threshold, which 1-way base-class episodes chose. False
+    foreground counts in photos without the class as in others.
+    """
+    settings = config.evaluate
+    sampler = WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
+    episodes = sampler.take(settings.episodes or 1000)
+    names = [n for e in episodes for n in (e.query, *(x for row in e.support for x in row))]
+    bank = PhotoBank(data.source, names, config.data.image_size, store, config.data.resize, rules)
+    embedded = embed_all(model, bank, bank.names, settings.batch)
+    supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
+                                  zip(e.class_id, e.support, strict=True) for name in row))
+    lessons = teach(model, bank, supports, embedded, settings.batch)
+    kinds = {"tuned": "prototype"}
+    if model.tuner.steps:
+        kinds["untuned"] = "untuned_prototype"
+    found = {}
+    for kind, key in kinds.items():
+        bins = {"half": HALF, "chosen": thresholds.get(kind, thresholds["tuned"])}
+        found[kind] = {name: _empty(episodes) for name in bins}
+        bar = tqdm(total=len(episodes), desc=f"{kind} episodes", unit="episode",
+                   disable=not progress)
+        for rows in chunks(np.arange(len(episodes)), settings.batch):
+            chosen = [episodes[i] for i in rows]
+            answers = np.stack([  # [N, B, S, S]
+                _answers(model, bank, lessons, key, chosen, way, embedded, settings.batch)
+                for way in range(settings.ways)])
+            for name, one in bins.items():
+                put(found[kind][name], rows, chosen, bank, answers, one / BINS)
+            bar.update(len(rows))
+        bar.close()
+    weights = metrics.photo_weights(found["tuned"]["half"], settings.resamples)
+    scores = {}
+    for kind, counts in found.items():
+        scores[kind] = metrics.summary(counts["half"], data.source.classes, None, weights)
+        chosen = metrics.summary(counts["chosen"], data.source.classes, None, weights)
+        scores[kind]["threshold"] = {
+            "fixed": 0.5, "chosen": thresholds.get(kind, thresholds["tuned"]) / BINS,
+            "chosen_on": "base",
+            "miou_at_chosen": chosen["miou"], "area_ratio_at_chosen": chosen["area_ratio"],
+            "interval": chosen["miou_interval"]}
+    before, after, moved = (float(np.mean([lessons[pair][key] for pair in supports]))
+                            for key in ("score", "score_after", "relative_update"))
+    gauges = {"before": before, "after": after}, {"relative_update": moved}
+    return scores, gauges, {"ways": settings.ways, "episodes": len(episodes),
+                             "episodes_sha256": episodes_sha256(episodes),
+                             "photos": len(bank.names)}, {
+        f"{kind}_{name}": (counts, HALF)  # of decided pixels
+        for kind, both in found.items() for name, counts in both.items()}
+
+
+def put(counts, rows, episodes, bank, answers, threshold):
+    """Count the classes of some episodes: answers [N, B, S, S], a row an episode and class."""
+    best = answers.argmax(0)  # [B, S, S]
+    for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
+        for way, class_id in enumerate(episode.class_id):
+            mine = (best[i] == way) & (answers[way, i] >= threshold)
+            judged = bank.judge(mine.astype(np.float32), episode.query, class_id)
+            counts.put(row * len(answers) + way, *judged)
+
+
+def _answers(model, bank, lessons, key, episodes, way, embedded, batch):
+    """Probabilities [B, S, S] of one of the ways."""
+    full = filled(episodes, batch)
+    taught = [[lessons[name, e.class_id[way]] for name in e.support[way]] for e in full]
+    scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
+    prototype = np.array([[one[key] for one in row] for row in taught])
+    query = embedded[[bank.row[e.query] for e in full]]
+    return model.segment_taught(query, prototype, scores, bank.size).numpy()[:len(episodes)]
+
+
+def _empty(episodes):
+    """`Counts` of a row an episode and class."""
+    pairs = [(e, way) for e in episodes for way in range(len(e.class_id))]
+    return Counts(np.zeros((len(pairs), 2, BINS + 1), np.int64),
+                  np.array([e.class_id[way] for e, way in pairs]),
+                  [(e.query, *e.support[way]) for e, way in pairs])
