@@ -186,7 +186,7 @@ def page(teacher, examples, title):
         adding = gr.Button("Add this shot", variant="primary", elem_id="add", render=False)
         said = gr.Textbox(label="What happened", elem_id="said", interactive=False, render=False)
         taught = gr.Gallery(label="Shots: what was marked, and where the step moves the features",
-                            elem_id="shots", columns=4, height=300, format="png", render=False,
+                            elem_id="shots", columns=4, height="auto", format="png", render=False,
                             object_fit="contain", buttons=["fullscreen"])
         alone = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
         gr.Markdown(f"# {title}\nPaint the object in one photo, add more photos of it if you like, "

@@ -6,6 +6,7 @@ IoU by class, best and worst episodes, what the step does, what is taken for the
 """
 
 import base64
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -79,18 +80,17 @@ class Report:
 class Subject:
     """A run with what a report needs of it; its photos may be elsewhere."""
 
-    def __init__(self, folder):
-        self.run = runs.Run.open(folder)
+    def __init__(self, folder, photos=True):
+        self.run, self.painter = runs.Run.open(folder), None
         self.name, self.config = self.run.folder.name, self.run.config()
         self.shots = [k for k in self.config.evaluate.shots
                       if self.run.evaluation_path(tables.evaluation_name(k)).is_file()]
         if not self.shots:
             raise UserError(f"{folder}: not evaluated; python -m sst_tf.evaluate {folder}")
-        try:
-            self.painter = figures.Painter(self.run, self.config, self.run.model(),
-                                           open_data(self.config))
-        except DataError:
-            self.painter = None
+        if photos:
+            with contextlib.suppress(DataError):  # the photos may be elsewhere
+                self.painter = figures.Painter(self.run, self.config, self.run.model(),
+                                               open_data(self.config))
 
     def results(self, shots):
         path = self.run.evaluation_path(tables.evaluation_name(shots))
@@ -241,6 +241,8 @@ def main(argv=None):
     parser.add_argument("--profile", default="paper", help="of the experiment files")
     parser.add_argument("--experiment_runs", default="runs/experiments",
                         help="where their runs lie")
+    parser.add_argument("--without_photos", action="store_true",
+                        help="numbers and plots alone, where photos must not be passed on")
     parser.add_argument("--title", default="Few-shot segmentation: report")
     options = parser.parse_args(argv)
     if not options.runs and not options.experiment:
@@ -251,10 +253,12 @@ def main(argv=None):
         cells = [cell for cell in experiment.cells(options.experiment_runs) if not cell.missing()]
         report.add(tables.markdown(experiment, cells) if cells else
                    f"## {experiment.title}\n\nNo run of it is there yet.")
-    subjects = [Subject(folder) for folder in options.runs]
+    subjects = [Subject(folder, not options.without_photos) for folder in options.runs]
     if subjects:
-        for part in (describe, gauges, curves, episodes):
+        for part in (describe, gauges, curves):
             part(report, subjects)
+        if not options.without_photos:
+            episodes(report, subjects)
     print(f"written to {report.write(options.title)}")
 
 

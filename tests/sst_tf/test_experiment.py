@@ -1,5 +1,6 @@
 """Grids of runs: shared trainings, resuming, a failure that costs nothing else, tables."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -123,23 +124,39 @@ def test_the_paper_s_tables_resolve(path, profile):
 
 
 class Cells:
-    """Two rows on two folds: `good` is right everywhere, `bad` on every second episode."""
+    """Two rows on two folds: `good` is right everywhere, `bad` on every second episode.
 
-    def __init__(self, folder):
+    In each further seed `bad` is right on two episodes more.
+    """
+
+    def __init__(self, folder, seeds=1):
         self.cells = []
-        for row in ("good", "bad"):
-            for fold in ("0", "1"):
-                path = folder / f"{row}{fold}" / "evaluations" / "novel_1shot.json"
-                runs.write_json(path, {"protocol": {
-                    key: "x" for key in ("dataset", "novel_classes", "split", "shots",
-                                         "image_size", "resize", "scoring", "episodes_sha256")}})
-                union = np.full(40, 10)
-                inter = np.where((np.arange(40) % 2 == 0) | (row == "good"), 10, 0)
-                np.savez(path.with_suffix(".npz"), class_ids=np.repeat([1, 2], 20), photos=np.array(
-                    [[f"q{i}", f"s{i}"] for i in range(40)]), tuned_half=[inter, union],
-                    tuned_chosen=[inter, union])
-                self.cells.append(experiment.Cell(row, fold, 0, [], "weighted",
-                                                  folder / f"{row}{fold}", [1]))
+        for row, fold, seed in itertools.product(("good", "bad"), ("0", "1"), range(seeds)):
+            run = folder / f"{row}{fold}" / (str(seed) if seed else "")
+            path = run / "evaluations" / "novel_1shot.json"
+            runs.write_json(path, {"protocol": {
+                key: "x" for key in ("dataset", "novel_classes", "split", "shots",
+                                     "image_size", "resize", "scoring", "episodes_sha256")}})
+            union = np.full(40, 10)
+            right = (np.arange(40) % 2 == 0) | (row == "good")
+            right[1:4 * seed:4] = right[39:39 - 4 * seed:-4] = True
+            inter = np.where(right, 10, 0)
+            np.savez(path.with_suffix(".npz"), class_ids=np.repeat([1, 2], 20), photos=np.array(
+                [[f"q{i}", f"s{i}"] for i in range(40)]), tuned_half=[inter, union],
+                tuned_chosen=[inter, union])
+            self.cells.append(experiment.Cell(row, fold, seed, [], "weighted", run, [1]))
+
+
+def test_intervals_over_seeds(tmp_path):
+    grid = tables.Grid(Cells(tmp_path, 3).cells, 1)
+    low, high, count = grid.over_seeds("good", "bad", "half")
+    values = [0.5, 0.45, 0.4]  # of 40 episodes 20, 18 and 16 are wrong
+    reach = 4.303 * np.std(values, ddof=1) / np.sqrt(3)
+    assert (low, high, count) == (pytest.approx(0.45 - reach, abs=1e-4),
+                                  pytest.approx(0.45 + reach, abs=1e-4), 3)
+    assert tables.Grid(Cells(tmp_path).cells, 1).over_seeds("good", "bad", "half") is None
+    scipy = pytest.importorskip("scipy.stats")
+    np.testing.assert_allclose(tables.STUDENT, scipy.t.ppf(0.975, np.arange(1, 10)), atol=6e-4)
 
 
 def test_tables_average_folds_and_pair_episodes(tmp_path):

@@ -111,3 +111,10 @@ def test_heat_shows_the_largest_place():
     values[2, 3] = 1
     shown = figures.heat(np.zeros((8, 8, 3), np.uint8), values)
     assert shown.sum(-1).argmax() == 2 * 8 + 3
+
+
+def test_a_page_without_photos(page, tmp_path):
+    report.main([str(page.parent / "one"), "--output", str(tmp_path), "--without_photos"])
+    text = (tmp_path / "report.md").read_text()
+    assert "## 1-shot" in text and "figure 6" in text and "figure 3" not in text
+    assert not list((tmp_path / "figures").glob("*.jpg"))
