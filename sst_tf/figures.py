@@ -9,7 +9,7 @@ from pipelines.errors import UserError
 from pipelines.transforms import resize_mask
 from sst_tf.layers import resize_aligned
 from sst_tf.metrics import BINS
-from sst_tf.pictures import GREEN, ORANGE, overlay
+from sst_tf.pictures import GREEN, ORANGE, overlay, sheet
 
 
 class Painter:
@@ -108,22 +108,6 @@ def heat(image, values):
     scaled = (255 * values / max(float(values.max()), 1e-12)).astype(np.uint8)
     colours = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1]
     return (0.35 * image + 0.65 * colours).astype(np.uint8)
-
-
-def sheet(rows, headings, side=160):
-    """Rows of RGB pictures under headings as one picture."""
-    lines = [np.hstack([_heading(text, side) for text in headings])]
-    for row in rows:
-        cells = [cv2.resize(cell, (side, side), interpolation=cv2.INTER_AREA) for cell in row]
-        lines.append(np.hstack([np.pad(c, ((2, 2), (2, 2), (0, 0)), constant_values=255)
-                                for c in cells]))
-    return np.vstack(lines)
-
-
-def _heading(text, side):
-    strip = np.full((24, side + 4, 3), 255, np.uint8)
-    cv2.putText(strip, text, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return strip
 
 
 def curves(path, histories, column):

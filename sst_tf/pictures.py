@@ -22,22 +22,23 @@ def overlay(image, mask, colour):
     return picture
 
 
-def grid(rows, labels, side=192):
-    """Rows of five RGB pictures to one picture with headings and a label a row."""
-    lines = [np.hstack([_heading(name, side) for name in COLUMNS])]
-    for row, label in zip(rows, labels, strict=True):
+def sheet(rows, headings, labels=None, side=160):
+    """Rows of RGB pictures under headings as one picture, with a label a row if there are any."""
+    lines = [np.hstack([_heading(text, side) for text in headings])]
+    for number, row in enumerate(rows):
         cells = [cv2.resize(cell, (side, side), interpolation=cv2.INTER_AREA) for cell in row]
         line = np.hstack([np.pad(c, ((2, 2), (2, 2), (0, 0)), constant_values=255) for c in cells])
-        line[4:26, 4:12 + 9 * len(label)] //= 3  # a dark strip, so that the label can be read
-        cv2.putText(line, label, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1,
-                    cv2.LINE_AA)
+        if labels:
+            line[4:26, 4:12 + 9 * len(labels[number])] //= 3  # a dark strip, to be read on
+            cv2.putText(line, labels[number], (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+                        (255, 255, 255), 1, cv2.LINE_AA)
         lines.append(line)
     return np.vstack(lines)
 
 
 def _heading(text, side):
     strip = np.full((26, side + 4, 3), 255, np.uint8)
-    cv2.putText(strip, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(strip, text, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return strip
 
 
@@ -68,4 +69,4 @@ def episode_grid(model, source, episodes, image_size, thresholds, resize="squash
                      overlay(photo, batch["query_mask"][0].numpy(), GREEN),
                      *(overlay(photo, answer, ORANGE) for answer in answers)])
         labels.append(source.classes[int(batch["class_id"][0]) - 1])
-    return grid(rows, labels)
+    return sheet(rows, COLUMNS, labels, 192)

@@ -219,7 +219,7 @@ def _own(report, shown):
     first = shown[0]
     some = first.episodes(1, ROWS)
     same = [one for one in shown if one.config.data == first.config.data]
-    photos = [figures.overlay(e["support_image"][0, 0].numpy(), e["support_mask"][0, 0].numpy(),
+    photos = [pictures.overlay(e["support_image"][0, 0].numpy(), e["support_mask"][0, 0].numpy(),
                               pictures.GREEN) for e in first.painter.batches(some)]
     rows, headings = [[photo] for photo in photos], ["marked"]
     for number, one in enumerate(same, start=1):
@@ -228,7 +228,7 @@ def _own(report, shown):
         headings += [f"run {number} before", "after"]
     text = "; ".join(f"run {i}: {one.name}, auxiliary loss {one.config.loss.auxiliary:g}"
                      for i, one in enumerate(same, start=1))
-    report.picture("own", figures.sheet(rows, headings), text)
+    report.picture("own", pictures.sheet(rows, headings), text)
 
 
 @command

@@ -92,6 +92,17 @@ class Grid:
         reach = STUDENT[len(values) - 2] * np.std(values, ddof=1) / np.sqrt(len(values))
         return float(np.mean(values) - reach), float(np.mean(values) + reach), len(values)
 
+    def episodes(self):
+        """Episodes and photos of each fold, in words."""
+        by_fold = {}
+        for (_, fold, _), one in self.cells.items():
+            photos = {name for row in one.counts.photos for name in row}
+            by_fold[fold] = f"{len(one.counts.photos)} of {len(photos)}"
+        if len(set(by_fold.values())) == 1:
+            return f"Episodes a fold: {next(iter(by_fold.values()))} photos."
+        return "Episodes: " + "; ".join(f"fold {fold} {words} photos"
+                                        for fold, words in by_fold.items()) + "."
+
     def _resampled(self, row, point):
         return np.mean([np.mean([self.cells[row, fold, seed].resampled(
             point, self._fold_weights(fold, self.cells[row, fold, seed]))
@@ -147,7 +158,8 @@ def _table(grid, experiment, shots, point):
         yield f"| {row} | " + " | ".join(texts) + " |"
     seeds = ", ".join(str(s) for s in grid.seeds)
     yield ""
-    yield f"Seeds {seeds}" + ("; ± is their standard deviation." if len(grid.seeds) > 1 else ".")
+    yield (f"{grid.episodes()} Seeds {seeds}"
+           + ("; ± is their standard deviation." if len(grid.seeds) > 1 else "."))
 
 
 def _differences(grid, experiment, point):

@@ -168,6 +168,7 @@ def test_tables_average_folds_and_pair_episodes(tmp_path):
     assert mean == pytest.approx(0.5) and 0.2 < low < 0.5 < high < 0.8
     assert list(folds) == ["0", "1"]
     assert metrics.interval(np.arange(101)) == [2.5, 97.5]
+    assert grid.episodes() == "Episodes a fold: 40 of 80 photos."
 
 
 def test_unequal_protocols_are_refused(tmp_path):
