@@ -25,6 +25,9 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         The results dictionary.
     """
     settings = config.evaluate
+    if settings.ways > 1 and rules.label(settings):
+        raise UserError(f"evaluate.ways {settings.ways}: not together with protocol, runs, "
+                        "episode_file, scales or flip; leave them out")
     model.fusion = config.model.fusion  # changes no weight, so an evaluation may choose it
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
     protocol = {
