@@ -1,7 +1,6 @@
 """What travels with an exported model: a card, its configuration, its classes, a licence note."""
 
 import datetime
-import hashlib
 import json
 
 import yaml
@@ -16,7 +15,7 @@ SETTINGS = "export.json"  # read by the client and the check
 
 def sha256(trained):
     """What a run's model file is known by."""
-    return hashlib.sha256(trained.run.model_path.read_bytes()).hexdigest()
+    return trained.run.model_sha256()
 
 
 def settings(trained, encoder, fixed, jit_compile, worst, photos):

@@ -11,7 +11,7 @@ from pipelines.sampler import dump_episodes, episodes_sha256
 from sst_tf import config as configuration
 from sst_tf import metrics, presence, rules, runs, shards, tables, ways
 from sst_tf.episodes import open_data
-from sst_tf.evaluation import PhotoBank, score
+from sst_tf.evaluation import PhotoBank, photos_of, score
 from sst_tf.features import open_store
 
 
@@ -57,7 +57,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
             scores[name]["runs"] = metrics.over_runs(counts, [len(one) for one in by_run], chosen)
     protocol |= {"episodes": len(episodes), "runs": len(by_run),
                  "episodes_sha256": episodes_sha256(episodes),
-                 "photos": len({name for e in episodes for name in (e.query, *e.support)})}
+                 "photos": len(photos_of(episodes))}
     results = runs.results(run, config, protocol, scores, scored.support_iou,
                            {"relative_update": scored.relative_update})
     if settings.absent_episodes and not rules.label(settings):
@@ -73,17 +73,13 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
 
 def _score(run, config, model, data, episodes, store, progress):
     """All answers to the episodes, by one process or several."""
-    settings, counting = config.evaluate, rules.counting(config.evaluate)
-    if settings.processes > 1:
-        if store is not None:  # once, not once a process
-            names = {name for e in episodes for name in (e.query, *e.support)}
-            for flipped in {mirrored for scale, mirrored in counting.views if scale == 1}:
-                store.ensure(sorted(names), flipped)
-        return shards.score_sharded(run, config, episodes, counting, settings.processes)
-    untrained = model.encoder if store is not None else runs.build_model(config).encoder
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     counting)
-    return score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
+    counting, processes = rules.counting(config.evaluate), config.evaluate.processes
+    if processes == 1:
+        return shards.score_here(run, config, model, data, episodes, counting, store, progress)
+    if store is not None:  # a bank stores features: once, not once a process
+        PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                  counting)
+    return shards.score_sharded(run, config, episodes, counting, processes)
 
 
 def results_path(run, config, shots):

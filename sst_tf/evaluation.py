@@ -40,23 +40,22 @@ class PhotoBank:
 
     Args:
         source: `pipelines` source.
-        names: ids of the photos, or the episodes that show them.
+        episodes: what will be scored, `pipelines.Episode`s or `WayEpisode`s.
         image_size: side in pixels that the network sees.
         features: a `FeatureStore`, or None for a bank that keeps the raw photos instead.
         resize: "squash" or "pad".
         rules: `Rules`.
     """
 
-    def __init__(self, source, names, image_size, features=None, resize="squash", rules=None):
-        if names and not isinstance(names[0], str):
-            names = [n for e in names for n in (e.query, *e.support)]
-        self.names = list(dict.fromkeys(names))
+    def __init__(self, source, episodes, image_size, features=None, resize="squash", rules=None):
+        self.names = photos_of(episodes)
         self.row = {name: i for i, name in enumerate(self.names)}
         self.size = (image_size, image_size)
         self.source, self.store, self.resize = source, features, resize
         self.rules = rules or Rules()
         if features is not None:
-            features.ensure(self.names)
+            for mirrored in sorted({False, *(m for scale, m in self.rules.views if scale == 1)}):
+                features.ensure(self.names, mirrored)
         self._images = None if features is not None else self._read_photos()
         self._masks = {}
 
@@ -76,20 +75,17 @@ class PhotoBank:
             images = tf.cast(tf.round(scaled), tf.uint8).numpy()
         return images[:, :, ::-1] if mirrored else images
 
-    def features(self, encoder, rows):
+    def features(self, encoder, rows, mirrored=False):
         """Backbone features [N, h, w, C_b] of photos by row."""
         if self.store is not None:
-            return tf.constant(np.stack([self.store.read(self.names[r]) for r in rows]))
-        return encoder.features(self.images(rows))
+            return tf.constant(np.stack([self.store.read(self.names[r], mirrored) for r in rows]))
+        return encoder.features(self.images(rows, (1.0, mirrored)))
 
     def embed(self, model, rows, view=PLAIN):
         """R [N, h, w, C] of photos by row."""
         if self.store is None or view[0] != 1:
             return model.embed_photos(self.images(rows, view))
-        if view[1]:
-            self.store.ensure(self.names, flipped=True)
-        return model.embed_features(tf.constant(np.stack(
-            [self.store.read(self.names[r], view[1]) for r in rows])))
+        return model.embed_features(self.features(model.encoder, rows, view[1]))
 
     def mask(self, name, class_id, void="ignored"):
         """T [S, S] uint8 of 0, 1, 255 for one class in one photo."""
@@ -168,9 +164,10 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
             seen = ({name: embedded[bank.row[name]] for name in names} if view == PLAIN else
                     dict(zip(names, embed_all(model, bank, names, batch, view), strict=True)))
             for kind, key in kinds.items():
-                answer = np.concatenate([
-                    _answer(model, bank, lessons, key, some, seen, kind == "oracle", batch)
-                    for some in chunks(chosen, batch)])
+                taught = [[lessons[pair] for pair in (
+                    [(e.query, e.class_id)] if kind == "oracle" else
+                    [(name, e.support_class_id) for name in e.support])] for e in chosen]
+                answer = answers(model, bank, taught, key, [seen[e.query] for e in chosen], batch)
                 sums[kind] = sums[kind] + (answer[:, :, ::-1] if view[1] else answer)
         for kind, total in sums.items():
             _put(counts[kind], group, chosen, bank, total if plain else
@@ -183,22 +180,39 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
         "score", "score_after", "relative_update")) for pair in supports})
 
 
+def photos_of(episodes):
+    """Names of the photos that episodes show, each once, in order."""
+    names = {}
+    for episode in episodes:
+        names[episode.query] = None
+        for one in episode.support:  # a name, or of several ways the names of each
+            names |= dict.fromkeys([one] if isinstance(one, str) else one)
+    return list(names)
+
+
 def embed_all(model, bank, names, batch, view=PLAIN):
     """R of photos by name, [N, h, w, C]."""
     return np.concatenate([bank.embed(model, filled([bank.row[n] for n in some], batch), view
                                       ).numpy()[:len(some)] for some in chunks(names, batch)])
 
 
-def _answer(model, bank, lessons, key, episodes, seen, oracle, batch):
-    """Probabilities [B, S, S] of some episodes' queries."""
-    full = filled(episodes, batch)
-    taught = [[lessons[pair] for pair in ([(e.query, e.class_id)] if oracle else
-                                          [(name, e.support_class_id) for name in e.support])]
-              for e in full]
-    scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
-    prototype = np.array([[one[key] for one in row] for row in taught])
-    query = np.stack([seen[e.query] for e in full])
-    return model.segment_taught(query, prototype, scores, bank.size).numpy()[:len(episodes)]
+def answers(model, bank, taught, key, query, batch):
+    """Probabilities [N, S, S] of queries.
+
+    Args:
+        taught: lessons of each query's supports, [N][K].
+        key: which prototype of a lesson is used.
+        query: R_q [N][h, w, C].
+    """
+    parts = []
+    for rows in chunks(np.arange(len(taught)), batch):
+        full = filled(rows, batch)
+        scores = np.array([[one["score"] for one in taught[i]] for i in full], np.float32)
+        prototype = np.array([[one[key] for one in taught[i]] for i in full])
+        probability = model.segment_taught(np.stack([query[i] for i in full]), prototype, scores,
+                                           bank.size)
+        parts.append(probability.numpy()[:len(rows)])
+    return np.concatenate(parts)
 
 
 def teach(model, bank, supports, embedded, batch):

@@ -1,6 +1,5 @@
 """`Predictor`: teach a class from marked photos, find it in others; any size in, that size out."""
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 
@@ -60,7 +59,7 @@ class Predictor:
     def __init__(self, run, empty=True):
         self.run, self.config, self.model = run, run.config(), run.model()
         self.empty, self.cards = empty, {}
-        self.model_sha256 = hashlib.sha256(run.model_path.read_bytes()).hexdigest()
+        self.model_sha256 = run.model_sha256()
         self._thresholds, self._presence = run.thresholds(), run.presence()
         self._warned = set()
 

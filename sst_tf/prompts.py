@@ -76,8 +76,11 @@ def mask_of(mark, image, what="mask", photo=None, label=None):
 
 def labelme(path, label=None):
     """`Polygon` of a labelme file's polygons and rectangles, of one label or all."""
+    return _labelme(_read_json(path), path, label)
+
+
+def _labelme(content, path, label=None):
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
         parts = []
         for shape in content["shapes"]:
             if label is not None and shape["label"] != label:
@@ -91,8 +94,6 @@ def labelme(path, label=None):
                 raise DataError(f"{path}: a shape of type {kind!r}; polygons and rectangles are "
                                 "read")
             parts.append(points)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
     except DataError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -102,16 +103,16 @@ def labelme(path, label=None):
     return Polygon(parts)
 
 
-def coco(path, size, photo=None, label=None):
+def _coco(content, path, size, photo=None, label=None):
     """`Polygon` or mask [H, W] of the annotations that a COCO file has of a photo.
 
     Args:
+        content: of the file.
         size: (H, W) of the photo.
         photo: its path; may be left out where the file has one photo.
         label: name of the category; may be left out where the photo shows one.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
         images = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
         names = {category["id"]: category["name"] for category in content["categories"]}
         wanted = Path(photo).name if photo is not None else None
@@ -128,8 +129,6 @@ def coco(path, size, photo=None, label=None):
                 parts += [np.array(part, np.float64).reshape(-1, 2) for part in shape]
             else:
                 mask |= _run_lengths(shape, size, path)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
     except DataError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -147,15 +146,19 @@ def coco(path, size, photo=None, label=None):
 
 
 def _from_json(path, size, photo, label):
+    content = _read_json(path)
+    if isinstance(content, dict) and "annotations" in content:
+        return _coco(content, path, size, photo, label)
+    return _labelme(content, path)
+
+
+def _read_json(path):
     try:
-        kind = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from None
-    if isinstance(kind, dict) and "annotations" in kind:
-        return coco(path, size, photo, label)
-    return labelme(path)
 
 
 def _run_lengths(shape, size, path):

@@ -71,6 +71,10 @@ class Run:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
 
+    def model_sha256(self):
+        """Hash of the model's file."""
+        return hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+
     def save_model(self, model):
         partial = self.folder / "partial.keras"
         model.save(partial)
@@ -134,7 +138,7 @@ def results(run, config, protocol, scores, support_iou, gauges):
     """The results file of `docs/evaluation.md`: everything needed to repeat it."""
     return {
         "schema": 1, "run": str(run.folder),
-        "model_sha256": hashlib.sha256(run.model_path.read_bytes()).hexdigest(),
+        "model_sha256": run.model_sha256(),
         "config_sha256": configuration.sha256(config),
         "commit": commit(), "versions": environment()["versions"],
         "command": " ".join(sys.argv), "config": configuration.to_dict(config),

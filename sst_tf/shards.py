@@ -33,6 +33,15 @@ def score_sharded(run, config, episodes, rules, processes):
     return merge(parts, len(episodes))
 
 
+def score_here(run, config, model, data, episodes, rules, store=None, progress=False):
+    """`evaluation.score` of a run's model beside the untrained prototype, in this process."""
+    settings = config.evaluate
+    untrained = model.encoder if store is not None else runs.build_model(config).encoder
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                     rules)
+    return score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
+
+
 def merge(parts, total):
     """One `Scored` of those of shares [0::n], [1::n], ... of `total` episodes."""
     counts = {}
@@ -51,13 +60,10 @@ def merge(parts, total):
 def _score_share(job):
     folder, config, episodes, rules = job
     try:
-        run, settings = runs.Run.open(folder), config.evaluate
+        run = runs.Run.open(folder)
         model, data = run.model(), open_data(config)
         model.fusion = config.model.fusion
-        store = open_store(config, model, data)
-        untrained = model.encoder if store is not None else runs.build_model(config).encoder
-        bank = PhotoBank(data.source, episodes, config.data.image_size, store,
-                         config.data.resize, rules)
-        return score(model, bank, episodes, settings.batch, untrained, oracle=settings.oracle)
+        return score_here(run, config, model, data, episodes, rules,
+                          open_store(config, model, data))
     except (DataError, UserError) as error:
         return str(error)

@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 from pipelines.sampler import WaySampler, episodes_sha256
 from sst_tf import metrics
-from sst_tf.evaluation import PhotoBank, chunks, embed_all, filled, teach
+from sst_tf.evaluation import PhotoBank, answers, chunks, embed_all, teach
 from sst_tf.metrics import BINS, HALF, Counts
 
 
@@ -22,8 +22,8 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
     settings = config.evaluate
     sampler = WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
     episodes = sampler.take(settings.episodes or 1000)
-    names = [n for e in episodes for n in (e.query, *(x for row in e.support for x in row))]
-    bank = PhotoBank(data.source, names, config.data.image_size, store, config.data.resize, rules)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                     rules)
     embedded = embed_all(model, bank, bank.names, settings.batch)
     supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
                                   zip(e.class_id, e.support, strict=True) for name in row))
@@ -39,11 +39,13 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
                    disable=not progress)
         for rows in chunks(np.arange(len(episodes)), settings.batch):
             chosen = [episodes[i] for i in rows]
-            answers = np.stack([  # [N, B, S, S]
-                _answers(model, bank, lessons, key, chosen, way, embedded, settings.batch)
+            query = embedded[[bank.row[e.query] for e in chosen]]
+            by_way = np.stack([answers(  # [N, B, S, S]
+                model, bank, [[lessons[name, e.class_id[way]] for name in e.support[way]]
+                              for e in chosen], key, query, settings.batch)
                 for way in range(settings.ways)])
             for name, one in bins.items():
-                put(found[kind][name], rows, chosen, bank, answers, one / BINS)
+                put(found[kind][name], rows, chosen, bank, by_way, one / BINS)
             bar.update(len(rows))
         bar.close()
     weights = metrics.photo_weights(found["tuned"]["half"], settings.resamples)
@@ -66,24 +68,14 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
         for kind, both in found.items() for name, counts in both.items()}
 
 
-def put(counts, rows, episodes, bank, answers, threshold):
+def put(counts, rows, episodes, bank, by_way, threshold):
     """Count the classes of some episodes: answers [N, B, S, S], a row an episode and class."""
-    best = answers.argmax(0)  # [B, S, S]
+    best = by_way.argmax(0)  # [B, S, S]
     for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
         for way, class_id in enumerate(episode.class_id):
-            mine = (best[i] == way) & (answers[way, i] >= threshold)
+            mine = (best[i] == way) & (by_way[way, i] >= threshold)
             judged = bank.judge(mine.astype(np.float32), episode.query, class_id)
-            counts.put(row * len(answers) + way, *judged)
-
-
-def _answers(model, bank, lessons, key, episodes, way, embedded, batch):
-    """Probabilities [B, S, S] of one of the ways."""
-    full = filled(episodes, batch)
-    taught = [[lessons[name, e.class_id[way]] for name in e.support[way]] for e in full]
-    scores = np.array([[one["score"] for one in row] for row in taught], np.float32)
-    prototype = np.array([[one[key] for one in row] for row in taught])
-    query = embedded[[bank.row[e.query] for e in full]]
-    return model.segment_taught(query, prototype, scores, bank.size).numpy()[:len(episodes)]
+            counts.put(row * len(by_way) + way, *judged)
 
 
 def _empty(episodes):

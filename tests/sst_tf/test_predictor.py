@@ -238,7 +238,7 @@ def test_labelme_files(tmp_path):
     assert (found == mask).all() and how == "polygon"
     path.write_text(json.dumps({"shapes": shapes}))
     assert len(prompts.labelme(path).parts) == 2 and len(prompts.labelme(path, "lid").parts) == 1
-    for text, reason in (("{", "no labelme file|not readable"),
+    for text, reason in (("{", "not readable as JSON"),
                          ('{"shapes": []}', "no shape"),
                          ('{"shapes": [{"label": "a", "shape_type": "circle", "points": []}]}',
                           "type 'circle'")):
