@@ -30,7 +30,7 @@ evaluate: $(VENV)/installed ## evaluate RUN again
 	$(BIN)/python -m sst_tf.evaluate $(RUN) $(ARGS)
 
 bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyTorch DataLoader
-	$(BIN)/python -m pipelines.bench $(ARGS)
+	$(BIN)/python -m pipelines.bench_reading $(ARGS)
 
 test: $(VENV)/installed ## the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
@@ -38,8 +38,9 @@ test: $(VENV)/installed ## the tests
 test-all: $(VENV)/installed ## the tests, slow ones too
 	$(BIN)/python -m pytest -m 'not gpu'
 
-lint: $(VENV)/installed ## the linter
+lint: $(VENV)/installed ## the linter, and which room may import which
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench
@@ -49,7 +50,7 @@ bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, O
 
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
-	$(BIN)/python -m export.demo --run_dir $(RUN) --output serve-demo $(ARGS)
+	$(BIN)/python -m export.walkthrough --run_dir $(RUN) --output serve-demo $(ARGS)
 
 demo: $(VENV)/installed ## a local page on RUN (trained if missing): paint a class, find it
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume

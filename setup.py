@@ -38,7 +38,7 @@ setup(
         "prepare": ["scipy>=1.14"],
         "demo": ["gradio>=6"],
         "report": ["matplotlib>=3.9"],
-        "dev": ["pytest>=8", "ruff>=0.9", "hypothesis>=6.100", "pycocotools>=2.0.8",
+        "dev": ["pytest>=8", "ruff>=0.9", "import-linter>=2.3", "hypothesis>=6.100", "pycocotools>=2.0.8",
                 "scipy>=1.14", "dill>=0.3", "tensorflow-serving-api>=2.19", "onnxruntime>=1.20",
                 "starlette>=0.46", "uvicorn>=0.34", "requests>=2.32", "matplotlib>=3.9",
                 "selenium>=4.25", "pytest-xdist>=3.6", "gradio>=6"],

@@ -15,14 +15,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export import onnx, process, saved_model
+from export import onnx, saved_model, server_process
 from export.client import GrpcClient
-from export.runtime import SavedModel
+from export.standin.runtime import SavedModel
 from export.trained import Trained
 from pipelines.commands import command
-from sst_tf import backbones, runs
-from sst_tf.bench import Flops, matrix_rate
 from sst_tf.config import ArgumentParser, Config, DataConfig, ModelConfig
+from sst_tf.model import backbones
+from sst_tf.runs.directory import Run
+from sst_tf.runs.factory import build_model
+from sst_tf.training.step_cost import Flops, matrix_rate
 
 SIGNATURES = ("segment", "tune", "segment_tuned")
 
@@ -57,10 +59,10 @@ def untrained(folder, backbone, size, encoder="float32"):
                                       comparator="concatenate",
                                       train_backbone=backbone == "small"))
     if (Path(folder) / "config.yaml").is_file():
-        run = runs.Run.open(folder)
+        run = Run.open(folder)
     else:
-        run = runs.Run.create(folder, config)
-        run.save_model(runs.build_model(config))
+        run = Run.create(folder, config)
+        run.save_model(build_model(config))
     return Trained.load(run.folder, 1, encoder, threshold=0.5)
 
 
@@ -193,8 +195,8 @@ def _models(folder, wide, options):
 
 
 def _rates(folder, feeds, options):
-    real = process.real_server() is not None
-    with process.serving(folder / "models", real=real) as server:
+    real = server_process.real_server() is not None
+    with server_process.serving(folder / "models", real=real) as server:
         client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=600)
 
         def call():

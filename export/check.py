@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from export import card, graphs, process, replay, saved_model
+from export import graphs, model_card, replay, saved_model, server_process
 from export.client import GrpcClient, RequestFailed
 from export.trained import Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
-from sst_tf import losses
 from sst_tf.config import ArgumentParser
+from sst_tf.model import losses
 
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
@@ -47,7 +47,7 @@ class Case:
 
     def __init__(self, folder, run_dir, episodes=3):
         self.folder = Path(folder)
-        path = self.folder / "assets" / card.SETTINGS
+        path = self.folder / "assets" / model_card.SETTINGS
         try:
             self.facts = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -55,7 +55,7 @@ class Case:
                             "models/sst/1, written by python -m export.saved_model") from None
         self.trained = Trained.load(run_dir, self.facts["shots"], self.facts["encoder"],
                                     self.facts["threshold"])
-        if card.sha256(self.trained) != self.facts["model_sha256"]:
+        if model_card.sha256(self.trained) != self.facts["model_sha256"]:
             raise UserError(f"{run_dir}: not the model that {folder} was exported from")
         self.tolerance = saved_model.TOLERANCE[self.facts["encoder"]]
         self.episodes, self.source = self.trained.episodes(episodes, seed=2)
@@ -257,10 +257,10 @@ def rows(case, onnx=None, seconds=120):
     """Run all checks; yields (where, what, result); raises `Broken` with its row's name."""
     for check in FILE_CHECKS:
         yield "file", check, _named(check, case)
-    for real in [False] + [True] * (process.real_server() is not None):
+    for real in [False] + [True] * (server_process.real_server() is not None):
         with tempfile.TemporaryDirectory() as base:
             (Path(base) / "1").symlink_to(case.folder.resolve())
-            with process.serving(base, real=real) as server:
+            with server_process.serving(base, real=real) as server:
                 client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=seconds)
                 for check in SERVER_CHECKS:
                     yield server.kind, check, _named(check, case, client.run)
@@ -295,8 +295,8 @@ def main(argv=None):
     except Broken as error:
         print(f"BROKEN  {error}", flush=True)
         sys.exit(1)
-    if process.real_server() is None:
-        print(f"{process.REAL} is not installed: nothing was tried in it")
+    if server_process.real_server() is None:
+        print(f"{server_process.REAL} is not installed: nothing was tried in it")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from export import protos, tensors
+from export.standin import protos, tensors
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
@@ -139,16 +139,16 @@ def segment(client, supports, query):
 
 def save_answer(folder, query, mask):
     """Write NAME_mask.png and NAME_overlay.png; returns the overlay's path."""
-    from sst_tf import pictures
+    from sst_tf.reporting import drawing
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The pixels as stored, which the mask was made for.
     image = cv2.imdecode(np.frombuffer(_read(query), np.uint8),
                          cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    shown = pictures.overlay(image[..., ::-1], (mask > 0).astype(np.uint8), (0, 200, 0))
+    shown = drawing.overlay(image[..., ::-1], (mask > 0).astype(np.uint8), (0, 200, 0))
     stem = Path(query).stem
-    pictures.save(folder / f"{stem}_mask.png", np.repeat(mask[..., None], 3, -1))
-    pictures.save(folder / f"{stem}_overlay.png", shown)
+    drawing.save(folder / f"{stem}_mask.png", np.repeat(mask[..., None], 3, -1))
+    drawing.save(folder / f"{stem}_overlay.png", shown)
     return folder / f"{stem}_overlay.png"
 
 

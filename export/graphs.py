@@ -6,7 +6,7 @@ the unused one when it loads; here it is dropped from the file, so that the file
 
 from pathlib import Path
 
-from export.protos import saved_model_pb2
+from export.standin.protos import saved_model_pb2
 
 FILE = "saved_model.pb"
 GRADIENT_OPS = ("Conv2DBackpropInput", "ReluGrad", "TanhGrad", "SigmoidGrad", "RsqrtGrad",

@@ -13,7 +13,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from export import card, onnx_ops, replay, versions
+from export import model_card, onnx_ops, replay, versions
 from export.trained import Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -60,8 +60,8 @@ def export(trained, output, fixed=False, episodes=4):
         chosen, source = trained.episodes(episodes)
         worst = _compare(trained, OnnxModel(version.folder),
                          list(trained.batches(chosen, source)), fixed)
-        card.write(trained, version.folder, "float32", fixed, False, worst, source.name)
-        facts = (version.folder / card.SETTINGS).read_text(encoding="utf-8")
+        model_card.write(trained, version.folder, "float32", fixed, False, worst, source.name)
+        facts = (version.folder / model_card.SETTINGS).read_text(encoding="utf-8")
         for path in files.values():
             model = onnx.load(path)
             onnx.helper.set_model_props(model, {METADATA: json.dumps(json.loads(facts))})
@@ -70,7 +70,7 @@ def export(trained, output, fixed=False, episodes=4):
 
 
 class OnnxModel:
-    """The files of a version in onnxruntime, called as `export.runtime.SavedModel` is.
+    """The files of a version in onnxruntime, called as `export.standin.runtime.SavedModel` is.
 
     Args:
         folder: the version's folder.

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from export import photos
-from pipelines.transforms import resize_class_mask, resize_image
-from sst_tf import losses
-from sst_tf.metrics import BINS
+from export import graph_decoding
+from pipelines.reading.transforms import resize_class_mask, resize_image
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.model import losses
 
 
 def expected(trained, batch):
@@ -62,7 +62,8 @@ def expected_mask(trained, source, episode):
             for name in episode.support]]),
         "query_image": resize_image(query, data.image_size, data.resize)[None].numpy()}
     probability = tf.constant(expected(trained, batch)["probability"][0])
-    data = photos.answer(probability, query.shape[:2], trained.threshold / BINS, data.resize)
+    data = graph_decoding.answer(probability, query.shape[:2], trained.threshold / BINS,
+                                 data.resize)
     return tf.io.decode_png(data)[..., 0].numpy()
 
 

@@ -6,7 +6,7 @@ the Keras model's; a failed or killed export leaves no version.
 
 import tensorflow as tf
 
-from export import card, graphs, replay, versions, warmup
+from export import graphs, model_card, replay, versions, warmup
 from export.trained import ENCODERS, Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -50,7 +50,8 @@ def export(trained, output, fixed=False, jit_compile=False, encoder="float32", w
         chosen, source = trained.episodes(episodes)
         worst = _compare(trained, folder, list(trained.batches(chosen, source)),
                          TOLERANCE[encoder])
-        card.write(trained, folder / "assets", encoder, fixed, jit_compile, worst, source.name)
+        model_card.write(trained, folder / "assets", encoder, fixed, jit_compile, worst,
+                         source.name)
         if warm:
             warmup.write(trained, folder / "assets.extra", chosen, source)
     return version.folder, worst

@@ -9,8 +9,8 @@ import signal
 import socket
 import threading
 
-from export import repository as repositories
-from export import standin_grpc
+from export.standin import grpc_api
+from export.standin import repository as repositories
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
@@ -20,12 +20,12 @@ def serve(repository, host, rest_port, grpc_port, poll_seconds):
     """Serve until interrupted. Prints a line with both ports once requests are answered."""
     import uvicorn
 
-    from export.standin_rest import application
+    from export.standin.rest_api import application
     with socket.socket() as rest:
         rest.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             rest.bind((host, rest_port))
-            grpc, grpc_port = standin_grpc.start(repository, host, grpc_port)
+            grpc, grpc_port = grpc_api.start(repository, host, grpc_port)
         except (OSError, RuntimeError) as error:
             raise UserError(f"{host}: ports {rest_port} and {grpc_port}: {error}") from None
         repository.watch(poll_seconds)

@@ -2,17 +2,17 @@
 
 import tensorflow as tf
 
-from export import guards, photos
-from sst_tf import losses
-from sst_tf.layers import resize_aligned
-from sst_tf.metrics import BINS
+from export import graph_decoding, guards
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.model import losses
+from sst_tf.model.layers import resize_aligned
 
 
 class Signatures:
     """What a server may ask of a trained segmenter.
 
     Args:
-        model: `sst_tf.segmenter.SSTSegmenter`.
+        model: `sst_tf.model.segmenter.SSTSegmenter`.
         shots: K of `segment`, `segment_bytes` and `segment_tuned`.
         threshold: bin (of `metrics.BINS`) from which a pixel is foreground: the run's operating
             point, chosen on base classes.
@@ -83,14 +83,14 @@ class Signatures:
              f"{self.image_size} x {self.image_size} that photos are brought to in one request")])
         support_image = guards.batch("support_image", support_image, query_image, "query_image")
         support_mask = guards.batch("support_mask", support_mask, query_image, "query_image")
-        images, image_sizes = self._decode(photos.photo, support_image, [3])
-        marks, mask_sizes = self._decode(photos.mask, support_mask, [])
-        queries, sizes = self._decode(photos.photo, query_image, [3])
+        images, image_sizes = self._decode(graph_decoding.photo, support_image, [3])
+        marks, mask_sizes = self._decode(graph_decoding.mask, support_mask, [])
+        queries, sizes = self._decode(graph_decoding.photo, query_image, [3])
         marks = guards.required(marks, [(tf.reduce_all(image_sizes == mask_sizes),
                                          "support_mask: a mask is not of its photo's size")])
         answer = self._segment(images, marks, queries)
         encoded = tf.map_fn(
-            lambda pair: photos.answer(*pair, self.threshold, self.resize),
+            lambda pair: graph_decoding.answer(*pair, self.threshold, self.resize),
             (answer["probability"], sizes), fn_output_signature=tf.string)
         return {"mask_bytes": encoded, "support_iou": answer["support_iou"]}
 

@@ -10,13 +10,13 @@ from export.signatures import Signatures
 from pipelines import EpisodeSampler, episode_dataset
 from pipelines.errors import DataError, UserError
 from pipelines.index import build_index
+from pipelines.reading.transforms import framed_size
 from pipelines.sources import open_source
-from pipelines.transforms import framed_size
-from sst_tf import runs
 from sst_tf.config import Config
-from sst_tf.episodes import open_data
-from sst_tf.metrics import BINS
-from sst_tf.segmenter import SSTSegmenter, dtype_policy
+from sst_tf.data.run_data import open_data
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.model.segmenter import SSTSegmenter, dtype_policy
+from sst_tf.runs.directory import Run
 
 ENCODERS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -32,7 +32,7 @@ class Trained:
         threshold: bin of the operating point at K shots.
     """
 
-    run: runs.Run
+    run: Run
     config: Config
     model: SSTSegmenter
     shots: int
@@ -46,7 +46,7 @@ class Trained:
             encoder: "float32", or "bfloat16" | "float16" for the backbone and the embedding.
             threshold: 0..1 instead of the one that the run's evaluation chose on base classes.
         """
-        run = runs.Run.open(run_dir)
+        run = Run.open(run_dir)
         model = run.model()
         if encoder != "float32":
             with dtype_policy(ENCODERS[encoder]):

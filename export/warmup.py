@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from export import protos, replay
+from export import replay
+from export.standin import protos
 from pipelines.errors import UserError
 
 FILE = "tf_serving_warmup_requests"

@@ -3,10 +3,10 @@
 import importlib
 
 _HOMES = {  # name: module; imported when asked for, so that a client need not start TensorFlow
-    "episodes": "api", "from_tfds": "api", "Augment": "augment", "episode_dataset": "dataset",
-    "DataError": "errors", "photo_dataset": "reader", "Episode": "sampler",
-    "EpisodeSampler": "sampler", "WayEpisode": "sampler", "WaySampler": "sampler",
-    "Source": "sources", "open_source": "sources"}
+    "episodes": "api", "from_tfds": "api", "Augment": "reading.augment",
+    "episode_dataset": "dataset", "DataError": "errors", "photo_dataset": "reading.reader",
+    "Episode": "sampler", "EpisodeSampler": "sampler", "WayEpisode": "sampler",
+    "WaySampler": "sampler", "Source": "sources", "open_source": "sources"}
 
 __all__ = list(_HOMES)
 

@@ -5,13 +5,11 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from pipelines.augment import PRESETS
-from pipelines.augment import draw as draw_augmentation
 from pipelines.errors import DataError
-from pipelines.reader import Reader
-from pipelines.remote import distribute, exactly_once
-from pipelines.sampler import EpisodeSampler, WayEpisode
-from pipelines.transforms import (
+from pipelines.reading.augment import PRESETS
+from pipelines.reading.augment import draw as draw_augmentation
+from pipelines.reading.reader import Reader
+from pipelines.reading.transforms import (
     RESIZES,
     flips,
     mirror,
@@ -19,6 +17,8 @@ from pipelines.transforms import (
     resize_image,
     resize_mask,
 )
+from pipelines.remote.client import distribute, exactly_once
+from pipelines.sampler import EpisodeSampler, WayEpisode
 
 ENDLESS = 2**62
 
@@ -50,7 +50,7 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         threads: of a private pool; None shares TensorFlow's.
         deterministic: False lets a fast episode overtake a slow one.
         device: batches wait on it, such as "GPU:0".
-        service: address "host:port" of a `pipelines.service` dispatcher whose workers read; the
+        service: address "host:port" of a `pipelines.remote` dispatcher whose workers read; the
             order of episodes is then theirs. Of a list each arrives exactly once, even if a
             worker dies.
 

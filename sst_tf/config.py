@@ -97,7 +97,7 @@ class ModelConfig:
 
 @dataclass
 class TunerConfig:
-    """The inner step (Eq. 11); see `sst_tf.tuner.Tuner`.
+    """The inner step (Eq. 11); see `sst_tf.model.tuner.Tuner`.
 
     Attributes:
         steps: 0 switches tuning off.
@@ -157,7 +157,7 @@ class OptimizerConfig:
 
 @dataclass
 class PretrainConfig:
-    """Naming base classes before the episodes; see `sst_tf.pretrain`.
+    """Naming base classes before the episodes; see `sst_tf.training.pretrain`.
 
     Attributes:
         steps: 0 leaves it out.
@@ -192,7 +192,7 @@ class TrainConfig:
             weights are those of "none" within float error.
         augment: beside flips: "none", "canet" (supports scaled 1 to 1.5 and cropped) or "pfenet"
             (scaled 0.9 to 1.1, turned by up to 10 degrees, blurred half the time).
-        service: "host:port" of a `python -m pipelines.service dispatcher` whose workers read the
+        service: "host:port" of a `python -m pipelines.remote dispatcher` whose workers read the
             training photos.
     """
 

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from export import replay, saved_model
-from export.runtime import SavedModel
+from export.standin.runtime import SavedModel
 from export.trained import Trained
-from sst_tf.segmenter import SSTSegmenter
+from sst_tf.model.segmenter import SSTSegmenter
 
 pytestmark = pytest.mark.gpu
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.folds import COCO_CLASSES
-from pipelines.sources.files import open_picture, read_photo
+from pipelines.reading.files import open_picture, read_photo
 from pipelines.sources.masks import VOID
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.sources.files import open_picture, read_photo, read_values, same_size
+from pipelines.reading.files import open_picture, read_photo, read_values, same_size
 from pipelines.sources.masks import VOID
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg")

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.folds import PASCAL_CLASSES
-from pipelines.sources.files import (
+from pipelines.reading.files import (
     PHOTO_SUFFIXES,
     open_picture,
     read_index,

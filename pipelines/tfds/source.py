@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipelines.errors import DataError
-from pipelines.sources.files import DAMAGED
+from pipelines.reading.files import DAMAGED
 from pipelines.sources.masks import VOID, merged
 
 

@@ -4,9 +4,11 @@ import pytest
 
 from export import saved_model
 from export.trained import Trained
-from sst_tf import runs
+from pipelines.writing import write_json
 from sst_tf.config import Config, DataConfig, ModelConfig
-from sst_tf.episodes import open_data
+from sst_tf.data.run_data import open_data
+from sst_tf.runs.directory import Run
+from sst_tf.runs.factory import build_model
 
 THRESHOLDS = {"1": {"tuned": 40}, "2": {"tuned": 60}}
 
@@ -15,13 +17,13 @@ def make_run(folder, data, backbone="small", weights="none"):
     """A finished run as `sst_tf.train` leaves it, its head's answers worth comparing."""
     config = Config(data=data, model=ModelConfig(
         backbone=backbone, weights=weights, channels=16, train_backbone=backbone == "small"))
-    run = runs.Run.create(folder, config)
-    model = runs.build_model(config)
+    run = Run.create(folder, config)
+    model = build_model(config)
     kernel = model.head.decoder.classify.kernel  # starts small; here it should matter
     kernel.assign(kernel * 30)
     run.save_model(model)
-    runs.write_json(run.thresholds_path, THRESHOLDS)
-    runs.write_json(run.folder / "classes.json", open_data(config).class_names())
+    write_json(run.thresholds_path, THRESHOLDS)
+    write_json(run.folder / "classes.json", open_data(config).class_names())
     return run
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from export import bench, repository
+from export import bench
+from export.standin import repository
 from export.trained import Trained
-from sst_tf import backbones
+from sst_tf.model import backbones
 
 KIT = Path(repository.__file__).parent / "serving"
 
@@ -56,7 +57,7 @@ def test_the_manifest_is_whole():
 @pytest.mark.parametrize("backbone, due", [("resnet50", (155.5, 89.4, 66.2))])
 def test_floors_are_the_layers_own(backbone, due):
     """Against the figures counted by hand from the default layers."""
-    from sst_tf.segmenter import SSTSegmenter
+    from sst_tf.model.segmenter import SSTSegmenter
     model = SSTSegmenter(
         model={"backbone": backbone, "channels": 256, "dropout": 0.0, "train_backbone": False,
                "comparator": "concatenate"}, tuner={}, loss={"auxiliary": 1.0, "balanced": False})

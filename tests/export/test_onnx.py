@@ -11,7 +11,7 @@ from tensorflow import raw_ops
 from export import onnx as onnx_export
 from export import onnx_ops, replay
 from pipelines.errors import UserError
-from sst_tf.layers import Conv2D
+from sst_tf.model.layers import Conv2D
 
 onnxruntime = pytest.importorskip("onnxruntime")
 RANDOM = np.random.default_rng(0)

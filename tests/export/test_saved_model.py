@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import graphs, photos, replay, saved_model, warmup
-from export.runtime import RuntimeFailure, SavedModel
+from export import graph_decoding, graphs, replay, saved_model, warmup
+from export.standin.runtime import RuntimeFailure, SavedModel
 from export.trained import Trained
 from pipelines.errors import UserError
-from pipelines.sources.files import read_photo
+from pipelines.reading.files import read_photo
 from sst_tf.config import DataConfig
 from tests.export.conftest import make_run
 
@@ -40,7 +40,7 @@ def test_a_version_is_complete(exported):
 
 
 def test_warm_up_requests_are_answered(exported, served):
-    from export import protos
+    from export.standin import protos
     logs = protos.serving().prediction_log_pb2
     records = list(tf.data.TFRecordDataset(str(exported / "assets.extra" / warmup.FILE)))
     requests = [logs.PredictionLog.FromString(r.numpy()).predict_log.request for r in records]
@@ -245,8 +245,8 @@ def test_decoding_in_the_graph_gives_the_pixels_that_training_reads(shared):
     assert paths
     for path in paths:
         image = read_photo(path)
-        decoded, size = photos.photo(tf.constant(path.read_bytes()), 257)
-        due = photos.resize_image(tf.constant(image), 257)
+        decoded, size = graph_decoding.photo(tf.constant(path.read_bytes()), 257)
+        due = graph_decoding.resize_image(tf.constant(image), 257)
         assert tuple(size.numpy()) == image.shape[:2]
         np.testing.assert_array_equal(decoded, due)
 

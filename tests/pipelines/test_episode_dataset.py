@@ -15,7 +15,7 @@ from pipelines import (
 )
 from pipelines.errors import data_error_from
 from pipelines.index import build_index, split_pairs
-from pipelines.transforms import flips
+from pipelines.reading.transforms import flips
 from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask
 
 

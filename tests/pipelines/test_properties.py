@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from pipelines import Augment, Episode, EpisodeSampler, WaySampler, episode_dataset
 from pipelines.index import Index, Pair, holdout, split_pairs
+from pipelines.reading.transforms import RESIZES
 from pipelines.sampler import dump_episodes, episodes_sha256, load_episodes
 from pipelines.sources.masks import IndexMasks
-from pipelines.transforms import RESIZES
 
 MANY = settings(max_examples=60, deadline=None,
                 suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sst_tf.head import Head
-from sst_tf.segmenter import SSTSegmenter
+from sst_tf.model.head import Head
+from sst_tf.model.segmenter import SSTSegmenter
 
 CHANNELS = 6
 

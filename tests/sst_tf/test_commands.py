@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
-from sst_tf import compare, evaluate, runs, train
+from sst_tf import compare, evaluate, train
 from sst_tf.config import Config, numbers, parse, parser, sha256
+from sst_tf.runs.directory import Run
+from sst_tf.training import validation
 from tests.pipelines.tiny_voc import write_tiny_voc
 
 QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_backbone", "true",
@@ -29,7 +31,7 @@ def toy(tmp_path):
 
 def run(arguments, folder):
     train.main([*arguments, "--run_dir", str(folder)])
-    return runs.Run(folder)
+    return Run(folder)
 
 
 def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
@@ -71,17 +73,17 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, tmp_path):
             raise Kill
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Validation, "on_epoch_begin", stop)
-        patch.setattr(train.Validation, "started", 0.0, raising=False)
+        patch.setattr(validation.Validation, "on_epoch_begin", stop)
+        patch.setattr(validation.Validation, "started", 0.0, raising=False)
         with pytest.raises(Kill):
             run([*toy, "--skip_evaluation"], killed)
-    assert len(runs.Run(killed).history()) == 1
+    assert len(Run(killed).history()) == 1
     run([*toy, "--skip_evaluation", "--resume"], killed)
-    with np.load(whole.last_path) as a, np.load(runs.Run(killed).last_path) as b:
+    with np.load(whole.last_path) as a, np.load(Run(killed).last_path) as b:
         for name in a.files:
             if name != "state":
                 np.testing.assert_allclose(a[name], b[name], atol=1e-6)
-    ours, theirs = whole.history(), runs.Run(killed).history()
+    ours, theirs = whole.history(), Run(killed).history()
     assert [r["loss"][:6] for r in ours] == [r["loss"][:6] for r in theirs]
 
 
@@ -206,7 +208,7 @@ def test_novel_selection_is_written_down(toy, tmp_path):
 
 def test_a_missing_run_names_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="config.yaml"):
-        runs.Run.open(tmp_path)
+        Run.open(tmp_path)
 
 
 def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys):
@@ -218,7 +220,7 @@ def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys)
     capsys.readouterr()
     compare.main(["--resamples", "50", *names[:2]])
     printed = capsys.readouterr().out
-    scores = json.loads(runs.Run(names[1]).evaluation_path("novel_1shot").read_text())["scores"]
+    scores = json.loads(Run(names[1]).evaluation_path("novel_1shot").read_text())["scores"]
     assert f"| tuned | {scores['tuned']['miou']:.3f} |" in printed
     assert "tuned minus plain, at 0.5" in printed
     assert "differ in episodes_sha256" in fails(capsys, [names[0], names[2]], compare.main)

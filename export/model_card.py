@@ -1,0 +1,95 @@
+"""What travels with an exported model: a card, its configuration, its classes, a licence note."""
+
+import datetime
+import json
+
+import yaml
+
+from export import guards
+from pipelines.writing import write_json, write_text
+from sst_tf import config as configuration
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.runs.provenance import commit, environment
+
+SETTINGS = "export.json"  # read by the client and the check
+
+
+def sha256(trained):
+    """What a run's model file is known by."""
+    return trained.run.model_sha256()
+
+
+def settings(trained, encoder, fixed, jit_compile, worst, photos):
+    """What a program must know of the export."""
+    data = trained.config.data
+    return {
+        "shots": trained.shots, "threshold": trained.threshold / BINS,
+        "image_size": data.image_size, "resize": data.resize, "fixed_size": fixed,
+        "channels": trained.model.settings["model"]["channels"],
+        "backbone": trained.model.settings["model"]["backbone"],
+        "fusion": trained.model.fusion, "tuner": trained.model.settings["tuner"],
+        "encoder": encoder, "xla": jit_compile, "max_pixels": guards.MAX_PIXELS,
+        "largest_difference_from_keras": worst, "compared_on": photos,
+        "model_sha256": sha256(trained),
+        "config_sha256": configuration.sha256(trained.config),
+        "commit": commit(), "versions": environment()["versions"],
+    }
+
+
+def write(trained, folder, encoder, fixed, jit_compile, worst, photos):
+    """Fill a SavedModel's `assets` folder."""
+    facts = settings(trained, encoder, fixed, jit_compile, worst, photos)
+    write_json(folder / SETTINGS, facts)
+    write_text(folder / "config.yaml", yaml.safe_dump(
+        configuration.to_dict(trained.config), sort_keys=False))
+    names = trained.class_names()
+    write_text(folder / "classes.txt", "".join(
+        f"{part}\t{name}\n" for part in ("base", "novel") for name in names[part]))
+    write_text(folder / "LICENCE_NOTE.txt", _licence(trained))
+    write_text(folder / "MODEL_CARD.md", _card(trained, facts, names))
+
+
+def _licence(trained):
+    return (
+        "The code that made this model, sst-tf, is under the Apache License 2.0.\n"
+        f"The weights were trained from backbone weights ({trained.config.model.weights!s}) on "
+        f"photos of the data set {trained.config.data.dataset!r}: the terms of both apply to what "
+        "may be done with them, and to whom they may be given. Ask whoever trained it.\n")
+
+
+def _card(trained, facts, names):
+    evaluations = sorted((trained.run.folder / "evaluations").glob("novel_*shot.json"))
+    rows = [_row(json.loads(path.read_text(encoding="utf-8"))) for path in evaluations]
+    table = "\n".join(["| shots | mIoU at the threshold | 95 % over photos | episodes | data |",
+                       "|---|---|---|---|---|", *rows]) if rows else "Not evaluated."
+    steps = trained.model.tuner.steps
+    return f"""# Few-shot segmenter, {facts['backbone']}, {trained.shots}-shot
+
+Segments one class in a photo, given {trained.shots} photo(s) with that class marked. Made by
+sst-tf ({datetime.date.today().isoformat()}, commit {facts['commit'][:12]}).
+Method: Self-Supervised Tuning for Few-Shot Segmentation (IJCAI 2020);
+{steps} gradient step(s) on the marked photo's features run inside the graph.
+
+Photos: uint8 RGB; encoded ones are brought to {facts['image_size']} pixels ({facts['resize']}).
+Masks: 0 background, 1 the class, 255 does not count. A pixel is foreground from a probability of
+{facts['threshold']:.2f} on, chosen on base classes.
+
+## Measured on classes it was not trained on
+
+{table}
+
+## Limits
+
+Trained on {len(names['base'])} base classes, which stand in classes.txt beside the novel ones. It
+always answers: a photo without the class gets a mask as well. Small objects and classes far from
+the base classes are where it is worst. Encoder type {facts['encoder']}; largest difference from the
+Keras model {facts['largest_difference_from_keras']:.1e} (probability).
+"""
+
+
+def _row(results):
+    protocol, score = results["protocol"], results["scores"]["tuned"]
+    chosen = score.get("threshold") or {}
+    low, high = chosen.get("interval", (float("nan"),) * 2)
+    return (f"| {protocol['shots']} | {chosen.get('miou_at_chosen', score['miou']):.3f} | "
+            f"{low:.3f} to {high:.3f} | {protocol['episodes']} | {protocol['dataset']} |")

@@ -1,0 +1,1 @@
+"""A development server that answers as TensorFlow Serving does, over its C runtime."""

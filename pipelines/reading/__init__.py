@@ -1,0 +1,1 @@
+"""From bytes to tensors: files, resizing, augmentation, and all of it as graph functions."""

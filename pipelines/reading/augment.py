@@ -1,0 +1,139 @@
+"""Random changes of a photo and its mask together: one affine map, each resampled once."""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from pipelines.errors import DataError
+from pipelines.reading.transforms import framed_size
+
+MEAN_COLOUR = (124, 116, 104)  # of ImageNet: what shows where a photo does not reach
+VOID = 255
+ALIGNMENT = 64  # bytes
+NUMBERS = 6  # random ones a photo takes: scale, angle, shifts, blur, flip
+
+
+class Augment(NamedTuple):
+    """What training photos go through beside mirroring, each photo of an episode on its own.
+
+    Attributes:
+        scale: (least, most): how much larger a photo is shown than the picture; what sticks out
+            is cut off at a random side, what is missing becomes the mean colour and void.
+        rotation: degrees, turned by up to so much either way.
+        blur: chance of a Gaussian blur, 5 x 5 pixels.
+        query: False changes supports alone.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotation: float = 0.0
+    blur: float = 0.0
+    query: bool = True
+
+    def checked(self):
+        """Itself; DataError for values that mean nothing."""
+        least, most = self.scale
+        if not 0.25 <= least <= most <= 4 or not 0 <= self.rotation <= 180 or (
+                not 0 <= self.blur <= 1):
+            raise DataError(f"{self}: a scale between 0.25 and 4 (least, most), a rotation of 0 to "
+                            "180 degrees and a blur chance of 0 to 1 are due")
+        return self
+
+
+# As in the published training codes.
+PRESETS = {"canet": Augment(scale=(1.0, 1.5), query=False),
+           "pfenet": Augment(scale=(0.9, 1.1), rotation=10.0, blur=0.5)}
+
+
+def draw(seed, episode_id, count):
+    """Uniform random numbers of an episode's `count` photos, [count, NUMBERS]."""
+    state = tf.stack([tf.constant(seed, tf.int64), tf.cast(episode_id, tf.int64)])
+    return tf.random.stateless_uniform([count, NUMBERS], state, alg="philox")
+
+
+def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
+    """A photo and its mask as a training picture.
+
+    Args:
+        image: uint8 [H, W, 3].
+        mask: uint8 [H, W] of 0, 1, 255.
+        size: side S of the result.
+        numbers: NUMBERS uniform ones of `draw`.
+        flip: mirror left to right by half the chance.
+        how: an `Augment`.
+        resize: "squash" or "pad", before anything else.
+        into: arrays to write the result to; new ones unless given.
+
+    Returns:
+        uint8 [S, S, 3] and [S, S]. The image is sampled bilinearly, the mask nearest. Where the
+        object would leave the picture or vanish, the photo is shown whole, mirrored at most.
+    """
+    framed = framed_size(*mask.shape, size, resize)
+    flipped = flip and numbers[5] < 0.5
+    scale, angle, shift = placed(numbers, how)
+    back = inverse(mask.shape, framed, size, scale, angle, shift, flipped)
+    shown, target = into or (aligned((size, size, 3)), aligned((size, size)))
+    inside = resize == "squash" and scale >= 1 and angle == 0
+    _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
+    if not (target == 1).any() and (mask == 1).any():
+        back = inverse(mask.shape, framed, size, 1.0, 0.0, (0.0, 0.0), flipped)
+        inside = resize == "squash"
+        _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
+        if not (target == 1).any():  # an object of a few pixels: keep its middle
+            row, column = np.argwhere(mask == 1).mean(0)
+            x, y = np.linalg.solve(back[:, :2], np.array([column, row]) - back[:, 2])
+            target[int(np.clip(np.rint(y), 0, size - 1)), int(np.clip(np.rint(x), 0, size - 1))] = 1
+    _warp(image, back, shown, cv2.INTER_LINEAR, None if inside else MEAN_COLOUR)
+    if numbers[4] < how.blur:
+        cv2.GaussianBlur(shown, (5, 5), 0, shown)
+    return shown, target
+
+
+def placed(numbers, how):
+    """(scale, angle in radians, shift in parts of the picture) from random numbers."""
+    least, most = how.scale
+    scale = least + float(numbers[0]) * (most - least)
+    room = abs(1 - 1 / scale)
+    return (scale, math.radians(how.rotation) * (2 * float(numbers[1]) - 1),
+            ((float(numbers[2]) - 0.5) * room, (float(numbers[3]) - 0.5) * room))
+
+
+def inverse(shape, framed, size, scale, angle, shift, flipped):
+    """[2, 3] from (x, y, 1) of the result's pixels to (x, y) of the photo's.
+
+    Pixel to the middle of the picture at 0, side 1; mirrored, turned, scaled and shifted there;
+    then to the photo's pixels. Plain numbers: this runs under Python's lock, for every photo.
+    """
+    width, height = shape[1] * size / framed[1], shape[0] * size / framed[0]  # of the picture
+    sign = -1 if flipped else 1
+    cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
+    first = 0.5 / size - 0.5  # the first pixel's centre
+    return np.array([
+        [width * cos * sign / size, -width * sin / size,
+         width * (first * (cos * sign - sin) + shift[0] + 0.5) - 0.5],
+        [height * sin * sign / size, height * cos / size,
+         height * (first * (sin * sign + cos) + shift[1] + 0.5) - 0.5]])
+
+
+def _warp(picture, back, result, how, fill):
+    """Resample into `result`; `fill` stands outside the photo, None where its edge suffices."""
+    border = ({"borderMode": cv2.BORDER_REPLICATE} if fill is None else
+              {"borderMode": cv2.BORDER_CONSTANT, "borderValue": fill})
+    flags, size = how | cv2.WARP_INVERSE_MAP, result.shape[1::-1]
+    if picture.ndim == 2:
+        cv2.warpAffine(picture, back, size, result, flags, **border)
+        return
+    # OpenCV warps four channels in half the time of three.
+    wide = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
+    cv2.cvtColor(cv2.warpAffine(wide, back, size, flags=flags, **border), cv2.COLOR_RGBA2RGB,
+                 result)
+
+
+def aligned(shape):
+    """An empty uint8 array that TensorFlow takes over as it is; others it copies."""
+    count = int(np.prod(shape))
+    room = np.empty(count + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start:start + count].reshape(shape)

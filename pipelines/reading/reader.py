@@ -1,0 +1,168 @@
+"""Decoding inside `tf.data`: a source's NumPy readers as graph functions."""
+
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.errors import DataError
+from pipelines.reading.augment import Augment, aligned, augment
+from pipelines.reading.transforms import mirror, resize_image, resize_mask
+from pipelines.sampler import draw
+from pipelines.sources.masks import merged
+
+
+class Reader:
+    """A source's readers, to be called on tensors.
+
+    Args:
+        source: a `pipelines.sources.Source`.
+        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`.
+        remote: the graph is not run in this process but by tf.data service workers, which know
+            the functions by name (`pipelines.remote`).
+    """
+
+    def __init__(self, source, features=None, remote=False):
+        self.source, self.store, self.remote = source, features, remote
+
+    def functions(self):
+        """{name: function of arrays}; all that a graph of this reader calls."""
+        return {f"{self.key}/{f.__name__.lstrip('_')}": f for f in (
+            draw, self._photo, self._mask, self._merged, self._augmented, self._index)}
+
+    @property
+    def key(self):
+        """What the graph's functions are known by: the kind of source and its classes."""
+        classes = hashlib.sha256("\n".join(self.source.classes).encode()).hexdigest()
+        return f"pipelines/{self.source.name}-{classes[:8]}"
+
+    def draw(self, number, seed, counts, shots):
+        """Which class and photos episode `number` takes, [1 + 1 + shots] int64: `sampler.draw`."""
+        drawn, = self._call(draw, [number, tf.cast(seed, tf.int64), tf.cast(counts, tf.int64),
+                                   tf.cast(shots, tf.int64)], [tf.int64])
+        return tf.ensure_shape(drawn, [shots + 2])
+
+    def image(self, name):
+        """uint8 [H, W, 3] of the photo `name` (scalar string tensor)."""
+        image, = self._call(self._photo, [name], [tf.uint8])
+        return tf.ensure_shape(image, [None, None, 3])
+
+    def index_mask(self, name):
+        """uint8 [H, W] of class numbers and 255 of the photo `name`."""
+        mask, = self._call(self._index, [name], [tf.uint8])
+        return tf.ensure_shape(mask, [None, None])
+
+    def class_mask(self, name, class_id, ignore_ids=(), support=False):
+        """uint8 [H, W] of 0, 1, 255: one class in the photo; as a support it must show it."""
+        mask, = self._call(self._mask, [name, class_id, _ids(ignore_ids), support], [tf.uint8])
+        return tf.ensure_shape(mask, [None, None])
+
+    def way_mask(self, name, class_ids):
+        """uint8 [H, W]: i + 1 where `class_ids[i]` is, 255 void, else 0."""
+        mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
+        return tf.ensure_shape(mask, [None, None])
+
+    def augmented(self, episode, ignore_ids, size, numbers, flip, how, resize):
+        """An episode's pictures in one call: `augment.augment` for each photo.
+
+        Args:
+            episode: names and class ids of k supports and a query.
+            numbers: uniform ones of `augment.draw`, [k + 1, NUMBERS].
+            flip: mirror each photo by half the chance.
+
+        Returns:
+            support images [k, S, S, 3] and masks [k, S, S], query image and mask, uint8; height
+            and width of the query's photo, int32 [2].
+        """
+        shots = episode["support_name"].shape[0]
+        loaded = self._call(
+            self._augmented, [episode["support_name"], episode["support_class_id"],
+                              episode["query_name"], episode["class_id"], _ids(ignore_ids), size,
+                              numbers, flip, np.float64((*how.scale, how.rotation, how.blur)),
+                              how.query, resize], [tf.uint8] * 4 + [tf.int32])
+        shapes = ([shots, size, size, 3], [shots, size, size], [size, size, 3], [size, size], [2])
+        return [tf.ensure_shape(t, shape) for t, shape in zip(loaded, shapes, strict=True)]
+
+    def features(self, name, flipped):
+        """float32 [h, w, C] of the photo `name` from the feature store."""
+        def read(n, f):
+            return np.ascontiguousarray(self.store.read(n.decode(), bool(f)), np.float32)
+
+        return tf.ensure_shape(tf.numpy_function(read, [name, flipped], tf.float32),
+                               self.store.shape)
+
+    def _call(self, function, inputs, types):
+        inputs = [tf.convert_to_tensor(value) for value in inputs]
+        if self.remote:
+            token = f"{self.key}/{function.__name__.lstrip('_')}"
+            return tf.raw_ops.PyFunc(input=inputs, token=token, Tout=types)
+        return tf.numpy_function(function, inputs, types)
+
+    def _photo(self, name):
+        return self.source.read_image(name.decode())
+
+    def _index(self, name):
+        return self.source.read_mask(name.decode())
+
+    def _mask(self, name, class_id, ignore_ids, support):
+        mask = self.source.class_mask(name.decode(), int(class_id), tuple(map(int, ignore_ids)))
+        if support and not (mask == 1).any():
+            raise DataError(f"photo {name.decode()}: its mask holds no pixel of class "
+                            f"{self.source.classes[class_id - 1]}, so it cannot be a support; "
+                            "build the episodes from the current masks")
+        return mask
+
+    def _merged(self, name, class_ids):
+        return merged(self.source.class_masks(name.decode()), class_ids)
+
+    def _augmented(self, support, support_class, query, query_class, ignore_ids, size, numbers,
+                   flip, how, both, resize):
+        size, resize = int(size), resize.decode()
+        how = Augment(tuple(how[:2]), *how[2:])
+        images, masks = aligned((len(support), size, size, 3)), aligned((len(support), size, size))
+        for k, name in enumerate(support):
+            augment(self._photo(name), self._mask(name, support_class, ignore_ids, True), size,
+                    numbers[k], flip, how, resize, (images[k], masks[k]))
+        image, mask = aligned((size, size, 3)), aligned((size, size))
+        whole = self._mask(query, query_class, ignore_ids, False)
+        augment(self._photo(query), whole, size, numbers[-1], flip,
+                how if both else Augment(), resize, (image, mask))
+        return images, masks, image, mask, np.int32(whole.shape)
+
+
+def _ids(class_ids):
+    return np.array(sorted(class_ids), np.int32)
+
+
+def photo_dataset(source, names, image_size, parallel_calls=4, masks=False, flipped=None,
+                  features=None, resize="squash"):
+    """Photos in the order of `names`.
+
+    Args:
+        masks: yield index masks too.
+        flipped: which photos are mirrored, with their masks, [N] bool; none unless given.
+        features: a store as in `episode_dataset`, whose features stand in the photos' place.
+        resize: "squash" or "pad".
+
+    Yields:
+        {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32)} and "mask":
+        [S, S] uint8 if asked for.
+    """
+    reader = Reader(source, features)
+
+    def load(name, flip):
+        photo = {"name": name}
+        if features is not None:
+            photo["features"] = reader.features(name, flip)
+        else:
+            image = resize_image(reader.image(name), image_size, resize)
+            photo["image"] = mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)
+        if masks:
+            mask = resize_mask(reader.index_mask(name), image_size, resize)
+            photo["mask"] = mirror(tf.ensure_shape(mask, [image_size, image_size]), flip)
+        return photo
+
+    names = list(names)
+    flipped = np.zeros(len(names), bool) if flipped is None else np.asarray(flipped, bool)
+    photos = tf.data.Dataset.from_tensor_slices((tf.constant(names, tf.string), flipped))
+    return photos.map(load, parallel_calls, deterministic=True)

@@ -1,0 +1,1 @@
+"""Reading on other processes or machines, by tf.data service."""

@@ -1,0 +1,16 @@
+"""The one private call into TensorFlow: readers under names that other processes know."""
+
+from tensorflow.python.ops import script_ops
+
+from pipelines.reading.reader import Reader
+
+_offered = {}  # TensorFlow keeps weak references to functions
+
+
+def offer(source):
+    """Let graphs that come from elsewhere call the readers of `source` in this process."""
+    functions = Reader(source).functions()
+    _offered.update(functions)
+    # TensorFlow names its NumPy functions by a counter of the process; the op takes any name, but
+    # registering under one has no public function.
+    script_ops._py_funcs._funcs.update(functions)

@@ -1,0 +1,1 @@
+"""Scores of a trained run on fixed episodes."""

@@ -1,0 +1,164 @@
+"""Fixed episodes of unseen classes, written to a results file."""
+
+import numpy as np
+
+from pipelines.errors import DataError, UserError
+from pipelines.sampler import dump_episodes, episodes_sha256
+from pipelines.writing import write_json
+from sst_tf.data.photo_bank import PhotoBank, photos_of
+from sst_tf.evaluation import metrics, multiclass, parallel, presence, protocol_options
+from sst_tf.evaluation.scoring import score
+from sst_tf.evaluation.stored import evaluation_name
+from sst_tf.runs.results import results_of
+
+
+def evaluate(run, config, model, data, shots, store=None, progress=True):
+    """Score a run at k shots and write `evaluations/novel_<k>shot.json`, its counts and episodes.
+
+    The operating point is chosen on base-class episodes of photos held out from training and
+    stored in the run; novel classes have no say in it.
+
+    Returns:
+        The results dictionary.
+    """
+    settings = config.evaluate
+    if settings.ways > 1 and protocol_options.label(settings):
+        raise UserError(f"evaluate.ways {settings.ways}: not together with protocol, runs, "
+                        "episode_file, scales or flip; leave them out")
+    model.fusion = config.model.fusion  # changes no weight, so an evaluation may choose it
+    thresholds = base_threshold(run, config, model, data, shots, store, progress)
+    protocol = {
+        "dataset": config.data.dataset, "split": "novel",
+        "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],
+        "novel": config.data.novel, "rule": config.data.rule, "shots": shots,
+        "fusion": config.model.fusion, "image_size": config.data.image_size,
+        "resize": config.data.resize, "seed": settings.seed, "pairs": len(data.novel),
+        "select_on": config.train.select_on, **protocol_options.facts(settings)}
+    path = results_path(run, config, shots)
+    if settings.ways > 1:
+        scores, gauges, facts, counts = multiclass.evaluate(
+            config, model, data, shots, thresholds, store, progress,
+            protocol_options.counting(settings))
+        results = results_of(run, config, {**protocol, **facts}, scores, *gauges)
+        write_json(path, results)
+        save_counts(path.with_suffix(".npz"), counts)
+        return results
+    by_run = protocol_options.test_runs(settings, data, shots)
+    episodes = [episode for one in by_run for episode in one]
+    scored = _score(run, config, model, data, episodes, store, progress)
+    weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
+    scores = {}
+    for name, counts in scored.counts.items():
+        chosen = thresholds.get("tuned" if name == "oracle" else name)
+        scores[name] = metrics.summary(counts, data.source.classes, chosen, weights)
+        if len(by_run) > 1:
+            scores[name]["runs"] = metrics.over_runs(counts, [len(one) for one in by_run], chosen)
+    protocol |= {"episodes": len(episodes), "runs": len(by_run),
+                 "episodes_sha256": episodes_sha256(episodes),
+                 "photos": len(photos_of(episodes))}
+    results = results_of(run, config, protocol, scores, scored.support_iou,
+                           {"relative_update": scored.relative_update})
+    if settings.absent_episodes and not protocol_options.label(settings):
+        results["presence"] = presence_rates(run, config, model, data, shots, store)
+    write_json(path, results)
+    save_counts(path.with_suffix(".npz"), {
+        f"{name}_{label}": (counts, one) for name, counts in scored.counts.items()
+        for label, one in (("half", metrics.HALF), ("chosen", thresholds.get(name)))
+        if one is not None})
+    dump_episodes(episodes, path.with_suffix(".jsonl"))
+    return results
+
+
+def _score(run, config, model, data, episodes, store, progress):
+    """All answers to the episodes, by one process or several."""
+    counting, processes = protocol_options.counting(config.evaluate), config.evaluate.processes
+    if processes == 1:
+        return parallel.score_here(run, config, model, data, episodes, counting, store, progress)
+    if store is not None:  # a bank stores features: once, not once a process
+        PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                  counting)
+    return parallel.score_sharded(run, config, episodes, counting, processes)
+
+
+def results_path(run, config, shots):
+    """Where the results of a run at k shots go, by what is not plain about them."""
+    ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
+    return run.evaluation_path(evaluation_name(shots, config.model.fusion) + ways
+                               + protocol_options.label(config.evaluate))
+
+
+def base_threshold(run, config, model, data, shots, store=None, progress=True):
+    """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
+    stored, key = run.thresholds(), protocol_options.threshold_key(config, shots)
+    if key in stored:
+        return stored[key]
+    sampler = data.sampler("validation", shots, config.evaluate.seed)
+    if sampler.skipped and progress:
+        print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
+              f"{shots + 1} held-out photos and take no part")
+    episodes = sampler.take(config.evaluate.threshold_episodes)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                     protocol_options.counting(config.evaluate))
+    scored = score(model, bank, episodes, config.evaluate.batch)
+    chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
+    write_json(run.thresholds_path, {**stored, key: chosen})
+    return chosen
+
+
+def presence_rates(run, config, model, data, shots, store=None):
+    """How often a query without the class is answered: {"threshold", "base", "novel"}.
+
+    The threshold is set on held-out base-class photos, stored in the run, and then measured on
+    novel classes. A part with a single class has no episodes without it: None.
+    """
+    count, scores = config.evaluate.absent_episodes, {}
+    for part in ("validation", "novel"):
+        try:
+            absent = presence.absent_episodes(
+                data.sampler(part, shots, config.evaluate.seed, mismatched=True), count)
+        except DataError:
+            absent = []
+        present = data.sampler(part, shots, config.evaluate.seed).take(count) if absent else []
+        for name, episodes in (("present", present), ("absent", absent)):
+            if episodes:
+                bank = PhotoBank(data.source, episodes, config.data.image_size, store,
+                                 config.data.resize)
+                counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
+                scores[part, name] = presence.score(counts.histogram.sum(1))
+    if ("validation", "absent") not in scores:
+        return None
+    base = scores["validation", "present"], scores["validation", "absent"]
+    found = {"threshold": presence.best_threshold(*base)}
+    found["base"] = presence.rates(*base, found["threshold"])
+    found["novel"] = None
+    if ("novel", "absent") in scores:
+        found["novel"] = presence.rates(scores["novel", "present"], scores["novel", "absent"],
+                                        found["threshold"])
+    if config.model.fusion == "weighted":
+        write_json(run.presence_path, {**run.presence(), str(shots): found})
+    return found
+
+
+def support_check(model, data, config, bank_store=None):
+    """`Counts` of episodes whose support shows another class than the one scored."""
+    episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
+        min(config.evaluate.episodes or 400, 400))
+    bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
+                     config.data.resize)
+    return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
+
+
+def save_counts(path, counts):
+    """Per-episode intersections and unions, what paired comparisons are made of.
+
+    Args:
+        counts: {name: (`Counts`, threshold bin)}.
+    """
+    first = counts["tuned_half"][0]
+    arrays = {"class_ids": first.class_ids, "photos": np.array(first.photos)}
+    for name, (one, threshold) in counts.items():
+        tp, fp, fn, _ = one.at(threshold)
+        arrays[name] = np.stack([tp, tp + fp + fn])
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez_compressed(partial, **arrays)
+    partial.replace(path)

@@ -1,0 +1,87 @@
+"""Several classes at once: each pixel of a query gets one of N classes, or background."""
+
+import numpy as np
+from tqdm import tqdm
+
+from pipelines.sampler import WaySampler, episodes_sha256
+from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.evaluation import metrics
+from sst_tf.evaluation.metrics import BINS, HALF, Counts
+from sst_tf.evaluation.scoring import answers, chunks, embed_all, teach
+
+
+def evaluate(config, model, data, shots, thresholds, store=None, progress=True, rules=None):
+    """Score N-way episodes of novel classes; their results.
+
+    Returns:
+        (scores, (support IoU, gauges), facts of the protocol, {name: (`Counts`, threshold bin)}).
+
+    Each class is answered on its own; a pixel goes to the class of highest probability, or to
+    background where none reaches the threshold, which 1-way base-class episodes chose. False
+    foreground counts in photos without the class as in others.
+    """
+    settings = config.evaluate
+    sampler = WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
+    episodes = sampler.take(settings.episodes or 1000)
+    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
+                     rules)
+    embedded = embed_all(model, bank, bank.names, settings.batch)
+    supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
+                                  zip(e.class_id, e.support, strict=True) for name in row))
+    lessons = teach(model, bank, supports, embedded, settings.batch)
+    kinds = {"tuned": "prototype"}
+    if model.tuner.steps:
+        kinds["untuned"] = "untuned_prototype"
+    found = {}
+    for kind, key in kinds.items():
+        bins = {"half": HALF, "chosen": thresholds.get(kind, thresholds["tuned"])}
+        found[kind] = {name: _empty(episodes) for name in bins}
+        bar = tqdm(total=len(episodes), desc=f"{kind} episodes", unit="episode",
+                   disable=not progress)
+        for rows in chunks(np.arange(len(episodes)), settings.batch):
+            chosen = [episodes[i] for i in rows]
+            query = embedded[[bank.row[e.query] for e in chosen]]
+            by_way = np.stack([answers(  # [N, B, S, S]
+                model, bank, [[lessons[name, e.class_id[way]] for name in e.support[way]]
+                              for e in chosen], key, query, settings.batch)
+                for way in range(settings.ways)])
+            for name, one in bins.items():
+                put(found[kind][name], rows, chosen, bank, by_way, one / BINS)
+            bar.update(len(rows))
+        bar.close()
+    weights = metrics.photo_weights(found["tuned"]["half"], settings.resamples)
+    scores = {}
+    for kind, counts in found.items():
+        scores[kind] = metrics.summary(counts["half"], data.source.classes, None, weights)
+        chosen = metrics.summary(counts["chosen"], data.source.classes, None, weights)
+        scores[kind]["threshold"] = {
+            "fixed": 0.5, "chosen": thresholds.get(kind, thresholds["tuned"]) / BINS,
+            "chosen_on": "base",
+            "miou_at_chosen": chosen["miou"], "area_ratio_at_chosen": chosen["area_ratio"],
+            "interval": chosen["miou_interval"]}
+    before, after, moved = (float(np.mean([lessons[pair][key] for pair in supports]))
+                            for key in ("score", "score_after", "relative_update"))
+    gauges = {"before": before, "after": after}, {"relative_update": moved}
+    return scores, gauges, {"ways": settings.ways, "episodes": len(episodes),
+                             "episodes_sha256": episodes_sha256(episodes),
+                             "photos": len(bank.names)}, {
+        f"{kind}_{name}": (counts, HALF)  # of decided pixels
+        for kind, both in found.items() for name, counts in both.items()}
+
+
+def put(counts, rows, episodes, bank, by_way, threshold):
+    """Count the classes of some episodes: answers [N, B, S, S], a row an episode and class."""
+    best = by_way.argmax(0)  # [B, S, S]
+    for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):
+        for way, class_id in enumerate(episode.class_id):
+            mine = (best[i] == way) & (by_way[way, i] >= threshold)
+            judged = bank.judge(mine.astype(np.float32), episode.query, class_id)
+            counts.put(row * len(by_way) + way, *judged)
+
+
+def _empty(episodes):
+    """`Counts` of a row an episode and class."""
+    pairs = [(e, way) for e in episodes for way in range(len(e.class_id))]
+    return Counts(np.zeros((len(pairs), 2, BINS + 1), np.int64),
+                  np.array([e.class_id[way] for e, way in pairs]),
+                  [(e.query, *e.support[way]) for e, way in pairs])

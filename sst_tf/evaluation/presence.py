@@ -1,0 +1,62 @@
+"""Is the class in the photo at all? A score for each answer, and a threshold from base classes.
+
+The score is the mean probability of a photo's highest 5 % of pixels. The threshold is set on base
+classes: episodes whose query shows the class against episodes whose query does not.
+"""
+
+import numpy as np
+
+from sst_tf.evaluation.metrics import BINS
+
+TOP = 0.05  # share of pixels; of several tried on base classes it told best (docs/predict.md)
+
+
+def score(histogram):
+    """Presence score of answers, [...] in 0..1.
+
+    Args:
+        histogram: [..., BINS + 1] pixels by floor(probability * BINS).
+    """
+    levels = np.arange(BINS + 1) / BINS
+    due = histogram.sum(-1, keepdims=True) * TOP
+    above = np.cumsum(histogram[..., ::-1], -1)[..., ::-1] - histogram  # pixels in higher bins
+    taken = np.clip(due - above, 0, histogram)
+    return (taken * levels).sum(-1) / np.maximum(due[..., 0], 1e-9)
+
+
+def score_map(probability):
+    """Presence score of one probability map [H, W]."""
+    bins = np.floor(probability.astype(np.float64) * BINS + 1e-9).astype(np.int64)
+    return float(score(np.bincount(bins.ravel(), minlength=BINS + 1)))
+
+
+def absent_episodes(sampler, count):
+    """Up to `count` episodes whose query does not show the supports' class.
+
+    Args:
+        sampler: an `EpisodeSampler` with `mismatched=True`.
+    """
+    found = []
+    for episode in sampler.take(8 * count):
+        if episode.query not in sampler.photos[episode.support_class_id]:
+            found.append(episode)
+            if len(found) == count:
+                break
+    return found
+
+
+def best_threshold(present, absent):
+    """The score that tells best: highest mean of both rates of right answers."""
+    candidates = np.unique(np.concatenate([present, absent]))
+    right = [(np.mean(present >= t) + np.mean(absent < t)) / 2 for t in candidates]
+    return float(candidates[int(np.argmax(right))])
+
+
+def rates(present, absent, threshold):
+    """What a threshold does: shares of photos answered, and the area under the ROC curve."""
+    ranks = np.concatenate([present, absent]).argsort().argsort() + 1
+    n, m = len(present), len(absent)
+    return {"answered_where_present": float(np.mean(present >= threshold)),
+            "answered_where_absent": float(np.mean(absent >= threshold)),
+            "auc": float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m)),
+            "present_episodes": n, "absent_episodes": m}

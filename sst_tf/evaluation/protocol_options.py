@@ -1,0 +1,106 @@
+"""Under whose rules a run is evaluated: configuration, episodes and how they are counted."""
+
+from dataclasses import replace
+
+from pipelines.errors import UserError
+from pipelines.protocols import protocol, protocol_episodes
+from pipelines.sampler import load_episodes
+from sst_tf.data.photo_bank import PLAIN, Rules
+
+OWN = "sst"
+
+
+def under_protocol(config):
+    """The configuration with the photos, pair rule and size of `evaluate.protocol`.
+
+    Raises:
+        UserError: a protocol whose pairs come from a published list that is not given.
+    """
+    name = config.evaluate.protocol
+    if name == OWN:
+        return config
+    preset, data = protocol(name), config.data
+    rule = preset.rule
+    if rule == "list":
+        if data.rule in ("none", "area2048", "oslsm"):
+            raise UserError(f"evaluate.protocol {name}: its pairs come from a published list; give "
+                            "it as --data.rule FILE")
+        rule = data.rule
+    return replace(config, data=replace(
+        data, image_size=preset.image_size, resize=preset.resize, rule=rule,
+        novel_split=data.novel_split if preset.images == "val" else data.train_split))
+
+
+def counting(settings):
+    """`Rules` of an `EvaluateConfig`."""
+    views = tuple((float(scale), mirrored) for scale in settings.scales
+                  for mirrored in ((False, True) if settings.flip else (False,)))
+    if settings.protocol == OWN:
+        return Rules(views)
+    preset = protocol(settings.protocol)
+    return Rules(views, preset.scoring, preset.void_query, preset.void_support)
+
+
+def test_runs(settings, data, shots):
+    """Episodes of novel classes, a list a run."""
+    if settings.episode_file:
+        return [_replayed(settings.episode_file, data, shots)]
+    if settings.protocol == OWN:
+        return [data.sampler("novel", shots, settings.seed + run).take(settings.episodes or 1000)
+                for run in range(settings.runs or 1)]
+    preset = protocol(settings.protocol)
+    runs = settings.runs or preset.runs
+    if runs > preset.runs:
+        raise UserError(f"evaluate.runs {runs}: {preset.name} has seeds for {preset.runs}")
+    return [protocol_episodes(preset, data.novel, shots, run, settings.episodes or None)
+            for run in range(runs)]
+
+
+def label(settings):
+    """What the name of a results file says of other rules than the plain ones."""
+    parts = [] if settings.protocol == OWN else [settings.protocol]
+    if settings.runs > 1 and settings.protocol == OWN:
+        parts.append(f"{settings.runs}runs")
+    if settings.episode_file:
+        parts.append("replayed")
+    if counting(settings).views != (PLAIN,):
+        parts.append("views" + "-".join(f"{scale:g}" for scale in settings.scales)
+                     + ("flip" if settings.flip else ""))
+    return "".join(f"_{part}" for part in parts)
+
+
+def threshold_key(config, shots):
+    """Under which name a run keeps the operating point that base classes chose."""
+    settings, parts = config.evaluate, [str(shots)]
+    if config.model.fusion != "weighted":
+        parts.append(config.model.fusion)
+    if settings.protocol != OWN:
+        parts.append(settings.protocol)
+    if counting(settings).views != (PLAIN,):
+        parts.append(str([list(view) for view in counting(settings).views]))
+    return " ".join(parts)
+
+
+def facts(settings):
+    """What a results file says of other rules than the plain ones."""
+    rules = counting(settings)
+    found = {"name": settings.protocol, "scoring": rules.scoring}
+    if settings.protocol != OWN:
+        found |= {"void_query": rules.void_query, "void_support": rules.void_support}
+    if rules.views != (PLAIN,):
+        found["views"] = [list(view) for view in rules.views]
+    return found
+
+
+def _replayed(path, data, shots):
+    episodes = load_episodes(path)
+    known = {(pair.image_id, pair.class_id) for pair in data.novel}
+    for number, episode in enumerate(episodes, start=1):
+        if isinstance(episode.class_id, tuple) or len(episode.support) != shots:
+            raise UserError(f"{path}: line {number} is no {shots}-shot episode of one class; "
+                            "--evaluate.shots says how many there are")
+        for name in (episode.query, *episode.support):
+            if (name, episode.class_id) not in known:
+                raise UserError(f"{path}: line {number}: photo {name} with class "
+                                f"{episode.class_id} is no novel pair of this data set")
+    return episodes

@@ -1,0 +1,134 @@
+"""An experiment file: rows, folds, seeds, and the cells of their grid."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipelines.errors import UserError
+from sst_tf import config as configuration
+from sst_tf.evaluation.stored import evaluation_name
+from sst_tf.runs.directory import Run
+
+KEYS = {"title", "source", "protocol", "shots", "rows", "paper", "differences", "profiles"}
+PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows"}
+
+
+@dataclass
+class Cell:
+    """One training and how it is evaluated.
+
+    Attributes:
+        row, fold, seed: where it stands in the grid.
+        arguments: overrides of `base`, in the command line's form.
+        fusion: rule for k > 1 shots, an evaluation's choice.
+        folder: the run's folder, shared by cells that train alike.
+        shots: what is evaluated.
+    """
+
+    row: str
+    fold: str
+    seed: int
+    arguments: list
+    fusion: str
+    folder: Path
+    shots: list
+
+    def evaluation(self, shots):
+        """Path of the results at k shots."""
+        name = evaluation_name(shots, self.fusion)
+        return Run(self.folder).evaluation_path(name)
+
+    def missing(self):
+        """Shots whose results are not there."""
+        return [k for k in self.shots if not self.evaluation(k).is_file()]
+
+
+@dataclass
+class Experiment:
+    """An experiment file under one of its profiles."""
+
+    name: str
+    title: str
+    source: str
+    protocol: str
+    shots: list
+    rows: dict
+    paper: dict
+    differences: list
+    base: str
+    expect: str
+    folds: dict
+    seeds: list
+    overrides: dict
+
+    @classmethod
+    def read(cls, path, profile):
+        """Of a YAML file; `UserError` names the file and the key."""
+        path = Path(path)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}"
+                            ) from None
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: keys are due: {', '.join(sorted(KEYS))}")
+        _known(path, "", content, KEYS, {"title", "rows", "profiles", "shots"})
+        profiles = content["profiles"]
+        if profile not in profiles:
+            raise UserError(f"{path}: no profile {profile!r}; known: {', '.join(profiles)}")
+        chosen = profiles[profile]
+        _known(path, f"profiles.{profile}.", chosen, PROFILE_KEYS, {"base", "folds", "seeds"})
+        base = path.parent / chosen["base"]
+        for pair in content.get("differences", []):
+            for row in pair:
+                if row not in content["rows"]:
+                    raise UserError(f"{path}: differences: no row {row!r}")
+        return cls(f"{path.stem}-{profile}", content["title"], content.get("source", ""),
+                   content.get("protocol", ""), chosen.get("shots", content["shots"]),
+                   {row: {**(switches or {}), **chosen.get("rows", {}).get(row, {})}
+                    for row, switches in content["rows"].items()},
+                   content.get("paper", {}) if profile == "paper" else {},
+                   content.get("differences", []), str(base), chosen.get("expect", ""),
+                   {str(k): v or {} for k, v in chosen["folds"].items()}, chosen["seeds"],
+                   chosen.get("overrides", {}))
+
+    def cells(self, folder, extra=()):
+        """All `Cell`s, their configurations checked before anything runs."""
+        found = []
+        for row, switches in self.rows.items():
+            for fold, novel in self.folds.items():
+                for seed in self.seeds:
+                    keys = {**self.overrides, **novel, **switches, "train.seed": seed,
+                            "evaluate.shots": self.shots}
+                    fusion = keys.pop("model.fusion", "weighted")
+                    arguments = [*_arguments(keys), *extra]
+                    config, _ = configuration.parse(configuration.parser(), arguments, self.base)
+                    found.append(Cell(row, fold, seed, arguments, fusion,
+                                      Path(folder) / training_key(config), self.shots))
+        return found
+
+
+def training_key(config):
+    """What makes a training: every number but the evaluation's, and the files by name."""
+    parts = configuration.numbers(config)
+    del parts["evaluate"], parts["model"]["fusion"]
+    parts["files"] = [Path(str(p)).name for p in (config.data.root, config.model.weights)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _arguments(keys):
+    return [text for key, value in keys.items()
+            for text in (f"--{key}", value if isinstance(value, str) else json.dumps(value))]
+
+
+def _known(path, prefix, content, known, needed):
+    for key in content:
+        if key not in known:
+            raise UserError(f"{path}: unknown key {prefix}{key}; known: {', '.join(sorted(known))}")
+    for key in sorted(needed - set(content)):
+        raise UserError(f"{path}: {prefix}{key} is missing")

@@ -1,0 +1,1 @@
+"""The method of the paper, equation by equation; knows configuration alone."""

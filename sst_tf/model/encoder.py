@@ -1,0 +1,48 @@
+"""Siamese encoder f_e (Eq. 2, 3): raw uint8 RGB in, embedded features at stride 8 out."""
+
+import keras
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from sst_tf.model import backbones, weights
+from sst_tf.model.layers import Conv2D
+
+
+class Encoder(keras.layers.Layer):
+    """A backbone and a trainable 3x3 embedding with ReLU; the same weights for every photo.
+
+    Args:
+        backbone: "resnet50", "vgg16", "resnet18" or "small".
+        channels: C, of the embedding.
+        train_backbone: False keeps the backbone fixed, batch norm by its stored statistics.
+
+    Shapes: [B, H, W, 3] uint8 -> [B, h, w, C] float32 with h = ceil(H / 8).
+    """
+
+    def __init__(self, backbone, channels, train_backbone=False, **kwargs):
+        super().__init__(**kwargs)
+        if backbone not in backbones.BACKBONES:
+            raise UserError(f"model.backbone: no backbone {backbone!r}; known: "
+                            f"{', '.join(backbones.BACKBONES)}")
+        self.backbone = backbones.BACKBONES[backbone]()
+        self.backbone.trainable = train_backbone
+        self.train_backbone = train_backbone
+        self.embedding = Conv2D(channels, 3, activation="relu", name="embedding")
+        self.embedding.build((None, None, None, backbones.CHANNELS[backbone]))
+
+    def load(self, source):
+        """Load backbone weights: "imagenet", "none" or a path (`sst_tf.model.weights.load`)."""
+        weights.load(self.backbone, source)
+
+    def features(self, images, training=False):
+        """Backbone features [B, h, w, C_b] float32, what a cache may hold when it is frozen."""
+        training = bool(training) and self.train_backbone
+        features = tf.cast(self.backbone(images, training=training), tf.float32)
+        return features if self.train_backbone else tf.stop_gradient(features)
+
+    def embed(self, features):
+        """R_q or R_s: [B, h, w, C_b] -> [B, h, w, C]."""
+        return self.embedding(features)
+
+    def call(self, images, training=False):
+        return self.embed(self.features(images, training))

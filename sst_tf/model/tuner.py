@@ -1,0 +1,136 @@
+"""Self-supervised tuning: the inner step on the support features (Eq. 4, 5, 8-11).
+
+The support photo is segmented with its own mask, the loss is differentiated with respect to the
+photo's own features, and the features are corrected. Network weights stay as they are.
+
+    M_sup = f_m(R_s, pool(R_s, T_S))        Eq. 8, 12     R_s has two roles: query and support
+    S_sup = f_d(M_sup)                      Eq. 9
+    L_sup = CE(S_sup, T_S)                  Eq. 10
+    R'_s  = R_s - step * dL_sup / dR_s      Eq. 11        total derivative, through both roles
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sst_tf.model import losses
+from sst_tf.model.layers import masked_average, pool_weights, resize_aligned
+
+
+class Tuned(NamedTuple):
+    """What tuning leaves, for N supports (episodes x shots), each on its own."""
+
+    features: tf.Tensor  # R'_s [N, h, w, C]
+    prototype: tf.Tensor  # pooled from R'_s [N, C]
+    untuned_prototype: tf.Tensor  # pooled from R_s [N, C]
+    logit: tf.Tensor  # S_sup before tuning, foreground log-odds [N, H, W]
+    relative_update: tf.Tensor  # norm of the masked update over that of the masked R_s [N]
+
+
+class Tuner(keras.layers.Layer):
+    """The base learner f_b and the update f_t.
+
+    Args:
+        steps: inner steps; 0 switches tuning off. A later step starts from the R'_s before it.
+        step_size: a number, or "learned": one positive scalar trained with the rest.
+        initial_step: where a learned step starts.
+        reduction: "mean" or "sum" of the loss over the pixels of a support.
+        normalize: "none", or "relative": the update's norm over the masked map of each support
+            is `step_size` times the features' (the norms are constants to the outer gradient).
+        through: "both" roles of R_s (Eq. 11), or "prototype": the support role alone.
+        second_order: False stops the outer gradient at the update.
+        loss: "cross_entropy" (the paper's) or "balanced".
+    """
+
+    def __init__(self, steps=1, step_size=1.0, initial_step=0.1, reduction="mean",
+                 normalize="none", through="both", second_order=True, loss="cross_entropy",
+                 **kwargs):
+        super().__init__(**kwargs)
+        self.steps = steps
+        self.reduction = reduction
+        self.normalize = normalize
+        self.through = through
+        self.second_order = second_order
+        self.balanced = loss == "balanced"
+        self.learned = step_size == "learned"
+        if self.learned and steps > 0:
+            # softplus(raw) > 0; starts at `initial_step`.
+            raw = np.log(np.expm1(initial_step))
+            self.raw_step = self.add_weight(
+                shape=(), initializer=keras.initializers.Constant(raw), name="raw_step")
+        else:
+            self.fixed_step = initial_step if self.learned else float(step_size)
+
+    @property
+    def step_size(self):
+        """The step as a positive scalar."""
+        if self.learned and self.steps > 0:
+            return tf.math.softplus(tf.convert_to_tensor(self.raw_step))
+        return tf.constant(self.fixed_step, tf.float32)
+
+    def self_segment(self, query_role, support_role, mask, weights, head):
+        """S_sup (Eq. 8, 9, 12): foreground log-odds [N, H, W] of a support under its own mask."""
+        prototype = masked_average(support_role, weights)  # [N, C]
+        response = head.compare(query_role, prototype)  # [N, h, w, C]
+        return resize_aligned(head.decode(response), _size(mask))
+
+    def loss(self, logit, mask):
+        """L_sup (Eq. 10), reduced per support and never over them: [N, H, W] -> [N]."""
+        loss = losses.cross_entropy(logit, mask, self.balanced)
+        return loss * losses.counted_pixels(mask) if self.reduction == "sum" else loss
+
+    def gradient(self, features, original, mask, weights, head):
+        """dL_sup / dR_s (Eq. 11) at `features`, [N, h, w, C], with S_sup [N, H, W].
+
+        Summed over the supports before it is differentiated, so that each support gets the
+        gradient of its own loss: alone or in company, the same numbers.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(features)
+            query_role = features if self.through == "both" else tf.stop_gradient(original)
+            logit = self.self_segment(query_role, features, mask, weights, head)
+            total = tf.reduce_sum(self.loss(logit, mask))
+        return tape.gradient(total, features), logit
+
+    def update(self, features, gradient, weights):
+        """What Eq. 11 takes off the features, [N, h, w, C]."""
+        update = self.step_size * gradient
+        if self.normalize == "relative":
+            scale = tf.math.divide_no_nan(_norm(features * weights), _norm(gradient * weights))
+            update *= tf.stop_gradient(scale)[:, None, None, None]
+        return update if self.second_order else tf.stop_gradient(update)
+
+    def call(self, features, mask, *, head):
+        """Tune N supports.
+
+        Args:
+            features: R_s [N, h, w, C] float; the step is computed in float32.
+            mask: T_S [N, H, W] at full size: 0, 1, 255.
+            head: `sst_tf.model.head.Head`, f_m and f_d. Its dropout is off here.
+        """
+        features = tf.cast(features, tf.float32)
+        weights = pool_weights(mask, _size(features))  # [N, h, w, 1]
+        tuned, first_logit = features, None
+        for _ in range(self.steps):
+            gradient, logit = self.gradient(tuned, features, mask, weights, head)
+            tuned -= self.update(tuned, gradient, weights)
+            first_logit = logit if first_logit is None else first_logit
+        if first_logit is None:
+            first_logit = self.self_segment(features, features, mask, weights, head)
+        moved = tf.math.divide_no_nan(_norm((tuned - features) * weights),
+                                      _norm(features * weights))
+        return Tuned(tuned, masked_average(tuned, weights), masked_average(features, weights),
+                     first_logit, tf.stop_gradient(moved))
+
+
+def _size(maps):
+    """(height, width) of [N, h, w, ...], static where known."""
+    dynamic = tf.shape(maps)
+    return tuple(maps.shape[i] if maps.shape[i] is not None else dynamic[i] for i in (1, 2))
+
+
+def _norm(x):
+    """Frobenius norm per support, [N, h, w, C] -> [N]."""
+    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=[1, 2, 3]))

@@ -1,0 +1,1 @@
+"""One's own photos: marks, taught classes, answers."""

@@ -1,0 +1,240 @@
+"""`Predictor`: teach a class from marked photos, find it in others; any size in, that size out."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.errors import DataError, UserError
+from pipelines.reading.transforms import resize_class_mask, resize_image, restore
+from sst_tf.evaluation import presence
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.photos import annotations
+from sst_tf.photos.class_card import ClassCard
+from sst_tf.photos.images import Path, load_photo, orientation, picture_values
+from sst_tf.runs.directory import Run
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class in one photo.
+
+    Attributes:
+        name: of the class.
+        mask: uint8 [H, W] of 0 and 1 at the photo's own size; empty where `present` is False.
+        probability: float32 [H, W] at that size.
+        score: how sure the model is that the class is there, 0..1 (`sst_tf.evaluation.presence`).
+        present: score >= the threshold that base classes set.
+    """
+
+    name: str
+    mask: np.ndarray
+    probability: np.ndarray
+    score: float
+    present: bool
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All taught classes in one photo.
+
+    Attributes:
+        index: uint8 [H, W]; 0 background, i the i-th of `predictions`.
+        predictions: `Prediction`s by class, in the order of teaching.
+    """
+
+    index: np.ndarray
+    predictions: dict
+
+
+class Predictor:
+    """Segments classes that it was shown.
+
+    Args:
+        run: `sst_tf.runs.Run` with a trained model.
+        empty: allow the empty answer where a class seems absent.
+
+    Attributes:
+        cards: {name: `ClassCard`} of the classes taught.
+    """
+
+    def __init__(self, run, empty=True):
+        self.run, self.config, self.model = run, run.config(), run.model()
+        self.empty, self.cards = empty, {}
+        self.model_sha256 = run.model_sha256()
+        self._thresholds, self._presence = run.thresholds(), run.presence()
+        self._warned = set()
+
+    @classmethod
+    def from_run(cls, run_dir, empty=True):
+        """Of a run directory as `sst_tf.train` leaves it."""
+        return cls(Run.open(run_dir), empty)
+
+    # ---- teaching ---------------------------------------------------------------------------
+
+    def set_support(self, images, masks, name="object"):
+        """Teach a class from K marked photos; a class of that name is taught anew.
+
+        Args:
+            images: photos (paths or uint8 arrays [H, W, 3] RGB), or a single one.
+            masks: as many marks: mask arrays or files, `annotations.Box`, `Scribbles`, `Polygon`,
+                or labelme or COCO JSON files; a single one for a single photo.
+        Returns:
+            The `ClassCard`.
+        Raises:
+            DataError: naming the photo or the mark.
+        """
+        images, masks = _list(images), _list(masks)
+        if not images or len(images) != len(masks):
+            raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; a mask "
+                            "each is due")
+        lessons, how, thumbnail = [], [], None
+        for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
+            image = load_photo(photo)
+            mask, way = annotations.mask_of(_turned(photo, mark, image), image,
+                                        _what(mark, f"class {name}, mask {number}"),
+                                        photo if isinstance(photo, (str, Path)) else None,
+                                        name)
+            how.append(way)
+            thumbnail = thumbnail or thumbnail(image, mask)
+            lessons.append(self.model.teach(
+                self._embed([image]), resize_class_mask(mask, *self._frame())[None]))
+        self.cards[name] = ClassCard(
+            name, *(np.concatenate([getattr(one, field).numpy() for one in lessons]) for field in
+                    ("prototype", "untuned_prototype", "score", "score_after")),
+            thumbnail, tuple(how), self.model_sha256)
+        return self.cards[name]
+
+    def step_map(self, photo, mask):
+        """How far tuning moves each place of a marked photo, float32 [H, W] at its own size.
+
+        Args:
+            photo: path or uint8 array [H, W, 3] RGB.
+            mask: [H, W] of 0, 1, 255.
+        """
+        image = load_photo(photo)
+        moved = self.model.step_map(self._embed([image]),
+                                    resize_class_mask(mask, *self._frame())[None])[0]
+        return restore(moved, image.shape[:2], self.config.data.resize).numpy()
+
+    def add_card(self, card):
+        """Take a `ClassCard`, or the path of one; returns it."""
+        if not isinstance(card, ClassCard):
+            card = ClassCard.load(card, self.model_sha256)
+        elif card.model_sha256 != self.model_sha256:
+            raise DataError(f"class {card.name!r} was taught to another model")
+        self.cards[card.name] = card
+        return card
+
+    # ---- answering --------------------------------------------------------------------------
+
+    def predict(self, query, name=None):
+        """One class in a photo.
+
+        Args:
+            query: path or uint8 array [H, W, 3] RGB.
+            name: which class; may be left out where one was taught.
+        Returns:
+            `Prediction`.
+        """
+        names = [name] if name else list(self.cards)
+        if len(names) > 1:
+            raise UserError(f"name one of the classes taught: {', '.join(names)}")
+        return next(iter(self.predict_all([query], names)[0].predictions.values()))
+
+    def predict_all(self, queries, names=None, tuned=True):
+        """All classes (or `names`) in several photos, one encoder pass a photo.
+
+        Where classes overlap a pixel goes to the one of highest probability; it is background
+        where no class reaches its threshold.
+
+        Args:
+            tuned: False leaves the step out, for a comparison.
+        Returns:
+            [`Scene`], in order.
+        """
+        unknown = set(names or ()) - set(self.cards)
+        if unknown or not self.cards:
+            raise UserError(f"not taught: {', '.join(sorted(unknown)) or 'any class'}; "
+                            "set_support comes first")
+        cards = [self.cards[name] for name in names or self.cards]
+        if not queries:
+            return []
+        images = [load_photo(query) for query in queries]
+        features = self._embed(images)
+        probabilities = [self._probability(card, features, tuned) for card in cards]
+        return [self._scene(cards, [maps[i] for maps in probabilities], image.shape[:2])
+                for i, image in enumerate(images)]
+
+    def threshold(self, shots):
+        """Probability from which a pixel is foreground: the run's operating point for k shots."""
+        return self._nearest(self._thresholds, shots, {"tuned": BINS // 2}, "threshold"
+                             )["tuned"] / BINS
+
+    def presence_threshold(self, shots):
+        """Score from which a class counts as present; 0 where the run has none."""
+        return self._nearest(self._presence, shots, {"threshold": 0.0}, "presence threshold"
+                             )["threshold"]
+
+    # ---- parts ------------------------------------------------------------------------------
+
+    def _frame(self):
+        return self.config.data.image_size, self.config.data.resize
+
+    def _embed(self, images):
+        return self.model.embed_photos(tf.stack([resize_image(image, *self._frame())
+                                                 for image in images]))
+
+    def _probability(self, card, features, tuned):
+        """[B, S, S] at network size."""
+        rows, side = features.shape[0], self.config.data.image_size
+        prototype = np.repeat((card.prototype if tuned else card.untuned)[None], rows, 0)
+        scores = np.repeat(card.score[None], rows, 0)
+        return self.model.segment_taught(features, prototype, scores, (side, side)).numpy()
+
+    def _scene(self, cards, maps, size):
+        index, best, predictions = np.zeros(size, np.uint8), np.zeros(size, np.float32), {}
+        for number, (card, one) in enumerate(zip(cards, maps, strict=True), start=1):
+            full = restore(one, size, self.config.data.resize).numpy()
+            score = presence.score_map(one)
+            there = not self.empty or score >= self.presence_threshold(card.shots)
+            mask = (full >= self.threshold(card.shots)) & there
+            predictions[card.name] = Prediction(card.name, mask.astype(np.uint8), full, score,
+                                                there)
+            wins = mask & (full > best)
+            index[wins], best[wins] = number, full[wins]
+        return Scene(index, predictions)
+
+    def _nearest(self, table, shots, default, what):
+        """The entry for k shots, or the one chosen for the nearest number of shots."""
+        known = {int(key): value for key, value in table.items() if key.isdigit()}
+        if shots in known:
+            return known[shots]
+        near = min(known, key=lambda k: abs(k - shots), default=None)
+        if (what, shots) not in self._warned:
+            self._warned.add((what, shots))
+            instead = f"that of {near}" if near is not None else "the plain one"
+            warnings.warn(f"{self.run.folder}: no {what} for {shots} shots, {instead} is used; "
+                          f"python -m sst_tf.evaluate {self.run.folder} --evaluate.shots "
+                          f"'[{shots}]' sets it", stacklevel=3)
+        return known[near] if near is not None else default
+
+
+def _list(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _what(mark, default):
+    return str(mark) if isinstance(mark, str) or hasattr(mark, "suffix") else default
+
+
+def _turned(photo, mark, image):
+    """A mask picture drawn on a photo's stored pixels, turned as the photo is."""
+    if not (isinstance(photo, (str, Path)) and isinstance(mark, (str, Path))) or (
+            Path(mark).suffix.lower() == ".json"):
+        return mark
+    values, turn = picture_values(mark), orientation(photo)
+    if values.shape != image.shape[:2] and turn(values, turn).shape == image.shape[:2]:
+        return turn(values, turn)
+    return mark

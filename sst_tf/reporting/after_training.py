@@ -1,0 +1,48 @@
+"""What training prints at its end: tables of unseen classes, the support check, a picture."""
+
+from pipelines.writing import write_json
+from sst_tf.evaluation import metrics
+from sst_tf.evaluation.evaluate_run import evaluate, support_check
+from sst_tf.reporting import drawing
+from sst_tf.reporting.results_text import table
+
+
+def report(run, config, model, data, store):
+    """Evaluate, check that the support matters, draw the picture; prints as it goes."""
+    for shots in config.evaluate.shots:
+        results = evaluate(run, config, model, data, shots, store)
+        print(f"\nunseen classes, {shots}-shot, {results['protocol']['episodes']} episodes, "
+              f"{results['protocol']['photos']} photos\n{table(results)}")
+        if shots == 1:
+            right = results["scores"]["tuned"]["threshold"]["miou_at_chosen"]
+    if 1 not in config.evaluate.shots:
+        return
+    if len(data.novel_ids) < 2:
+        print("\nsanity: one novel class has no other to show in its place; not checked")
+    else:
+        check_support(run, config, model, data, store, right)
+    draw(run, config, model, data)
+
+
+def check_support(run, config, model, data, store, right):
+    """Print and keep the IoU under supports of another class: it must collapse.
+
+    Both at the threshold that base classes chose; at 0.5 a timid model has no IoU to lose.
+    """
+    counts = support_check(model, data, config, store)
+    wrong = float(metrics.mean_iou(counts, run.thresholds()["1"]["tuned"]))
+    print(f"\nsanity: mIoU with a support of the class scored {right:.3f}, with a support of "
+          f"another class {wrong:.3f}" + ("" if wrong < 0.7 * right else
+                                          "  <- the support hardly matters to this model"))
+    write_json(run.evaluation_path("support_check"), {"right": right, "other_class": wrong})
+
+
+def draw(run, config, model, data):
+    """Leave a grid of novel episodes as a picture and print its path."""
+    chosen = run.thresholds()["1"]
+    thresholds = {name: chosen.get(name, chosen["tuned"]) / metrics.BINS
+                  for name in ("untuned", "tuned")}
+    picture = drawing.episode_grid(model, data.source,
+                                    data.sampler("novel", 1, config.evaluate.seed).take(8),
+                                    config.data.image_size, thresholds, config.data.resize)
+    print(f"picture: {drawing.save(run.folder / 'episodes.png', picture)}")

@@ -1,0 +1,67 @@
+"""Runs side by side, each paired with the first."""
+
+import numpy as np
+
+from sst_tf.evaluation import metrics
+from sst_tf.evaluation.stored import POINTS
+
+UNTRAINED = ("all_foreground", "prototype")
+
+
+def rows(evaluations):
+    """Markdown rows: untrained answers once, then a row a run."""
+    yield ("| | mIoU at 0.5 | 95 % | mIoU at chosen | 95 % | chosen | area at 0.5 | area at chosen "
+           "| support IoU before, after |")
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name in UNTRAINED:
+        entry = evaluations[0].results["scores"].get(name)
+        if entry is None:  # N-way evaluations have none
+            continue
+        low, high = entry["miou_interval"]
+        yield (f"| {name.replace('_', ' ')} | {entry['miou']:.3f} | {low:.3f} .. {high:.3f} | | | "
+               f"| {entry['area_ratio']:.2f} | | |")
+    for one in evaluations:
+        iou = one.results["support_iou"]
+        for kind in ("tuned", "untuned"):
+            if kind not in one.results["scores"]:
+                continue
+            entry = one.results["scores"][kind]
+            at = entry["threshold"]
+            label = one.name if kind == "tuned" else f"{one.name}, step left out (diagnostic)"
+            after = f"{iou['before']:.3f}, {iou['after']:.3f}" if kind == "tuned" else ""
+            yield (f"| {label} | {entry['miou']:.3f} | {_span(entry['miou_interval'])} | "
+                   f"{at['miou_at_chosen']:.3f} | {_span(at['interval'])} | {at['chosen']:.2f} | "
+                   f"{entry['area_ratio']:.2f} | {at['area_ratio_at_chosen']:.2f} | {after} |")
+
+
+def differences(evaluations, resamples):
+    """Lines: each run minus the first on the same resamples of the same episodes' photos."""
+    first = evaluations[0]
+    weights = metrics.photo_weights(first.counts, resamples)
+    ones = np.ones((1, weights.shape[1]))
+    for other in evaluations[1:]:
+        for point, words in POINTS.items():
+            at = [float(e.resampled(point, ones)[0]) for e in (other, first)]
+            spread = other.resampled(point, weights) - first.resampled(point, weights)
+            yield (f"{other.name} minus {first.name}, {words}: {at[0] - at[1]:+.3f}, "
+                   f"95 % {_span(metrics.interval(spread), '+')}")
+
+
+def over_seeds(group, yardsticks, resamples):
+    """Lines: mean difference of two groups of runs, seed by seed, on the same resamples.
+
+    The interval resamples photos for the mean over seeds; the range is over the seeds.
+    """
+    weights = metrics.photo_weights(group[0].counts, resamples)
+    ones = np.ones((1, weights.shape[1]))
+    for point, words in POINTS.items():
+        spread, at = (np.mean([a.resampled(point, w) - b.resampled(point, w)
+                               for a, b in zip(group, yardsticks, strict=True)], axis=axis)
+                      for w, axis in ((weights, 0), (ones, 1)))
+        yield (f"mean over {len(group)} seeds, {words}: {at.mean():+.3f}, 95 % over photos "
+               f"{_span(metrics.interval(spread), '+')}, by seed "
+               + ", ".join(f"{value:+.3f}" for value in at))
+
+
+def _span(interval, sign=""):
+    return f"{interval[0]:{sign}.3f} .. {interval[1]:{sign}.3f}"

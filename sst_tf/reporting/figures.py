@@ -1,0 +1,154 @@
+"""Pictures of a report: the paper's figures 3 to 6 from one's own runs."""
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+import pipelines
+from pipelines.errors import UserError
+from pipelines.reading.transforms import resize_mask
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.model.layers import resize_aligned
+from sst_tf.reporting.drawing import GREEN, ORANGE, overlay, sheet
+
+
+class Painter:
+    """Draws a run's answers.
+
+    Args:
+        run, config, model, data: as `sst_tf.evaluate` opens them.
+    """
+
+    def __init__(self, run, config, model, data):
+        self.run, self.config, self.model, self.data = run, config, model, data
+        self.size = config.data.image_size
+
+    def threshold(self, shots, name="tuned"):
+        """The operating point at k shots; 0.5 where none was chosen."""
+        chosen = self.run.thresholds().get(str(shots), {})
+        return chosen.get(name, chosen.get("tuned", BINS // 2)) / BINS
+
+    def batches(self, episodes):
+        """One episode's arrays at a time."""
+        return pipelines.episode_dataset(self.data.source, episodes, image_size=self.size, batch=1,
+                                         resize=self.config.data.resize)
+
+    def tuning(self, episodes):
+        """Figure 3: support, query, truth, before, after, gradient; a row an episode."""
+        rows = []
+        for episode in self.batches(episodes):
+            support, query = self.model.encode(episode)
+            lesson = self.model.teach(support, episode["support_mask"][:, 0])
+            photo, shown = episode["query_image"][0].numpy(), episode["support_image"][0, 0].numpy()
+            answers = [self._answer(query, prototype, lesson.score[None], 1, name)
+                       for name, prototype in (("untuned", lesson.untuned_prototype[:, None]),
+                                               ("tuned", lesson.prototype[:, None]))]
+            moved = self.model.step_map(support, episode["support_mask"][:, 0])[0].numpy()
+            rows.append([overlay(shown, episode["support_mask"][0, 0].numpy(), GREEN), photo,
+                         overlay(photo, episode["query_mask"][0].numpy(), GREEN),
+                         *(overlay(photo, one, ORANGE) for one in answers), heat(shown, moved)])
+        return sheet(rows, ("support", "query", "truth", "before", "after", "gradient"))
+
+    def own(self, episodes):
+        """Columns of figure 4: each support segmented by its own prototype, before and after."""
+        columns = []
+        for episode in self.batches(episodes):
+            mask = episode["support_mask"][:, 0]
+            features = self.model.encode(episode)[0]
+            tuned = self.model.tuner(features, mask, head=self.model.head)
+            after = resize_aligned(self.model.head(features, tuned.prototype),
+                                   (self.size, self.size))
+            photo = episode["support_image"][0, 0].numpy()
+            columns.append([overlay(photo, (logit[0] > 0).numpy().astype(np.uint8), ORANGE)
+                            for logit in (tuned.logit, after)])
+        return columns
+
+    def shots(self, episodes):
+        """Figure 5: a query under k supports together, then under each alone."""
+        rows = []
+        for episode in self.batches(episodes):
+            support, query = self.model.encode(episode)
+            lesson = self.model.teach(support, episode["support_mask"][0])
+            photo, count = episode["query_image"][0].numpy(), len(lesson.score)
+            row = [overlay(photo, episode["query_mask"][0].numpy(), GREEN),
+                   overlay(photo, self._answer(query, lesson.prototype[None], lesson.score[None],
+                                               count), ORANGE)]
+            row += [overlay(photo, self._answer(query, lesson.prototype[None, i:i + 1],
+                                                lesson.score[None, i:i + 1], 1), ORANGE)
+                    for i in range(count)]
+            rows.append(row)
+        count = len(rows[0]) - 2
+        return sheet(rows, ("truth", f"{count}-shot", *(f"shot {i + 1}" for i in range(count))))
+
+    def confusion(self, episodes):
+        """Where false foreground lies: {"background": pixels, class name: pixels}, of all."""
+        found = {}
+        for episode, arrays in zip(episodes, self.batches(episodes), strict=True):
+            support, query = self.model.encode(arrays)
+            lesson = self.model.teach(support, arrays["support_mask"][:, 0])
+            answer = self._answer(query, lesson.prototype[:, None], lesson.score[None], 1)
+            wrong = (answer == 1) & (arrays["query_mask"][0].numpy() == 0)
+            index = np.asarray(resize_mask(
+                tf.constant(self.data.source.read_mask(episode.query)), self.size,
+                self.config.data.resize))
+            for value, pixels in zip(*np.unique(index[wrong], return_counts=True), strict=True):
+                name = "background" if value in (0, 255) else self.data.source.classes[value - 1]
+                found[name] = found.get(name, 0) + int(pixels)
+        return found
+
+    def _answer(self, query, prototype, scores, shots, name="tuned"):
+        size = (self.size, self.size)
+        probability = self.model.segment_taught(query, prototype, tf.reshape(scores, (1, -1)),
+                                                size)[0].numpy()
+        return (probability >= self.threshold(shots, name)).astype(np.uint8)
+
+
+def heat(image, values):
+    """A map as colours over a dimmed photo, its own largest value at the top of the scale."""
+    scaled = (255 * values / max(float(values.max()), 1e-12)).astype(np.uint8)
+    colours = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1]
+    return (0.35 * image + 0.65 * colours).astype(np.uint8)
+
+
+def curves(path, histories, column):
+    """Figure 6: a column of several runs' history against the epoch, as a PNG."""
+    figure, axes = _axes(6, 3.2)
+    for name, rows in histories.items():
+        points = [(int(r["epoch"]) + 1, float(r[column])) for r in rows if r.get(column)]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylabel(column.replace("_", " "))
+    axes.legend(fontsize=7)
+    return _save(figure, path)
+
+
+def bars(path, scores):
+    """IoU by class of several runs, {run: {class: IoU}}, as a PNG."""
+    names = list(dict.fromkeys(name for one in scores.values() for name in one))
+    figure, axes = _axes(6, 1 + 0.28 * len(names) * max(1, len(scores) / 2))
+    height = 0.8 / len(scores)
+    for i, (run, values) in enumerate(scores.items()):
+        axes.barh(np.arange(len(names)) + i * height, [values.get(n, 0) for n in names], height,
+                  label=run)
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("IoU at 0.5")
+    axes.legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _axes(width, height):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError("plots need the extra `report` (pip install 'sst-tf[report]')") from None
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _save(figure, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    return path

@@ -1,0 +1,37 @@
+"""A results file as a table to be printed."""
+
+
+
+
+def table(results):
+    """Rows of a results file as aligned text."""
+    head = f"{'':16}{'mIoU':>7}{'95 % interval':>17}{'chosen':>9}{'mIoU there':>12}" \
+           f"{'FB-IoU':>8}{'episode':>9}{'area':>7}"
+    lines = [head]
+    for name, entry in results["scores"].items():
+        low, high = entry.get("miou_interval", (float("nan"),) * 2)
+        chosen = entry.get("threshold")
+        at = f"{chosen['chosen']:9.2f}{chosen['miou_at_chosen']:12.3f}" if chosen else " " * 21
+        lines.append(f"{name:16}{entry['miou']:7.3f}{f'{low:.3f} .. {high:.3f}':>17}{at}"
+                     f"{entry['fb_iou']:8.3f}{entry['episode_iou']:9.3f}{entry['area_ratio']:7.2f}")
+    kinds = list(results["scores"])
+    for name, entry in results["scores"].items():
+        if several := entry.get("runs"):
+            lines.append(f"{name}: mean of {len(several['miou'])} runs {several['mean']:.3f}, "
+                         f"standard deviation {several['sd']:.3f}")
+    lines += ["", f"{'IoU by class':16}" + "".join(f"{k:>16}" for k in kinds) + "  episodes"]
+    for name in results["scores"]["tuned"]["per_class"]:
+        rows = [results["scores"][k]["per_class"][name] for k in kinds]
+        lines.append(f"{name:16}" + "".join(f"{r['iou']:16.3f}" for r in rows)
+                     + f"{rows[0]['episodes']:10d}")
+    iou, moved = results["support_iou"], results["gauges"]["relative_update"]
+    lines += ["", f"support IoU before tuning {iou['before']:.3f}, after {iou['after']:.3f}; "
+                  f"relative update {moved:.4f}",
+              "area: predicted over true foreground at 0.5; chosen: threshold from base classes"]
+    found = results.get("presence")
+    for part in ("base", "novel") if found else ():
+        if rates := found[part]:
+            lines.append(f"{part} photos called present (score from {found['threshold']:.2f}): "
+                         f"{rates['answered_where_present']:.0%} with the class, "
+                         f"{rates['answered_where_absent']:.0%} without; AUC {rates['auc']:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,5 @@
+"""Run directories: what training leaves behind and everything else reads."""
+
+from sst_tf.runs.directory import Run
+
+__all__ = ["Run"]

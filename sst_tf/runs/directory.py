@@ -1,0 +1,129 @@
+"""What a run directory holds and how it is read back."""
+
+import csv
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import yaml
+
+from pipelines.errors import UserError
+from pipelines.writing import write_json, write_text
+from sst_tf import config as configuration
+from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.runs.provenance import environment
+
+
+class Run:
+    """A run directory: `config.yaml`, `environment.json`, weights, `history.csv`, evaluations.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.model_path = self.folder / "model.keras"
+        self.last_path = self.folder / "last.npz"
+        self.history_path = self.folder / "history.csv"
+        self.thresholds_path = self.folder / "thresholds.json"
+        self.presence_path = self.folder / "presence.json"
+
+    @classmethod
+    def create(cls, folder, config):
+        """Make the folder and write what the run depends on."""
+        run = cls(folder)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_text(run.folder / "config.yaml", yaml.safe_dump(configuration.to_dict(config),
+                                                              sort_keys=False))
+        write_json(run.folder / "environment.json", {**environment(), "seed": config.train.seed})
+        return run
+
+    @classmethod
+    def open(cls, folder):
+        """An existing run with a trained model; else a `UserError` that says what is missing."""
+        run = cls(folder)
+        for path in (run.folder / "config.yaml", run.model_path):
+            if not path.is_file():
+                raise UserError(f"{path}: not there, so {folder} holds no finished run; train one "
+                                "with python -m sst_tf.train")
+        return run
+
+    def config(self, argv=()):
+        """The run's configuration, with overrides in the command line's form."""
+        config, _ = configuration.parse(configuration.parser(), list(argv),
+                                        str(self.folder / "config.yaml"))
+        return config
+
+    def model(self):
+        """The best model, as saved."""
+        try:
+            return keras.saving.load_model(self.model_path, custom_objects={
+                "SSTSegmenter": SSTSegmenter})
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
+
+    def model_sha256(self):
+        """Hash of the model's file."""
+        return hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+
+    def save_model(self, model):
+        partial = self.folder / "partial.keras"
+        model.save(partial)
+        os.replace(partial, self.model_path)
+
+    def save_last(self, model, state):
+        """Weights, optimizer and `state` (JSON-able) in one file, replaced in one move."""
+        arrays = {f"weight_{i}": v.numpy() for i, v in enumerate(model.weights)}
+        arrays |= {f"optimizer_{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
+        partial = self.folder / "partial.npz"
+        np.savez(partial, state=json.dumps(state), **arrays)
+        os.replace(partial, self.last_path)
+
+    def restore_last(self, model):
+        """Fill a compiled model from `save_last`; returns the state, or None without a file."""
+        if not self.last_path.is_file():
+            return None
+        model.optimizer.build(model.trainable_variables)
+        with np.load(self.last_path) as arrays:
+            for prefix, variables in (("weight", model.weights),
+                                      ("optimizer", model.optimizer.variables)):
+                for i, variable in enumerate(variables):
+                    variable.assign(arrays[f"{prefix}_{i}"])
+            return json.loads(str(arrays["state"]))
+
+    def append_history(self, row):
+        """One line of `history.csv`; a row of an epoch that is there already replaces it."""
+        rows = [r for r in self.history() if int(r["epoch"]) < row["epoch"]] + [row]
+        names = list(dict.fromkeys(name for r in rows for name in r))
+        partial = self.history_path.with_suffix(".tmp")
+        with open(partial, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(partial, self.history_path)
+
+    def history(self):
+        """Rows of `history.csv` as dictionaries of text."""
+        if not self.history_path.is_file():
+            return []
+        with open(self.history_path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def thresholds(self):
+        """{"<shots>": {"tuned": t, "untuned": t}} as bins, or {} before they were chosen."""
+        if not self.thresholds_path.is_file():
+            return {}
+        return json.loads(self.thresholds_path.read_text(encoding="utf-8"))
+
+    def presence(self):
+        """{"<shots>": {"threshold": score, ...}} of `evaluation.presence`, {} before it was set."""
+        if not self.presence_path.is_file():
+            return {}
+        return json.loads(self.presence_path.read_text(encoding="utf-8"))
+
+    def evaluation_path(self, name):
+        return self.folder / "evaluations" / f"{name}.json"

@@ -1,0 +1,36 @@
+"""From a configuration to a fresh model and its optimizer."""
+
+import dataclasses
+
+import keras
+
+from sst_tf.model.segmenter import SSTSegmenter
+
+
+def build_model(config):
+    """A fresh `SSTSegmenter` of a configuration, backbone weights loaded, seeded."""
+    keras.utils.set_random_seed(config.train.seed)
+    model = config.model
+    segmenter = SSTSegmenter(
+        model={"backbone": model.backbone, "channels": model.channels, "dropout": model.dropout,
+               "train_backbone": model.train_backbone, "comparator": model.comparator},
+        tuner=dataclasses.asdict(config.tuner),
+        loss=dataclasses.asdict(config.loss),
+        optimizer_rules={"weight_decay": config.optimizer.weight_decay,
+                         "head_multiplier": config.optimizer.head_multiplier,
+                         "clip_norm": config.optimizer.clip_norm},
+        fusion=model.fusion)
+    segmenter.encoder.load(model.weights)
+    return segmenter
+
+
+def build_optimizer(config):
+    """SGD or Adam as configured; weight decay (coupled L2) and clipping are the model's."""
+    rules = config.optimizer
+    rate = rules.learning_rate
+    if rules.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate, config.train.epochs * config.train.steps_per_epoch)
+    if rules.name == "adam":
+        return keras.optimizers.Adam(rate)
+    return keras.optimizers.SGD(rate, momentum=rules.momentum)

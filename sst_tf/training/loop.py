@@ -1,0 +1,77 @@
+"""Training a run from its first epoch, or from where it was stopped, to its last."""
+
+import sys
+
+import keras
+
+from sst_tf.data.feature_store import FeatureStore
+from sst_tf.runs.factory import build_model, build_optimizer
+from sst_tf.training.distribute import fit_workers, is_chief, share, wait_for_all
+from sst_tf.training.pretrain import pretrain
+from sst_tf.training.validation import StopOnNaN, Validation
+
+
+def train(run, config, data, strategy, resume=False):
+    """Train a run to its last epoch; returns (best model, feature store or None)."""
+    chief = is_chief(strategy)
+    with strategy.scope():
+        model = build_model(config)
+        model.compile(optimizer=build_optimizer(config))
+        state = (run.restore_last(model) if resume else None) or {"epoch": 0}
+    store = open_features(model, config, data, strategy)
+    per_epoch = config.train.steps_per_epoch
+    start = state["epoch"] * per_epoch * config.train.batch
+    announce(config, data)
+    if config.pretrain.steps and state["epoch"] == 0:
+        single = build_model(config)  # on one device, whatever the strategy
+        losses = pretrain(single, config, data, store)
+        for variable, learned in zip(model.encoder.weights, single.encoder.weights, strict=True):
+            variable.assign(learned)
+        share(strategy, model.encoder.weights)
+        print(f"named base classes for {len(losses)} steps: loss {losses[:50].mean():.3f} at "
+              f"first, {losses[-50:].mean():.3f} at last")
+    if state["epoch"] < config.train.epochs:
+        callbacks = [StopOnNaN()]
+        if chief:
+            callbacks += [Validation(run, config, data, store, state), keras.callbacks.TensorBoard(
+                run.folder / "tensorboard", write_graph=False)]
+        length = {"epochs": config.train.epochs, "initial_epoch": state["epoch"],
+                  "steps_per_epoch": per_epoch, "callbacks": callbacks,
+                  "verbose": ("auto" if sys.stdout.isatty() else 2) if chief else 0}
+        if config.train.strategy == "multi_worker":
+            fit_workers(model, strategy, lambda context: data.training_episodes(
+                config, start, store, context), **length)
+        else:
+            model.fit(data.training_episodes(config, start, store), shuffle=False, **length)
+    wait_for_all(strategy)  # worker 0 has written the model
+    print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
+          f"mIoU {state.get('best', float('nan')):.3f}" if chief else "trained")
+    return run.model(), store
+
+
+def open_features(model, config, data, strategy):
+    """The store of a frozen backbone's features, or None; worker 0 fills it before the others."""
+    if not config.train.cache_features:
+        return None
+    if not is_chief(strategy):
+        wait_for_all(strategy)
+    store = FeatureStore(model.encoder, data.source, config.data.image_size,
+                         config.train.cache_dir, config.data.resize)
+    names = {p.image_id for p in data.train + data.validation}
+    store.ensure(sorted(names))
+    if config.train.flip:
+        store.ensure(sorted(names), flipped=True)
+    if is_chief(strategy):
+        wait_for_all(strategy)
+    return store
+
+
+def announce(config, data):
+    """Say what is trained on and what is left out."""
+    sampler = data.sampler("train", config.train.shots, config.train.seed)
+    if sampler.skipped:
+        print(f"{len(sampler.skipped)} base classes have fewer than {config.train.shots + 1} "
+              f"training photos and take no part: {', '.join(map(str, sampler.skipped[:20]))}")
+    print(f"training on {len({p.image_id for p in data.train})} photos of base classes, "
+          f"validating on {len({p.image_id for p in data.validation})} others; novel: "
+          f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids)}")

@@ -1,0 +1,84 @@
+"""What a training step costs beside the work it cannot avoid."""
+
+import time
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from sst_tf.model.head import Decoder
+from sst_tf.model.segmenter import SSTSegmenter
+
+
+@dataclass
+class Flops:
+    """Convolution FLOPs (two a multiply-add) of one photo at a grid of `side` x `side`.
+
+    Counted from the layers, as their shapes say; biases, ReLU and resizing are left out.
+    """
+
+    side: int
+    backbone_channels: int
+    channels: int
+
+    def convolution(self, kernel, inputs, outputs):
+        return 2 * self.side**2 * kernel**2 * inputs * outputs
+
+    @property
+    def embedding(self):
+        return self.convolution(3, self.backbone_channels, self.channels)
+
+    @property
+    def head(self):
+        c, branches = self.channels, len(Decoder.RATES)
+        comparator = self.convolution(3, 2 * c, c) + self.convolution(3, c, c)
+        residual = 4 * self.convolution(3, c, c)
+        aspp = (branches * self.convolution(3, c, c) + self.convolution(1, c, c)
+                + self.convolution(1, (branches + 2) * c, c))
+        return comparator + residual + aspp + self.convolution(3, c, c) + self.convolution(1, c, 2)
+
+    def step(self, mode):
+        """One training step of one 1-shot episode with cached backbone features.
+
+        A backward pass costs two forward passes where both the weights' and the inputs' gradient
+        are due; the embedding's input is cached and needs none. Tuning adds the inner gradient,
+        one pass of input gradients. Its outer gradient costs three passes' work: at second order
+        it is differentiated (twice a pass, and the linear part of the first backward again).
+        """
+        embeddings = 2 * 2 * self.embedding  # two photos, forward and weights' gradient
+        passes = {"base": 3,  # query: forward, two backward
+                  "+ auxiliary": 6,  # and the same for the support
+                  "+ tuning, first order": 7,  # and the inner input gradient
+                  "+ tuning, second order": 9}[mode]  # and its derivative by input and weights
+        return embeddings + passes * self.head
+MODES = {  # name: steps, auxiliary, second order
+    "base": (0, 0.0, False), "+ auxiliary": (0, 1.0, False),
+    "+ tuning, first order": (1, 1.0, False), "+ tuning, second order": (1, 1.0, True)}
+
+
+def matrix_rate(size=2048, repeats=5):
+    """FLOP/s of a float32 product in this process, best of five."""
+    a = tf.random.normal([size, size])
+    product = tf.function(lambda x: tf.matmul(x, x))
+    product(a)
+    return 2 * size**3 / min(_seconds(product, a) for _ in range(repeats))
+
+
+def training_step(mode, backbone, channels):
+    """A compiled segmenter's `train_step` as a graph function."""
+    steps, auxiliary, second_order = MODES[mode]
+    model = SSTSegmenter(
+        model={"backbone": backbone, "channels": channels, "dropout": 0.0,
+               "train_backbone": False, "comparator": "concatenate"},
+        tuner={"steps": steps, "step_size": 0.1, "normalize": "relative",
+               "second_order": second_order},
+        loss={"auxiliary": auxiliary, "balanced": True})
+    model.compile(optimizer=keras.optimizers.SGD(1e-4, momentum=0.9))
+    return tf.function(model.train_step)
+
+
+def _seconds(function, argument):
+    start = time.perf_counter()
+    result = function(argument)
+    tf.nest.map_structure(lambda t: t.numpy(), result)
+    return time.perf_counter() - start

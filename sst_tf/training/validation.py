@@ -1,0 +1,77 @@
+"""What is looked at after each epoch: scores of held-out photos, the best model, a lost loss."""
+
+import time
+
+import keras
+import numpy as np
+
+from pipelines.errors import UserError
+from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.evaluation import metrics
+from sst_tf.evaluation.scoring import score
+
+VALIDATION_SEED = 1  # apart from the evaluation's episodes
+
+
+class Validation(keras.callbacks.Callback):
+    """Scores base and novel episodes, keeps the best model, writes history and `last.npz`."""
+
+    def __init__(self, run, config, data, store, state):
+        super().__init__()
+        self.run, self.config, self.data, self.store = run, config, data, store
+        self.state = state
+        self.parts = {}
+        for part, split, count in (("base", "validation", config.train.validation_episodes),
+                                   ("novel", "novel", config.train.novel_episodes)):
+            if count:
+                episodes = data.sampler(split, 1, VALIDATION_SEED).take(count)
+                bank = PhotoBank(data.source, episodes, config.data.image_size, store,
+                                 config.data.resize)
+                self.parts[part] = (bank, episodes)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch, "seconds": round(time.time() - self.started, 1), **logs}
+        if (epoch + 1) % self.config.train.validation_every == 0 or (
+                epoch + 1 == self.config.train.epochs):
+            for part, (bank, episodes) in self.parts.items():
+                values = self._validate(part, bank, episodes)
+                row |= values
+                logs |= values  # the progress bar prints them
+            self._keep_best(epoch, row)
+        self.run.append_history(row)
+        self.state["epoch"] = epoch + 1
+        self.run.save_last(self.model, self.state)
+
+    def _validate(self, part, bank, episodes):
+        scored = score(self.model, bank, episodes, self.config.evaluate.batch)
+        counts = scored.counts["tuned"]
+        best = metrics.best_threshold(counts)
+        values = {f"{part}_miou": float(metrics.mean_iou(counts))}
+        if part == "base":
+            self.state["threshold"] = best
+            values |= {"support_iou_before": scored.support_iou["before"],
+                       "support_iou_after": scored.support_iou["after"]}
+        # Both at the threshold that base classes choose: mIoU at 0.5 follows the bias as well.
+        chosen = self.state.get("threshold", best)
+        values[f"{part}_miou_chosen"] = float(metrics.mean_iou(counts, chosen))
+        return values
+
+    def _keep_best(self, epoch, row):
+        value = row.get(f"{self.config.train.select_on}_miou_chosen")
+        if value is not None and value > self.state.get("best", -1.0):
+            self.state |= {"best": value, "best_epoch": epoch + 1}
+            self.run.save_model(self.model)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends a run whose loss is not finite, with a message instead of hours of NaN."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise UserError(
+                f"train: the loss is {logs['loss']} at step {batch} of this epoch; lower "
+                "optimizer.learning_rate or tuner.step_size, or set optimizer.clip_norm 1.0. "
+                "The last whole epoch is kept: change the configuration and start a new run")

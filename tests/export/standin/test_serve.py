@@ -1,0 +1,273 @@
+"""The stand-in server and the client: answers, errors, labels, hot swap without a lost request."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+import requests
+
+from export import client, replay, server_process, walkthrough
+from export.client import GrpcClient, RequestFailed, RestClient
+from export.standin import grpc_api, repository, tensors
+from pipelines.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def server(exported, tmp_path_factory):
+    base = tmp_path_factory.mktemp("served")
+    shutil.copytree(exported, base / "1")
+    with server_process.serving(base) as address:
+        address.base = base
+        yield address
+    assert address.process.returncode == 0, "".join(address.lines)
+
+
+@pytest.fixture(params=[GrpcClient, RestClient])
+def caller(request, server):
+    port = server.grpc_port if request.param is GrpcClient else server.rest_port
+    one = request.param(f"{server.host}:{port}")
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def batch(trained):
+    return next(trained.batches(*trained.episodes(2, seed=7), batch=2))
+
+
+def test_arrays_get_keras_answers(trained, caller, batch):
+    due = replay.expected(trained, batch)
+    for answer in (caller.run("segment", batch), replay.taught(caller.run, batch),
+                   caller.run("", batch) if isinstance(caller, GrpcClient) else None):
+        if answer is not None:
+            assert replay.largest_difference(answer, due)["probability"] < 1e-5
+            assert answer["mask"].dtype == np.int32
+
+
+def test_files_get_masks_and_overlays(trained, caller, tmp_path):
+    episodes, source = trained.episodes(1, seed=3)
+    supports, query = walkthrough.write_photos(tmp_path, source, episodes[0])
+    mask, iou = client.segment(caller, supports, query)
+    due = replay.expected_mask(trained, source, episodes[0])
+    assert np.mean(mask != due) < 1e-3 and len(iou) == 2
+    path = client.save_answer(tmp_path / "answers", query, mask)
+    shown = cv2.imread(str(path))
+    assert shown.shape[:2] == due.shape
+    assert (cv2.imread(str(tmp_path / "answers" / "query_mask.png"))[..., 0] == mask).all()
+
+
+def test_rows_are_answered_as_columns(server, trained):
+    episodes, source = trained.episodes(1, seed=3)
+    inputs = {k: tensors.bytes_json(v) for k, v in replay.encoded(source, episodes[0]).items()}
+    url = f"http://{server.host}:{server.rest_port}/v1/models/sst:predict"
+    columns = requests.post(url, json={"signature_name": "segment_bytes", "inputs": inputs})
+    rows = requests.post(url, json={"signature_name": "segment_bytes", "instances": [
+        {name: value[0] for name, value in inputs.items()}]})
+    assert columns.status_code == rows.status_code == 200
+    first = rows.json()["predictions"][0]
+    assert first["mask_bytes"] == columns.json()["outputs"]["mask_bytes"][0]
+    assert base64.b64decode(first["mask_bytes"]["b64"]).startswith(b"\x89PNG")
+
+
+def test_status_and_metadata(server):
+    url = f"http://{server.host}:{server.rest_port}/v1/models/sst"
+    status = requests.get(url).json()["model_version_status"]
+    assert status == [{"version": "1", "state": "AVAILABLE",
+                       "status": {"error_code": "OK", "error_message": ""}}]
+    found = requests.get(f"{url}/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    assert found["segment_bytes"]["inputs"]["query_image"]["dtype"] == "DT_STRING"
+    assert requests.get(f"{url}/versions/1").status_code == 200
+    for path in ("/versions/9", "x", "/labels/none"):
+        assert requests.get(url + path).status_code == 404
+    assert requests.get(f"{url}:predict").status_code == 405
+    assert requests.get(url[:-10]).status_code == 404
+
+
+def test_grpc_status_and_metadata(server):
+    import grpc
+
+    from export.standin import protos
+    apis = protos.serving()
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        status = apis.get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = "sst"
+        stub = apis.model_service_pb2_grpc.ModelServiceStub(channel)
+        assert stub.GetModelStatus(status).model_version_status[0].state == 30
+        about = apis.get_model_metadata_pb2.GetModelMetadataRequest(
+            metadata_field=["signature_def"])
+        about.model_spec.name = "sst"
+        stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        assert stub.GetModelMetadata(about).model_spec.version.value == 1
+
+
+@pytest.mark.parametrize("change, reason, codes", [
+    (lambda b: {**b, "query_image": b["query_image"][0]}, "not compatible",
+     ("INVALID_ARGUMENT", 400)),
+    (lambda b: {**b, "support_mask": b["support_mask"] * 0}, "support_mask",
+     ("INVALID_ARGUMENT", 400)),
+    (lambda b: {"query_image": b["query_image"]}, "are not the signature's",
+     ("INVALID_ARGUMENT", 400))])
+def test_a_refusal_names_the_reason(caller, batch, change, reason, codes):
+    with pytest.raises(RequestFailed, match=reason) as caught:
+        caller.run("segment", change(batch))
+    assert caught.value.code in codes
+
+
+def test_an_unknown_signature(caller, batch):
+    with pytest.raises(RequestFailed, match="not found") as caught:
+        caller.run("paint", batch)
+    assert caught.value.code in ("FAILED_PRECONDITION", 412)
+
+
+def test_no_server_is_one_line():
+    with pytest.raises(RequestFailed, match="UNAVAILABLE"):
+        GrpcClient("localhost:1", timeout=2).run("tune", {})
+    with pytest.raises(RequestFailed, match="nothing"):
+        RestClient("localhost:1", timeout=2).run("tune", {})
+
+
+def test_a_swap_under_load_loses_no_request(server, exported, batch):
+    """Version 2 appears, then version 1 goes, while four clients ask without a pause."""
+    stop, failures, versions_seen = threading.Event(), [], set()
+    small = {name: value[:1] for name, value in batch.items()}
+
+    def ask(kind, port):
+        one = kind(f"{server.host}:{port}")
+        while not stop.is_set():
+            try:
+                one.run("segment", small)
+            except RequestFailed as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=ask, args=args) for args in
+               [(GrpcClient, server.grpc_port)] * 2 + [(RestClient, server.rest_port)] * 2]
+    for thread in threads:
+        thread.start()
+    url = f"http://{server.host}:{server.rest_port}/v1/models/sst"
+
+    def until(wanted):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            now = {s["version"] for s in requests.get(url).json()["model_version_status"]}
+            versions_seen.update(now)
+            if now == wanted:
+                return True
+            time.sleep(0.05)
+        return False
+
+    shutil.copytree(exported, server.base / "partial")  # as an export does: filled, then renamed
+    os.rename(server.base / "partial", server.base / "2")
+    swapped = until({"2"})
+    shutil.rmtree(server.base / "1")
+    time.sleep(1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert swapped and not failures
+    assert any("version 1 unloaded" in line for line in server.lines)
+
+
+def test_a_damaged_version_leaves_the_old_one(server, batch):
+    (server.base / "77").mkdir()
+    (server.base / "77" / "saved_model.pb").write_bytes(b"no model")
+    url = f"http://{server.host}:{server.rest_port}/v1/models/sst"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        states = {s["version"]: s["state"]
+                  for s in requests.get(url).json()["model_version_status"]}
+        if "77" in states:
+            break
+        time.sleep(0.1)
+    assert states.pop("77") == "END" and set(states.values()) == {"AVAILABLE"}
+    GrpcClient(f"{server.host}:{server.grpc_port}").run("segment", batch)
+    shutil.rmtree(server.base / "77")
+
+
+def test_labels_and_specific_versions(exported, tmp_path):
+    for version in ("3", "4", "5"):
+        os.symlink(exported, tmp_path / version)
+    config = tmp_path / "models.config"
+    config.write_text(f"""model_config_list {{ config {{ name: "sst" base_path: "{tmp_path}"
+        model_version_policy {{ specific {{ versions: 3 versions: 4 }} }}
+        version_labels {{ key: "stable" value: 3 }} }} }}""")
+    models = repository.Repository(repository.read_config(config), log=lambda line: None)
+    models.refresh()
+    assert [v for v, *_ in models.status("sst")] == [4, 3]
+    assert models.model("sst", label="stable")[0] == 3 and models.model("sst")[0] == 4
+    with pytest.raises(repository.RequestError, match="no version label"):
+        models.model("sst", label="canary")
+
+
+def test_a_folder_without_versions_is_an_error(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "export.serve", "--model_base_path",
+                           str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2 and "no numbered version" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_neither_server_nor_client_start_tensorflow():
+    code = ("import sys, export.client, export.serve, export.standin_rest; "
+            "from sst_tf import pictures; export.client.protos.serving(); "
+            "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("array", [
+    np.arange(6, dtype=np.uint8).reshape(2, 3), np.float32(2.5), np.zeros((0, 3), np.int32),
+    np.array([[b"a", b""]], object), np.array([True, False]), np.array([2**40])])
+def test_tensors_survive_messages(array):
+    back = tensors.from_proto(tensors.to_proto(array))
+    assert back.shape == np.shape(array) and (back == array).all()
+    import tensorflow as tf
+    assert (tf.make_ndarray(tensors.to_proto(array)) == array).all()
+    due = tf.make_tensor_proto(array)
+    assert (tensors.from_proto(due) == array).all()
+
+
+@pytest.mark.parametrize("change", [
+    {"tensor_content": b"12345"}, {"dtype": 99}, {"dtype": 0}, {"int_val": [300]},
+    {"int_val": range(9)}])
+def test_broken_messages_are_malformed(change):
+    proto = tensors.to_proto(np.zeros((2, 2), np.uint8))
+    proto.ClearField("tensor_content")
+    for name, value in change.items():
+        if name == "int_val":
+            proto.int_val.extend(value)
+        else:
+            setattr(proto, name, value)
+    with pytest.raises(tensors.Malformed):
+        tensors.from_proto(proto)
+    proto = tensors.to_proto(np.zeros((2, 2), np.uint8))
+    proto.ClearField("tensor_content")
+    proto.tensor_shape.dim[0].size = 2**40
+    with pytest.raises(tensors.Malformed, match="larger"):
+        tensors.from_proto(proto)
+
+
+@pytest.mark.parametrize("text, number", [
+    ("[[1, 2], [3]]", 4), ("[300]", 4), ("[-1]", 4), ("[1.5]", 4), ('["a"]', 4), ("[true]", 4),
+    ("{}", 4), ("null", 4), ("[1e400]", 3), ('[{"b64": "%%"}]', 7), ('[["a"], "b"]', 7),
+    ("[1]", 7), ('[{"b64": 3}]', 7)])
+def test_broken_json_is_malformed(text, number):
+    with pytest.raises(tensors.Malformed):
+        tensors.from_json(json.loads(text), number)
+
+
+def test_a_command_line_without_a_mask_teaches(capsys):
+    with pytest.raises(SystemExit):
+        client.main(["--support", "a.jpg", "--query", "b.jpg"])
+    assert "PHOTO=MASK" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"nowhere.jpg: No such file"):
+        client.segment(None, [("nowhere.jpg", "m.png")], "q.jpg")
+
+
+def test_the_limit_on_messages_is_one(server):
+    assert client.MAX_MESSAGE == grpc_api.MAX_MESSAGE

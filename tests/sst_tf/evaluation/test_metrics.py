@@ -1,0 +1,73 @@
+"""IoU accumulator against brute force; intervals."""
+
+import numpy as np
+import pytest
+
+from pipelines import Episode
+from sst_tf.evaluation import metrics
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    episodes = [Episode(i, int(rng.integers(1, 4)), (f"p{rng.integers(9)}",), f"q{i % 7}", 1)
+                for i in range(30)]
+    probability = rng.random((30, 12, 11)).astype(np.float32)
+    mask = rng.choice([0, 1, 255], (30, 12, 11), p=[0.6, 0.3, 0.1]).astype(np.uint8)
+    counts = metrics.Counts.empty(episodes)
+    for i in range(30):
+        counts.put(i, probability[i], mask[i])
+    return counts, probability, mask
+
+
+@pytest.mark.parametrize("threshold", [1, 25, 50, 90])
+def test_mean_iou_equals_brute_force(scored, threshold):
+    counts, probability, mask = scored
+    by_class = {}
+    for p, m, c in zip(probability, mask, counts.class_ids, strict=True):
+        inter, union = by_class.get(c, (0, 0))
+        for value, truth in zip(p.ravel(), m.ravel(), strict=True):
+            if truth == 255:
+                continue
+            said = float(value) >= threshold / 100
+            inter += said and truth == 1
+            union += said or truth == 1
+        by_class[c] = inter, union
+    expected = np.mean([i / u for i, u in by_class.values()])
+    assert metrics.mean_iou(counts, threshold) == pytest.approx(expected, abs=1e-9)
+
+
+def test_summary_counts_foreground_and_background(scored):
+    counts, probability, mask = scored
+    result = metrics.summary(counts, ("a", "b", "c"))
+    said, true, counted = probability >= 0.5, mask == 1, mask != 255
+    foreground = (said & true).sum() / ((said | true) & counted).sum()
+    background = (~said & ~true & counted).sum() / ((~said | ~true) & counted).sum()
+    assert result["fb_iou"] == pytest.approx((foreground + background) / 2)
+    assert result["area_ratio"] == pytest.approx((said & counted).sum() / true.sum())
+    assert sum(c["episodes"] for c in result["per_class"].values()) == 30
+
+
+def test_one_half_counts_as_foreground():
+    counts = metrics.Counts.empty([Episode(0, 1, ("s",), "q", 1)])
+    counts.put(0, np.array([[0.5, 0.4999, 1.0, 0.29]]), np.array([[1, 1, 1, 0]]))
+    tp, fp, fn, tn = (v[0] for v in counts.at(metrics.HALF))
+    assert (tp, fp, fn, tn) == (2, 0, 1, 1)
+
+
+def test_photos_are_resampled_not_episodes():
+    # One photo behind every episode: resampling photos says that nothing is known of the spread
+    # over photos (all weights equal), where resampling 50 episodes would claim a narrow interval.
+    same = metrics.Counts.empty([Episode(i, 1, ("s",), "q", 1) for i in range(50)])
+    weights = metrics.photo_weights(same, 200)
+    assert np.all(weights == weights[:, :1])
+    many = metrics.Counts.empty([Episode(i, 1, (f"s{i}",), f"q{i}", 1) for i in range(50)])
+    weights = metrics.photo_weights(many, 200)
+    assert weights.mean() == pytest.approx(1.0, abs=0.1)
+    assert np.any(weights != weights[:, :1])
+
+
+def test_best_threshold_is_the_best(scored):
+    counts, _, _ = scored
+    best = metrics.best_threshold(counts)
+    assert metrics.mean_iou(counts, best) == max(metrics.mean_iou(counts, t) for t in range(1, 100))

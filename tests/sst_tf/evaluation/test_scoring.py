@@ -1,0 +1,272 @@
+"""Evaluation under other rules: several runs, other protocols, views, N ways, several processes."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pipelines import open_source
+from pipelines.index import build_index, split_pairs
+from pipelines.protocols import PROTOCOLS
+from pipelines.sampler import EpisodeSampler, WayEpisode, load_episodes
+from sst_tf import compare, evaluate, train
+from sst_tf.config import DataConfig, EvaluateConfig
+from sst_tf.data.photo_bank import PLAIN, PhotoBank, Rules
+from sst_tf.evaluation import metrics, multiclass, protocol_options, stored
+from sst_tf.evaluation.scoring import score
+from sst_tf.runs.directory import Run
+from tests.export.conftest import make_run
+from tests.sst_tf.conftest import build
+
+SIDE = 33
+QUICK = ["--evaluate.episodes", "21", "--evaluate.shots", "[1]", "--evaluate.resamples", "20",
+         "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "0"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=SIDE, count=120))
+
+
+def results(run, *extra, name=""):
+    evaluate.main([str(run.folder), *QUICK, *extra])
+    return json.loads(run.evaluation_path("novel_1shot" + name).read_text())
+
+
+# ---- several processes ---------------------------------------------------------------------------
+
+
+def test_processes_share_the_work_and_change_no_number(run):
+    one = results(run)
+    counts = dict(np.load(run.evaluation_path("novel_1shot").with_suffix(".npz")))
+    three = results(run, "--evaluate.processes", "3")
+    for key in ("scores", "protocol", "gauges"):
+        assert one[key] == three[key], key
+    assert one["support_iou"] == pytest.approx(three["support_iou"], abs=1e-12)
+    again = np.load(run.evaluation_path("novel_1shot").with_suffix(".npz"))
+    for key, values in counts.items():
+        np.testing.assert_array_equal(values, again[key])
+
+
+def test_what_a_process_fails_of_is_said(run, capsys):
+    model = run.model_path.read_bytes()
+    config = run.config()
+    from sst_tf.evaluation import parallel
+    episodes = [None, None]
+    broken = Run(run.folder / "nowhere")
+    with pytest.raises(Exception, match="not there"):
+        parallel.score_sharded(broken, config, episodes, Rules(), 2)
+    assert model == run.model_path.read_bytes()
+
+
+# ---- several runs, replay ------------------------------------------------------------------------
+
+
+def test_several_runs_have_mean_and_deviation(run):
+    found = results(run, "--evaluate.runs", "3", name="_3runs")
+    several = found["scores"]["tuned"]["runs"]
+    assert len(several["miou"]) == 3 and len(set(several["miou"])) > 1
+    assert several["mean"] == pytest.approx(np.mean(several["miou"]))
+    assert several["sd"] == pytest.approx(np.std(several["miou"], ddof=1))
+    assert several["miou"][0] == pytest.approx(results(run)["scores"]["tuned"]["miou"])
+    assert found["protocol"]["episodes"] == 63
+
+
+def test_an_episode_file_is_replayed(run, tmp_path, capsys):
+    first = results(run)
+    path = run.evaluation_path("novel_1shot").with_suffix(".jsonl")
+    assert len(load_episodes(path)) == 21
+    again = results(run, "--evaluate.episode_file", str(path), "--evaluate.seed", "5",
+                    name="_replayed")
+    assert again["scores"] == first["scores"]
+    assert again["protocol"]["episodes_sha256"] == first["protocol"]["episodes_sha256"]
+    lines = path.read_text().splitlines()
+    (tmp_path / "other.jsonl").write_text(lines[0].replace('"query": "', '"query": "no'))
+    with pytest.raises(SystemExit):
+        results(run, "--evaluate.episode_file", str(tmp_path / "other.jsonl"))
+    assert "line 1: photo no" in capsys.readouterr().err
+
+
+def test_the_file_says_all_that_repeats_it(run):
+    found = results(run)
+    assert found["config"]["data"]["image_size"] == SIDE and found["config"]["tuner"]
+    for key in ("commit", "versions", "command", "config_sha256", "model_sha256"):
+        assert found[key], key
+
+
+# ---- protocols -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pfenet(monkeypatch):
+    """PFENet's rules at a size for tests."""
+    small = dataclasses.replace(PROTOCOLS["pfenet"], image_size=SIDE, rule="none", episodes=30)
+    monkeypatch.setitem(PROTOCOLS, "pfenet", small)
+
+
+def test_a_preset_sets_episodes_size_and_scoring(run, pfenet, capsys):
+    found = results(run, "--evaluate.protocol", "pfenet", "--evaluate.episodes", "0",
+                    "--evaluate.runs", "0", name="_pfenet")
+    protocol = found["protocol"]
+    assert (protocol["episodes"], protocol["resize"], protocol["scoring"]) == (30, "pad",
+                                                                             "original")
+    assert "1 pfenet" in run.thresholds()  # its own operating point
+    with pytest.raises(SystemExit):
+        compare.main([str(run.folder), str(run.folder), "--name", "missing"])
+    assert "not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["canet", "pfenet", "repri", "panet", "bam"])
+def test_every_preset_is_known(name):
+    config = SimpleNamespace(data=DataConfig(novel_split="val", train_split="trainaug"),
+                             evaluate=EvaluateConfig(protocol=name))
+    made = protocol_options.under_protocol(
+        dataclasses.make_dataclass("C", ["data", "evaluate"])(config.data, config.evaluate))
+    preset = PROTOCOLS[name]
+    assert (made.data.image_size, made.data.resize, made.data.rule) == (
+        preset.image_size, preset.resize, preset.rule)
+    assert made.data.novel_split == ("trainaug" if name == "panet" else "val")
+    assert protocol_options.counting(config.evaluate).void_query == preset.void_query
+
+
+def test_a_published_list_is_asked_for(run, capsys):
+    with pytest.raises(SystemExit):
+        results(run, "--evaluate.protocol", "hsnet")
+    assert "--data.rule" in capsys.readouterr().err
+
+
+def test_training_does_not_end_under_another_protocol(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--evaluate.protocol", "bam", "--run_dir", str(tmp_path / "run")])
+    assert "sst_tf.evaluate RUN --evaluate.protocol bam" in capsys.readouterr().err
+
+
+class Wide:
+    """One photo of 40 x 60 with an object and a rim of void."""
+
+    def read_image(self, name):
+        return np.zeros((40, 60, 3), np.uint8)
+
+    def class_mask(self, name, class_id):
+        mask = np.zeros((40, 60), np.uint8)
+        mask[10:30, 20:40] = 1
+        mask[9] = 255
+        return mask
+
+
+def bank_of(rules_, resize="pad"):
+    bank = PhotoBank.__new__(PhotoBank)
+    bank.source, bank.size, bank.resize, bank.rules, bank._masks = (
+        Wide(), (64, 64), resize, rules_, {})
+    return bank
+
+
+def test_scoring_at_the_photo_s_size_and_void():
+    probability = np.zeros((64, 64), np.float32)
+    probability[:40] = 1  # what a padded photo of 40 rows fills
+    answer, truth = bank_of(Rules(scoring="original")).judge(probability, "a", 1)
+    assert answer.shape == truth.shape == (40, 60) and answer.min() == 1
+    assert (truth == 255).sum() == 60
+    _, truth = bank_of(Rules(scoring="original", void_query="background")).judge(
+        probability, "a", 1)
+    assert (truth == 255).sum() == 0
+    padded = bank_of(Rules(void_query="background")).judge(probability, "a", 1)[1]
+    assert (padded[40:] == 255).all() and (padded[:40, :56] != 255).all()  # padding never counts
+    taught = bank_of(Rules(void_support="background")).support_mask("a", 1)
+    assert (taught[:40] != 255).all() and (taught[40:] == 255).all()
+    assert (bank_of(Rules()).support_mask("a", 1)[:40] == 255).any()
+
+
+# ---- views ---------------------------------------------------------------------------------------
+
+
+class Symmetric:
+    """The shapes, each beside its mirror image."""
+
+    def __init__(self, source):
+        self.source, self.classes, self.name = source, source.classes, "symmetric"
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+    def read_image(self, image_id):
+        image = np.asarray(self.source.read_image(image_id))
+        return np.maximum(image, image[:, ::-1])
+
+    def class_mask(self, image_id, class_id):
+        mask = self.source.class_mask(image_id, class_id)
+        return np.maximum(mask, mask[:, ::-1])
+
+
+def test_views_are_averaged():
+    source = open_source("shapes", image_size=SIDE, count=40)
+    pairs = split_pairs(build_index(source, source.image_ids("all")), (20,), "base")
+    episodes = EpisodeSampler(pairs, 1, 0, skip_small=True).take(10)
+    model = build()
+
+    def counts(source, *views):
+        bank = PhotoBank(source, episodes, SIDE, rules=Rules(tuple(views)))
+        return score(model, bank, episodes, 4).counts["tuned"].histogram
+
+    plain = counts(source, PLAIN)
+    np.testing.assert_array_equal(counts(source, PLAIN, PLAIN), plain)
+    assert (counts(source, (1.0, True)) != plain).any()
+    assert (counts(source, (1.3, False)) != plain).any()
+    symmetric = Symmetric(source)  # mirrored photos are the same: so must the answers be
+    np.testing.assert_array_equal(counts(symmetric, (1.0, True)), counts(symmetric, PLAIN))
+
+
+def test_views_have_their_own_file_and_threshold(run):
+    results(run)
+    found = results(run, "--evaluate.scales", "[0.75,1]", "--evaluate.flip", "true",
+                    name="_views0.75-1flip")
+    assert found["protocol"]["views"] == [[0.75, False], [0.75, True], [1.0, False], [1.0, True]]
+    assert any("0.75" in key for key in run.thresholds())
+    with pytest.raises(Exception, match="views"):
+        stored.refuse_unequal([stored.Evaluation(run.folder, 1, name) for name in (
+            "novel_1shot_views0.75-1flip", "novel_1shot")])
+
+
+# ---- N ways --------------------------------------------------------------------------------------
+
+
+def test_each_pixel_goes_to_one_class():
+    class Truth:
+        def judge(self, mine, name, class_id):
+            truth = np.zeros((2, 4), np.uint8)
+            if class_id == 7:
+                truth[:, :2] = 1
+            truth[0, 3] = 255
+            return mine, truth
+
+    episode = WayEpisode(0, (7, 3), (("a",), ("b",)), "q")
+    counts = multiclass._empty([episode])
+    answers = np.array([[[[.9, .4, .6, .9], [.9, .9, .3, .2]]],
+                        [[[.2, .8, .5, .1], [.3, .3, .7, .2]]]])  # [N, B, S, S]
+    multiclass.put(counts, [0], [episode], Truth(), answers, 0.5)
+    tp, fp, fn, tn = counts.at(metrics.HALF)
+    # class 7 gets three true pixels and (0, 2), the void one counts nowhere; class 3, which the
+    # photo does not show, gets (0, 1) and (1, 2)
+    np.testing.assert_array_equal([tp, fp, fn], [[3, 0], [1, 2], [1, 0]])
+
+
+def test_two_ways_are_evaluated(run):
+    found = results(run, "--evaluate.ways", "2", name="_2way")
+    entry = found["scores"]["tuned"]
+    assert found["protocol"]["ways"] == 2 and 0 <= entry["miou"] <= 1
+    assert len(entry["per_class"]) == 5 and entry["threshold"]["interval"]
+    assert "untuned" in found["scores"]
+    results(run)
+    with pytest.raises(Exception, match="differ in ways"):
+        stored.refuse_unequal([stored.Evaluation(run.folder, 1, name) for name in (
+            "novel_1shot_2way", "novel_1shot")])
+    compare.main([str(run.folder), str(run.folder), "--name", "novel_1shot_2way"])
+
+
+@pytest.mark.parametrize("other", [("runs", "2"), ("flip", "true"), ("scales", "[0.5]")])
+def test_ways_do_not_drop_other_rules_without_a_word(run, capsys, other):
+    with pytest.raises(SystemExit):
+        results(run, "--evaluate.ways", "2", f"--evaluate.{other[0]}", other[1])
+    assert "evaluate.ways 2: not together" in capsys.readouterr().err

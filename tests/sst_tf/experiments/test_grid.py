@@ -1,0 +1,186 @@
+"""Grids of runs: shared trainings, resuming, a failure that costs nothing else, tables."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipelines.errors import UserError
+from pipelines.writing import write_json
+from sst_tf import experiment
+from sst_tf.evaluation import metrics
+from sst_tf.experiments.grid import Cell, Experiment
+from sst_tf.reporting import experiment_table
+from sst_tf.runs.directory import Run
+from tests.pipelines.tiny_voc import write_tiny_voc
+from tests.sst_tf.test_commands import QUICK
+
+FILES = sorted((Path(__file__).parents[3] / "configs" / "experiments").glob("*.yaml"))
+GRID = {
+    "title": "A table", "shots": [1, 2],
+    "rows": {"base": {"tuner.steps": 0, "loss.auxiliary": 0}, "both": None,
+             "average": {"model.fusion": "average"}},
+    "differences": [["both", "base"], ["average", "both"]],
+    "paper": {"both": {1: [54.4]}},
+    "profiles": {"paper": {"base": "base.yaml", "folds": {0: None}, "seeds": [0]},
+                 "mini": {"base": "base.yaml", "folds": {
+                     "a": {"data.novel_classes": ["cup", "fork"]},
+                     "b": {"data.novel_classes": ["cup", "nothing"]}}, "seeds": [0, 1]}}}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """An experiment file over toy photos, one fold of which must fail."""
+    folder = tmp_path_factory.mktemp("grid")
+    write_tiny_voc(folder / "data", photos=48, suffix=".jpg")
+    keys = {}
+    values = [*QUICK, "--evaluate.absent_episodes", "4"]
+    for key, value in zip(values[::2], values[1::2], strict=True):
+        section, name = key[2:].split(".")
+        keys.setdefault(section, {})[name] = yaml.safe_load(value)
+    keys["data"] |= {"dataset": "voc", "root": str(folder / "data"), "novel": "keep",
+                     "validation_share": 0.4}
+    (folder / "base.yaml").write_text(yaml.safe_dump(keys))
+    (folder / "t.yaml").write_text(yaml.safe_dump(GRID))
+    return folder
+
+
+def run(folder, *arguments):
+    experiment.main([str(folder / "t.yaml"), "--profile", "mini", "--runs", str(folder / "runs"),
+                     *arguments])
+
+
+def test_a_grid_runs_resumes_and_reports(grid, capsys):
+    """Rows `both` and `average` share their training; fold b fails and costs fold a nothing."""
+    with pytest.raises(SystemExit) as caught:
+        run(grid, "--seeds", "0")
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert "6 cells, 4 trainings" in printed.out and "2 run(s) failed" in printed.err
+    assert "fold b" in printed.err and "nothing" in printed.err
+    text = (grid / "runs" / "t-mini.md").read_text()
+    assert "| base |" in text and "| average |" in text and "both minus base" in text
+
+    done = {p: p.stat().st_mtime_ns for p in (grid / "runs").rglob("model.keras")}
+    assert len(done) == 2
+    averaged = list((grid / "runs").rglob("novel_2shot_average.json"))
+    assert len(averaged) == 1
+    assert json.loads(averaged[0].read_text())["protocol"]["fusion"] == "average"
+    assert (averaged[0].parent / "novel_2shot.json").is_file()
+    run(grid, "--seeds", "0", "--folds", "a")  # nothing is missing: nothing runs
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+
+    found = json.loads(averaged[0].with_name("novel_1shot.json").read_text())["presence"]
+    assert 0 <= found["base"]["answered_where_absent"] <= 1
+    assert Run(averaged[0].parents[1]).presence().keys() == {"1", "2"}
+
+
+def test_dry_run_trains_nothing(grid, capsys):
+    run(grid, "--dry_run", "--seeds", "7")
+    assert capsys.readouterr().out.count("missing") == 6
+    assert not [p for p in (grid / "runs").glob("*") if "seed7" in p.name]
+
+
+def test_keys_tell_trainings_apart(grid):
+    cells = Experiment.read(grid / "t.yaml", "mini").cells("runs")
+    keys = {(c.row, c.fold, c.seed): c.folder.name for c in cells}
+    assert keys["both", "a", 0] == keys["average", "a", 0]
+    assert len(set(keys.values())) == 8  # two switches, two folds, two seeds
+    other = Experiment.read(grid / "t.yaml", "mini").cells(
+        "runs", ["--evaluate.episodes", "9", "--data.root", "elsewhere/data"])
+    assert [c.folder for c in other] == [c.folder for c in cells]
+    other = Experiment.read(grid / "t.yaml", "mini").cells("runs", ["--model.weights", "x.npz"])
+    assert not {c.folder for c in other} & {c.folder for c in cells}
+
+
+@pytest.mark.parametrize("change, reason", [
+    ({"tilte": "x"}, "unknown key tilte"), ({"shots": None, "rows": None}, "is missing"),
+    ({"differences": [["both", "none"]]}, "no row 'none'")])
+def test_wrong_files_name_the_key(grid, tmp_path, change, reason):
+    content = {k: v for k, v in {**GRID, **change}.items() if v is not None}
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=reason):
+        Experiment.read(path, "mini")
+
+
+def test_wrong_choices_are_told(grid, tmp_path):
+    with pytest.raises(UserError, match="no profile 'maxi'; known: mini, paper|paper, mini"):
+        Experiment.read(grid / "t.yaml", "maxi")
+    with pytest.raises(SystemExit):
+        run(grid, "--rows", "none")
+    with pytest.raises(UserError, match="No such file"):
+        Experiment.read(tmp_path / "no.yaml", "mini")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("profile", ["paper", "mini"])
+def test_the_paper_s_tables_resolve(path, profile):
+    """Every key of every cell is known, and the paper's numbers are as many as the folds."""
+    found = Experiment.read(path, profile)
+    assert found.cells("runs") and found.source and found.expect
+    for row, values in found.paper.items():
+        assert row in found.rows
+        assert all(len(v) in (1, len(found.folds) + 1) for v in values.values())
+
+
+class Cells:
+    """Two rows on two folds: `good` is right everywhere, `bad` on every second episode.
+
+    In each further seed `bad` is right on two episodes more.
+    """
+
+    def __init__(self, folder, seeds=1):
+        self.cells = []
+        for row, fold, seed in itertools.product(("good", "bad"), ("0", "1"), range(seeds)):
+            run = folder / f"{row}{fold}" / (str(seed) if seed else "")
+            path = run / "evaluations" / "novel_1shot.json"
+            write_json(path, {"protocol": {
+                key: "x" for key in ("dataset", "novel_classes", "split", "shots",
+                                     "image_size", "resize", "scoring", "episodes_sha256")}})
+            union = np.full(40, 10)
+            right = (np.arange(40) % 2 == 0) | (row == "good")
+            right[1:4 * seed:4] = right[39:39 - 4 * seed:-4] = True
+            inter = np.where(right, 10, 0)
+            np.savez(path.with_suffix(".npz"), class_ids=np.repeat([1, 2], 20), photos=np.array(
+                [[f"q{i}", f"s{i}"] for i in range(40)]), tuned_half=[inter, union],
+                tuned_chosen=[inter, union])
+            self.cells.append(Cell(row, fold, seed, [], "weighted", run, [1]))
+
+
+def test_intervals_over_seeds(tmp_path):
+    grid = experiment_table.Grid(Cells(tmp_path, 3).cells, 1)
+    low, high, count = grid.over_seeds("good", "bad", "half")
+    values = [0.5, 0.45, 0.4]  # of 40 episodes 20, 18 and 16 are wrong
+    reach = 4.303 * np.std(values, ddof=1) / np.sqrt(3)
+    assert (low, high, count) == (pytest.approx(0.45 - reach, abs=1e-4),
+                                  pytest.approx(0.45 + reach, abs=1e-4), 3)
+    assert experiment_table.Grid(Cells(tmp_path).cells, 1).over_seeds("good", "bad", "half") is None
+    scipy = pytest.importorskip("scipy.stats")
+    np.testing.assert_allclose(experiment_table.STUDENT, scipy.t.ppf(0.975, np.arange(1, 10)),
+                               atol=6e-4)
+
+
+def test_tables_average_folds_and_pair_episodes(tmp_path):
+    grid = experiment_table.Grid(Cells(tmp_path).cells, 1)
+    assert grid.over_folds("good", "half") == (1.0, [1.0, 1.0])
+    mean, (low, high) = grid.over_folds("bad", "half")
+    assert mean == pytest.approx(0.5) and low < 0.5 < high
+    mean, (low, high), folds = grid.difference("good", "bad", "half")
+    assert mean == pytest.approx(0.5) and 0.2 < low < 0.5 < high < 0.8
+    assert list(folds) == ["0", "1"]
+    assert metrics.interval(np.arange(101)) == [2.5, 97.5]
+    assert grid.episodes() == "Episodes a fold: 40 of 80 photos."
+
+
+def test_unequal_protocols_are_refused(tmp_path):
+    cells = Cells(tmp_path).cells
+    path = tmp_path / "bad1" / "evaluations" / "novel_1shot.json"
+    content = json.loads(path.read_text())
+    content["protocol"]["image_size"] = 473
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="differ in image_size"):
+        experiment_table.Grid(cells, 1)

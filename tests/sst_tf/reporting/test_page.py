@@ -1,0 +1,123 @@
+"""The report: everything it promises is on the page, in a browser and at phone width."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.errors import UserError
+from sst_tf import evaluate, report
+from sst_tf.config import DataConfig
+from sst_tf.reporting import figures
+from sst_tf.reporting.page import Report, Subject, describe, episodes
+from sst_tf.runs.directory import Run
+from tests.browser import browser, console_errors  # noqa: F401  a fixture
+from tests.export.conftest import make_run
+
+QUICK = ["--evaluate.episodes", "24", "--evaluate.shots", "[1,2]", "--evaluate.resamples", "20",
+         "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "6"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A report on two runs of the same photos; its folder."""
+    folder = tmp_path_factory.mktemp("report")
+    for name in ("one", "two"):
+        run = make_run(folder / name, DataConfig(image_size=33, count=300))
+        run.thresholds_path.unlink()  # to be chosen by the evaluation
+        path = run.folder / "config.yaml"
+        text = path.read_text().replace("- 5", "- 2")  # evaluated at one and two shots
+        path.write_text(text)
+        run.append_history({"epoch": 0, "novel_miou": 0.1, "base_miou": 0.2})
+        run.append_history({"epoch": 1, "novel_miou": 0.2, "base_miou": 0.3})
+        evaluate.main([str(run.folder), *QUICK])
+    report.main([str(folder / "one"), str(folder / "two"), "--output", str(folder / "page")])
+    return folder / "page"
+
+
+def test_every_part_is_there(page):
+    text = (page / "report.md").read_text()
+    for words in ("## Runs", "## 1-shot", "## 2-shot", "two minus one, at 0.5", "figure 3",
+                  "figure 4", "figure 5", "figure 6", "Worst and best", "taken for the class",
+                  "| one | 0.1"):
+        assert words in text, words
+    for path in re.findall(r"\((figures/[^)]+)\)", text):
+        picture = cv2.imread(str(page / path))
+        assert picture is not None and picture.std() > 5, path
+    rates = text.split("classes that are not there")[1].splitlines()[4]
+    assert rates.count("%") == 2
+
+
+def test_the_page_stands_alone(page):
+    html = (page / "report.html").read_text()
+    assert "figures/" not in html.replace("/figures/", "") and html.count("data:image/") >= 9
+    assert not re.findall(r'(?:src|href)="(?!data:)', html)
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_browser_shows_it(page, browser, width):  # noqa: F811
+    browser.set_window_size(width, 900)
+    browser.get((page / "report.html").as_uri())
+    assert not console_errors(browser)
+    shown = browser.execute_script(
+        "return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert shown
+    wide, inner = browser.execute_script(
+        "return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= inner
+    assert len(browser.find_elements("css selector", "table")) >= 3
+
+
+def test_unequal_runs_are_not_compared(page, tmp_path):
+    import json
+    import shutil
+    shutil.copytree(page.parent / "two", tmp_path / "two")
+    path = Run(tmp_path / "two").evaluation_path("novel_1shot")
+    content = json.loads(path.read_text())
+    content["protocol"]["image_size"] = 473
+    path.write_text(json.dumps(content))
+    made = Report(tmp_path / "page")
+    describe(made, [Subject(page.parent / "one"), Subject(tmp_path / "two")])
+    assert any("Not compared: two and one differ in image_size" in line for line in made.lines)
+
+
+def test_runs_without_photos_or_evaluations(page, tmp_path):
+    import shutil
+    shutil.copytree(page.parent / "one", tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "evaluations")
+    with pytest.raises(UserError, match="not evaluated"):
+        Subject(tmp_path / "bare")
+    one = Subject(page.parent / "one")
+    one.painter = None
+    made = Report(tmp_path / "page")
+    episodes(made, [one])
+    assert "its photos are not here" in made.lines[0]
+
+
+def test_confusion_counts_false_foreground_by_what_it_covers(page):
+    one = Subject(page.parent / "one")
+    painter = one.painter
+
+    def everything(*arguments):
+        return np.ones((33, 33), np.uint8)
+
+    painter._answer = everything
+    episodes = one.episodes(1, 3)
+    found = painter.confusion(episodes)
+    due = sum(int((np.asarray(e["query_mask"]) == 0).sum()) for e in painter.batches(episodes))
+    assert sum(found.values()) == due and found["background"] > 0
+
+
+def test_heat_shows_the_largest_place():
+    values = np.zeros((8, 8))
+    values[2, 3] = 1
+    shown = figures.heat(np.zeros((8, 8, 3), np.uint8), values)
+    assert shown.sum(-1).argmax() == 2 * 8 + 3
+
+
+def test_a_page_without_photos(page, tmp_path):
+    report.main([str(page.parent / "one"), "--output", str(tmp_path), "--without_photos"])
+    text = (tmp_path / "report.md").read_text()
+    assert "## 1-shot" in text and "figure 6" in text and "figure 3" not in text
+    assert not list((tmp_path / "figures").glob("*.jpg"))
