@@ -20,6 +20,7 @@ setup(
         "tensorflow-datasets>=4.9.9",
         "importlib_resources>=6",  # tensorflow-datasets imports it and does not ask for it
         "numpy>=2.0",
+        "scipy>=1.14",
         "opencv-python-headless>=4.11",
         "tf2onnx>=1.17",
         "pillow>=11",
@@ -38,9 +39,9 @@ setup(
         "prepare": ["scipy>=1.14"],
         "demo": ["gradio>=6"],
         "report": ["matplotlib>=3.9"],
-        "dev": ["pytest>=8", "ruff>=0.9", "import-linter>=2.3", "hypothesis>=6.100", "pycocotools>=2.0.8",
-                "scipy>=1.14", "dill>=0.3", "tensorflow-serving-api>=2.19", "onnxruntime>=1.20",
-                "starlette>=0.46", "uvicorn>=0.34", "requests>=2.32", "matplotlib>=3.9",
-                "selenium>=4.25", "pytest-xdist>=3.6", "gradio>=6"],
+        "dev": ["pytest>=8", "ruff>=0.9", "import-linter>=2.3", "hypothesis>=6.100",
+                "pycocotools>=2.0.8", "dill>=0.3", "tensorflow-serving-api>=2.19",
+                "onnxruntime>=1.20", "starlette>=0.46", "uvicorn>=0.34", "requests>=2.32",
+                "matplotlib>=3.9", "selenium>=4.25", "pytest-xdist>=3.6", "gradio>=6"],
     },
 )

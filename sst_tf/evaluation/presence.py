@@ -5,26 +5,27 @@ classes: episodes whose query shows the class against episodes whose query does 
 """
 
 import numpy as np
+from scipy.stats import rankdata
 
 from sst_tf.evaluation.metrics import BINS
 
 TOP = 0.05  # share of pixels; of several tried on base classes it told best (docs/predict.md)
 
 
-def score(histogram):
+def score(histogram: np.ndarray) -> np.ndarray:
     """Presence score of answers, [...] in 0..1.
 
     Args:
         histogram: [..., BINS + 1] pixels by floor(probability * BINS).
     """
     levels = np.arange(BINS + 1) / BINS
-    due = histogram.sum(-1, keepdims=True) * TOP
+    top = histogram.sum(-1, keepdims=True) * TOP  # pixels that count
     above = np.cumsum(histogram[..., ::-1], -1)[..., ::-1] - histogram  # pixels in higher bins
-    taken = np.clip(due - above, 0, histogram)
-    return (taken * levels).sum(-1) / np.maximum(due[..., 0], 1e-9)
+    taken = np.clip(top - above, 0, histogram)
+    return (taken * levels).sum(-1) / np.maximum(top[..., 0], 1e-9)
 
 
-def score_map(probability):
+def score_map(probability: np.ndarray) -> float:
     """Presence score of one probability map [H, W]."""
     bins = np.floor(probability.astype(np.float64) * BINS + 1e-9).astype(np.int64)
     return float(score(np.bincount(bins.ravel(), minlength=BINS + 1)))
@@ -45,16 +46,23 @@ def absent_episodes(sampler, count):
     return found
 
 
-def best_threshold(present, absent):
+def best_threshold(present: np.ndarray, absent: np.ndarray) -> float:
     """The score that tells best: highest mean of both rates of right answers."""
     candidates = np.unique(np.concatenate([present, absent]))
     right = [(np.mean(present >= t) + np.mean(absent < t)) / 2 for t in candidates]
     return float(candidates[int(np.argmax(right))])
 
 
-def rates(present, absent, threshold):
-    """What a threshold does: shares of photos answered, and the area under the ROC curve."""
-    ranks = np.concatenate([present, absent]).argsort().argsort() + 1
+def rates(present: np.ndarray, absent: np.ndarray, threshold: float) -> dict:
+    """What a threshold does: shares of photos answered, and the area under the ROC curve.
+
+    Args:
+        present, absent: scores of photos with the class and without it, [n] and [m].
+
+    The area is the share of the n x m pairs whose photo with the class scores higher; a tie counts
+    one half (Mann and Whitney, 1947).
+    """
+    ranks = rankdata(np.concatenate([present, absent]))
     n, m = len(present), len(absent)
     return {"answered_where_present": float(np.mean(present >= threshold)),
             "answered_where_absent": float(np.mean(absent >= threshold)),

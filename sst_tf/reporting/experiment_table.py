@@ -1,13 +1,12 @@
 """Results of many runs as the tables of a paper: folds, seeds, spread, paired differences."""
 
 import numpy as np
+from scipy import stats
 
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.stored import POINTS, Evaluation, evaluation_name, refuse_unequal
 
 RESAMPLES = 1000
-# Student's t, 97.5 %, by degrees of freedom 1 to 9
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 class Grid:
@@ -82,9 +81,9 @@ class Grid:
                            for fold in self.folds])
                   for seed in self.seeds if all((one, fold, seed) in self.cells
                                                 for one in (row, other) for fold in self.folds)]
-        if not 2 <= len(values) <= len(STUDENT) + 1:
+        if len(values) < 2:
             return None
-        reach = STUDENT[len(values) - 2] * np.std(values, ddof=1) / np.sqrt(len(values))
+        reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
         return float(np.mean(values) - reach), float(np.mean(values) + reach), len(values)
 
     def episodes(self):

@@ -143,7 +143,7 @@ class Cells:
                                      "image_size", "resize", "scoring", "episodes_sha256")}})
             union = np.full(40, 10)
             right = (np.arange(40) % 2 == 0) | (row == "good")
-            right[1:4 * seed:4] = right[39:39 - 4 * seed:-4] = True
+            right[1:4 * seed:4] = right[39:max(39 - 4 * seed, 0):-4] = True
             inter = np.where(right, 10, 0)
             np.savez(path.with_suffix(".npz"), class_ids=np.repeat([1, 2], 20), photos=np.array(
                 [[f"q{i}", f"s{i}"] for i in range(40)]), tuned_half=[inter, union],
@@ -159,9 +159,15 @@ def test_intervals_over_seeds(tmp_path):
     assert (low, high, count) == (pytest.approx(0.45 - reach, abs=1e-4),
                                   pytest.approx(0.45 + reach, abs=1e-4), 3)
     assert experiment_table.Grid(Cells(tmp_path).cells, 1).over_seeds("good", "bad", "half") is None
-    scipy = pytest.importorskip("scipy.stats")
-    np.testing.assert_allclose(experiment_table.STUDENT, scipy.t.ppf(0.975, np.arange(1, 10)),
-                               atol=6e-4)
+
+
+def test_intervals_over_more_than_ten_seeds(tmp_path):
+    low, high, count = experiment_table.Grid(Cells(tmp_path, 12).cells, 1).over_seeds(
+        "good", "bad", "half")
+    values = [0.5 - 0.05 * min(seed, 10) for seed in range(12)]  # after ten, `bad` is right
+    reach = 2.20099 * np.std(values, ddof=1) / np.sqrt(12)  # t of 11 degrees of freedom, 97.5 %
+    assert (low, high, count) == (pytest.approx(np.mean(values) - reach, abs=1e-4),
+                                  pytest.approx(np.mean(values) + reach, abs=1e-4), 12)
 
 
 def test_tables_average_folds_and_pair_episodes(tmp_path):

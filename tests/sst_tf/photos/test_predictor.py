@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import open_source
 from pipelines.errors import DataError, UserError
 from pipelines.writing import write_json
 from sst_tf import predict
 from sst_tf.config import DataConfig
-from sst_tf.evaluation import presence
 from sst_tf.photos import annotations, answers, inputs, mark_cost
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import load_photo, turn
@@ -268,39 +266,6 @@ def test_a_mark_of_the_whole_photo():
     image, _ = scene()
     found, _ = annotations.mask_of(annotations.Box(-5, -5, 1000, 1000), image)
     assert found.all()
-
-
-# ---- presence ------------------------------------------------------------------------------------
-
-
-def test_presence_is_the_mean_of_the_highest_pixels():
-    probability = np.zeros((10, 10), np.float32)
-    probability[0, :5] = [0.9, 0.8, 0.7, 0.6, 0.5]
-    assert presence.score_map(probability) == pytest.approx(0.7, abs=0.01)
-    probability[5:] = 1.0
-    assert presence.score_map(probability) == pytest.approx(1.0)
-    assert presence.score_map(np.zeros((4, 4))) == 0
-
-
-def test_the_threshold_tells_best():
-    present, absent = np.array([0.9, 0.8, 0.4]), np.array([0.5, 0.3, 0.2, 0.1])
-    threshold = presence.best_threshold(present, absent)
-    assert threshold == 0.4 or threshold == 0.8
-    rates = presence.rates(present, absent, 0.8)
-    assert rates["answered_where_present"] == pytest.approx(2 / 3)
-    assert rates["answered_where_absent"] == 0 and rates["auc"] == pytest.approx(11 / 12)
-
-
-def test_absent_queries_do_not_show_the_class():
-    from pipelines import EpisodeSampler
-    from pipelines.index import build_index
-    source = open_source("shapes", image_size=65, count=80)
-    pairs = build_index(source, source.image_ids("all"), "none").pairs
-    shown = {(pair.image_id, pair.class_id) for pair in pairs}
-    sampler = EpisodeSampler(pairs, 1, 0, mismatched=True)
-    found = presence.absent_episodes(sampler, 50)
-    assert len(found) == 50
-    assert not any((e.query, e.support_class_id) in shown for e in found)
 
 
 # ---- a folder ------------------------------------------------------------------------------------
