@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.writing import write_text
 
 
 class Episode(NamedTuple):
@@ -165,10 +165,8 @@ class WaySampler:
 
 
 def dump_episodes(episodes, path):
-    """Write episodes as JSON lines, under a temporary name first."""
-    partial = Path(f"{path}.tmp")
-    partial.write_text(_text(episodes), encoding="utf-8")
-    os.replace(partial, path)
+    """Write episodes as JSON lines, never half a file."""
+    write_text(path, _text(episodes))
 
 
 def load_episodes(path):

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
 
 from pipelines.commands import command
 from pipelines.folds import novel_class_ids
 from pipelines.index import RULES, build_index, split_pairs
 from pipelines.index.verify import verify
 from pipelines.sources import open_source
+from pipelines.writing import write_text
 
 EXAMPLES = """examples:
   python -m pipelines.index voc --root VOCdevkit --split val --fold 0 --part novel \\
@@ -76,11 +75,7 @@ def main(argv=None):
     if options.output is None:
         sys.stdout.writelines(lines(pairs, source.classes))
         return
-    partial = Path(f"{options.output}.tmp")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    with open(partial, "w", encoding="utf-8") as file:
-        file.writelines(lines(pairs, source.classes))
-    os.replace(partial, options.output)
+    write_text(options.output, "".join(lines(pairs, source.classes)))
     print(f"{len(pairs)} pairs of {len({p.image_id for p in pairs})} photos -> {options.output}")
 
 

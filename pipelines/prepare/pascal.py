@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from pipelines.errors import DataError
 from pipelines.prepare.archives import Archive, counted, extract, fetch
+from pipelines.writing import replacing, write_text
 
 VOC = Archive("http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
               "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb")
@@ -64,9 +65,7 @@ def sbd(root, archives=None):
     if len(train) != COUNTS["trainaug"]:
         raise DataError(f"{masks}: {len(train)} photos outside VOC's val, {COUNTS['trainaug']} are "
                         "due; are all of VOC's own lists there?")
-    partial = lists / "trainaug.txt.tmp"
-    partial.write_text("".join(f"{name}\n" for name in train), encoding="utf-8")
-    os.replace(partial, lists / "trainaug.txt")
+    write_text(lists / "trainaug.txt", "".join(f"{name}\n" for name in train))
     print(f"{lists / 'trainaug.txt'}: {len(train)} photos")
     return voc
 
@@ -81,14 +80,13 @@ def _mask(name, source, folder, palette):
     path = folder / f"{name}.png"
     if path.is_file():
         return
-    partial = folder / f".{name}.tmp"
-    if source.suffix == ".png":
-        shutil.copyfile(source, partial)
-    else:
-        picture = Image.fromarray(_sbd_classes(source))
-        picture.putpalette(palette)
-        picture.save(partial, format="png")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        if source.suffix == ".png":
+            shutil.copyfile(source, partial)
+        else:
+            picture = Image.fromarray(_sbd_classes(source))
+            picture.putpalette(palette)
+            picture.save(partial, format="png")
 
 
 def _sbd_classes(path):

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from pipelines.errors import DataError, UserError
-from sst_tf.photos import annotations
 from sst_tf.photos.images import picture_values
 
 GRABCUT_SIDE = 512  # larger photos are cut at this size: time grows with the pixels
@@ -271,14 +270,14 @@ def _shape(shape):
 
 
 def parse_mark(text):
-    """What stands after "=" in --support: a path, `annotations.Box` or `annotations.Scribbles`."""
+    """What stands after "=" in --support: a path, `Box` or `Scribbles`."""
     kind, colon, rest = text.partition(":")
     if colon and kind == "box":
         try:
-            return annotations.Box(*map(float, rest.split(",")))
+            return Box(*map(float, rest.split(",")))
         except (TypeError, ValueError):
-            raise UserError(f"--support: {text!r}: box:x0,y0,x1,y1 in pixels is due") from None
+            raise UserError(f"--support: {text!r}: box:x0,y0,x1,y1 in pixels is expected") from None
     if colon and kind == "scribbles":
         values = picture_values(rest)
-        return annotations.Scribbles(values == 255, values == 128)
+        return Scribbles(values == 255, values == 128)
     return text

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from sst_tf.evaluation import presence
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.photos import annotations
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.images import Path, load_photo, orientation, picture_values
+from sst_tf.photos.images import load_photo, orientation, picture_values, thumbnail, turn
 from sst_tf.runs.directory import Run
 
 
@@ -89,7 +90,7 @@ class Predictor:
         if not images or len(images) != len(masks):
             raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; a mask "
                             "each is due")
-        lessons, how, thumbnail = [], [], None
+        lessons, how, shown = [], [], None
         for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
             image = load_photo(photo)
             mask, way = annotations.mask_of(_turned(photo, mark, image), image,
@@ -97,13 +98,13 @@ class Predictor:
                                         photo if isinstance(photo, (str, Path)) else None,
                                         name)
             how.append(way)
-            thumbnail = thumbnail or thumbnail(image, mask)
+            shown = shown or thumbnail(image, mask)
             lessons.append(self.model.teach(
                 self._embed([image]), resize_class_mask(mask, *self._frame())[None]))
         self.cards[name] = ClassCard(
             name, *(np.concatenate([getattr(one, field).numpy() for one in lessons]) for field in
                     ("prototype", "untuned_prototype", "score", "score_after")),
-            thumbnail, tuple(how), self.model_sha256)
+            shown, tuple(how), self.model_sha256)
         return self.cards[name]
 
     def step_map(self, photo, mask):
@@ -234,7 +235,7 @@ def _turned(photo, mark, image):
     if not (isinstance(photo, (str, Path)) and isinstance(mark, (str, Path))) or (
             Path(mark).suffix.lower() == ".json"):
         return mark
-    values, turn = picture_values(mark), orientation(photo)
-    if values.shape != image.shape[:2] and turn(values, turn).shape == image.shape[:2]:
-        return turn(values, turn)
+    values, way_up = picture_values(mark), orientation(photo)
+    if values.shape != image.shape[:2] and turn(values, way_up).shape == image.shape[:2]:
+        return turn(values, way_up)
     return mark
