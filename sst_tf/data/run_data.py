@@ -20,6 +20,7 @@ class RunData:
         train, validation, novel: lists of `pipelines.index.Pair`; the photos of `train` and
             `validation` are disjoint, both hold base classes.
         novel_rule: "drop", "keep" or "ignore255".
+        classes_of: {photo: classes with any pixel in it}, whatever pairs are left out.
     """
 
     source: object
@@ -28,6 +29,7 @@ class RunData:
     validation: list
     novel: list
     novel_rule: str
+    classes_of: dict[str, frozenset[int]]
 
     @property
     def ignore_ids(self):
@@ -94,7 +96,8 @@ def open_data(config, progress=False):
             if pair.class_id not in left_out]
     train, validation = holdout(base, data.validation_share, data.split_seed)
     novel = split_pairs(novel_index, novel_ids, "novel")
-    return RunData(source, tuple(novel_ids), train, validation, novel, data.novel)
+    return RunData(source, tuple(novel_ids), train, validation, novel, data.novel,
+                   {**train_index.classes_of, **novel_index.classes_of})
 
 
 def _source_options(data):

@@ -115,7 +115,8 @@ def presence_rates(run, config, model, data, shots, store=None):
     for part in ("validation", "novel"):
         try:
             absent = presence.absent_episodes(
-                data.sampler(part, shots, config.evaluate.seed, mismatched=True), count)
+                data.sampler(part, shots, config.evaluate.seed, mismatched=True), count,
+                data.classes_of)
         except DataError:
             absent = []
         present = data.sampler(part, shots, config.evaluate.seed).take(count) if absent else []

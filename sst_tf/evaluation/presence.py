@@ -4,9 +4,12 @@ The score is the mean probability of a photo's highest 5 % of pixels. The thresh
 classes: episodes whose query shows the class against episodes whose query does not.
 """
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 from scipy.stats import rankdata
 
+from pipelines.sampler import Episode, EpisodeSampler
 from sst_tf.evaluation.metrics import BINS
 
 TOP = 0.05  # share of pixels; of several tried on base classes it told best (docs/predict.md)
@@ -31,15 +34,18 @@ def score_map(probability: np.ndarray) -> float:
     return float(score(np.bincount(bins.ravel(), minlength=BINS + 1)))
 
 
-def absent_episodes(sampler, count):
-    """Up to `count` episodes whose query does not show the supports' class.
+def absent_episodes(sampler: EpisodeSampler, count: int,
+                    classes_of: Mapping[str, Collection[int]]) -> list[Episode]:
+    """Up to `count` episodes whose query holds no pixel of the supports' class.
 
     Args:
-        sampler: an `EpisodeSampler` with `mismatched=True`.
+        sampler: of episodes with `mismatched=True`.
+        classes_of: {photo: classes with any pixel in it}, as `RunData.classes_of`. The pairs that
+            the sampler draws from will not do: a filter of pairs leaves out small objects.
     """
     found = []
     for episode in sampler.take(8 * count):
-        if episode.query not in sampler.photos[episode.support_class_id]:
+        if episode.support_class_id not in classes_of[episode.query]:
             found.append(episode)
             if len(found) == count:
                 break

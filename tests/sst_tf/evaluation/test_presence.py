@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipelines import EpisodeSampler, open_source
-from pipelines.index import build_index
+from sst_tf.config import Config, DataConfig
+from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import presence
 
 
@@ -32,11 +32,11 @@ def test_ties_count_one_half(present, absent, auc):
     assert presence.rates(np.array(present), np.array(absent), 0.5)["auc"] == pytest.approx(auc)
 
 
-def test_absent_queries_do_not_show_the_class():
-    source = open_source("shapes", image_size=65, count=80)
-    pairs = build_index(source, source.image_ids("all"), "none").pairs
-    shown = {(pair.image_id, pair.class_id) for pair in pairs}
-    sampler = EpisodeSampler(pairs, 1, 0, mismatched=True)
-    found = presence.absent_episodes(sampler, 50)
-    assert len(found) == 50
-    assert not any((e.query, e.support_class_id) in shown for e in found)
+@pytest.mark.parametrize("rule", ["none", "oslsm", "area2048"])
+def test_absent_queries_hold_no_pixel_of_the_class(rule):
+    data = open_data(Config(data=DataConfig(image_size=129, count=200, rule=rule)))
+    sampler = data.sampler("train", 1, 0, mismatched=True)
+    found = presence.absent_episodes(sampler, 20, data.classes_of)
+    assert len(found) == 20
+    for episode in found:
+        assert not (data.source.class_mask(episode.query, episode.support_class_id) == 1).any()
