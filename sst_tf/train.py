@@ -13,6 +13,7 @@ from sst_tf.reporting.after_training import report
 from sst_tf.runs.directory import Run
 from sst_tf.training.distribute import is_chief, open_strategy
 from sst_tf.training.loop import train
+from sst_tf.training.resume import refuse_changes
 
 
 @command
@@ -40,7 +41,7 @@ def main(argv=None):
         raise UserError(f"{folder}: holds a run already; --resume goes on with it, --run_dir "
                         "names another folder")
     if options.resume and last.is_file():
-        refuse_changes(Run(folder).config(), config, folder)
+        refuse_changes(Run(folder), config)
     strategy = open_strategy(config.train.strategy)
     data = open_data(config, progress=is_chief(strategy))
     if is_chief(strategy):
@@ -55,17 +56,6 @@ def main(argv=None):
     print(f"trained in {(time.time() - started) / 60:.1f} minutes -> {run.model_path}")
     if not options.skip_evaluation:
         report(run, config, model, data, store)
-
-
-def refuse_changes(stored, config, folder):
-    """A resumed run must be the same run; evaluation may differ."""
-    now, then = configuration.numbers(config), configuration.numbers(stored)
-    for section in now:
-        for key, value in now[section].items():
-            if section != "evaluate" and then[section][key] != value:
-                raise UserError(f"{folder}: --resume with another {section}.{key} "
-                                f"({then[section][key]!r} then, {value!r} now) would not be the "
-                                "same run; use another --run_dir")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """An experiment file: rows, folds, seeds, and the cells of their grid."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,7 @@ class Experiment:
             raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}"
                             ) from None
         if not isinstance(content, dict):
-            raise UserError(f"{path}: keys are due: {', '.join(sorted(KEYS))}")
+            raise UserError(f"{path}: keys are expected: {', '.join(sorted(KEYS))}")
         _known(path, "", content, KEYS, {"title", "rows", "profiles", "shots"})
         profiles = content["profiles"]
         if profile not in profiles:
@@ -113,12 +112,11 @@ class Experiment:
         return found
 
 
-def training_key(config):
-    """What makes a training: every number but the evaluation's, and the files by name."""
-    parts = configuration.numbers(config)
+def training_key(config: configuration.Config) -> str:
+    """What makes a training: its identity without how it is evaluated."""
+    parts = configuration.identity(config)
     del parts["evaluate"], parts["model"]["fusion"]
-    parts["files"] = [Path(str(p)).name for p in (config.data.root, config.model.weights)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return configuration.digest(parts)[:12]
 
 
 def _arguments(keys):

@@ -18,7 +18,8 @@ from sst_tf.runs.provenance import environment
 
 
 class Run:
-    """A run directory: `config.yaml`, `environment.json`, weights, `history.csv`, evaluations.
+    """A run directory: `config.yaml` and `identity.json`, `environment.json`, weights,
+    `history.csv`, evaluations.
 
     Args:
         folder: the run's folder.
@@ -27,6 +28,7 @@ class Run:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.model_path = self.folder / "model.keras"
+        self.identity_path = self.folder / "identity.json"
         self.last_path = self.folder / "last.npz"
         self.history_path = self.folder / "history.csv"
         self.thresholds_path = self.folder / "thresholds.json"
@@ -40,6 +42,7 @@ class Run:
         write_text(run.folder / "config.yaml", yaml.safe_dump(configuration.to_dict(config),
                                                               sort_keys=False))
         write_json(run.folder / "environment.json", {**environment(), "seed": config.train.seed})
+        write_json(run.identity_path, configuration.identity(config))
         return run
 
     @classmethod
@@ -57,6 +60,15 @@ class Run:
         config, _ = configuration.parse(configuration.parser(), list(argv),
                                         str(self.folder / "config.yaml"))
         return config
+
+    def identity(self) -> dict:
+        """What changed the run's numbers when it began; see `sst_tf.config.identity`.
+
+        Of a run without a record of it, what its `config.yaml` says today.
+        """
+        if not self.identity_path.is_file():
+            return configuration.identity(self.config())
+        return json.loads(self.identity_path.read_text(encoding="utf-8"))
 
     def model(self):
         """The best model, as saved."""

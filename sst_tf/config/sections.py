@@ -1,25 +1,22 @@
-"""Typed configuration: the one place that knows defaults.
+"""The sections of a configuration: every key, its type, its default.
 
-A YAML file has one section a class below; `--section.key value` overrides it. Fields that do not
-change numbers (paths, parallelism) are marked `path` and left out of the hash that names a run's
-configuration.
+A field is of one of three kinds, which decide what it adds to a configuration's identity
+(`sst_tf.config.identity`): a number counts by its value, a file by what is in it, a place (where
+things lie, how many share the work) not at all.
 """
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 
-from pipelines.errors import UserError
+def _file(default: str | None, beside: tuple[str, ...] = ()) -> Any:
+    """A file that changes numbers, and the names of files beside it that are read with it."""
+    return field(default=default, metadata={"kind": "file", "beside": beside})
 
 
-def _path(default):
-    return field(default=default, metadata={"path": True})
+def _place(default: Any) -> Any:
+    return field(default=default, metadata={"kind": "place"})
 
 
 @dataclass
@@ -52,17 +49,17 @@ class DataConfig:
     """
 
     dataset: Literal["shapes", "voc", "coco", "folder"] = "shapes"
-    root: str | None = _path(None)
-    classes: str | None = _path(None)
-    annotations: str | None = _path(None)
+    root: str | None = _place(None)
+    classes: str | None = _file(None)
+    annotations: str | None = _file(None)
     train_split: str = "all"
     novel_split: str = "all"
     fold: int = 0
     layout: Literal["contiguous", "interleaved"] | None = None
     novel_classes: list[str] | None = None
-    split_file: str | None = _path(None)
+    split_file: str | None = _file(None, beside=("trn.txt", "train.txt"))
     novel: Literal["drop", "keep", "ignore255"] = "drop"
-    rule: str = "none"
+    rule: str = _file("none")
     image_size: int = 321
     resize: Literal["squash", "pad"] = "squash"
     validation_share: float = 0.15
@@ -87,7 +84,7 @@ class ModelConfig:
     """
 
     backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
-    weights: str = _path("imagenet")
+    weights: str = _file("imagenet")
     channels: int = 256
     dropout: float = 0.0
     comparator: Literal["concatenate", "product"] = "product"
@@ -207,11 +204,11 @@ class TrainConfig:
     novel_episodes: int = 200
     select_on: Literal["base", "novel"] = "base"
     cache_features: bool = False
-    cache_dir: str = _path("cache/features")
-    parallel_calls: int = _path(0)
-    strategy: Literal["none", "mirrored", "multi_worker"] = _path("none")
+    cache_dir: str = _place("cache/features")
+    parallel_calls: int = _place(0)
+    strategy: Literal["none", "mirrored", "multi_worker"] = _place("none")
     augment: Literal["none", "canet", "pfenet"] = "none"
-    service: str | None = _path(None)
+    service: str | None = _place(None)
 
 
 @dataclass
@@ -243,7 +240,7 @@ class EvaluateConfig:
     protocol: Literal["sst", "canet", "hsnet", "pfenet", "repri", "panet", "bam"] = "sst"
     episodes: int = 1000
     runs: int = 1
-    episode_file: str | None = _path(None)
+    episode_file: str | None = _file(None)
     shots: list[int] = field(default_factory=lambda: [1, 5])
     ways: int = 1
     seed: int = 0
@@ -253,8 +250,8 @@ class EvaluateConfig:
     oracle: bool = False
     resamples: int = 1000
     absent_episodes: int = 200
-    batch: int = _path(8)
-    processes: int = _path(1)
+    batch: int = _place(8)
+    processes: int = _place(1)
 
 
 @dataclass
@@ -272,117 +269,3 @@ class Config:
 
 
 SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config)}
-
-
-def parser(**kwargs) -> ArgumentParser:
-    """A parser that knows every key as `--section.key`, to which a command adds its own."""
-    result = ArgumentParser(exit_on_error=False, **kwargs)
-    for name, section in SECTIONS.items():
-        result.add_class_arguments(section, name)
-    return result
-
-
-def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None) -> tuple[Config, Any]:
-    """Defaults, then the YAML file at `path`, then the command line.
-
-    Raises:
-        UserError: one line naming the key and the file (or "command line").
-    """
-    overrides = parser.get_defaults()
-    if path is not None:
-        overrides = _parse_file(parser, path, overrides)
-    try:
-        parsed = parser.parse_args(argv, namespace=overrides)
-    except ArgumentError as error:
-        raise UserError(f"command line: {_one_line(error)}") from None
-    sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
-    config = Config(**sections)
-    _check(config, path or "command line")
-    return config, parsed
-
-
-def _parse_file(parser, path, defaults):
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such configuration file")
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not readable as YAML: {_one_line(error)}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a mapping of sections is due: {', '.join(SECTIONS)}")
-    for section, content in values.items():
-        if section not in SECTIONS:
-            raise UserError(f"{path}: unknown section {section!r}; known: {', '.join(SECTIONS)}")
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: section {section!r} must hold keys and values")
-        known = [f.name for f in dataclasses.fields(SECTIONS[section])]
-        for key in content:
-            if key not in known:
-                raise UserError(f"{path}: unknown key {section}.{key}; known: {', '.join(known)}")
-    try:
-        return parser.parse_object(values, defaults)
-    except ArgumentError as error:
-        raise UserError(f"{path}: {_one_line(error)}") from None
-
-
-def _one_line(error):
-    return " ".join(str(error).split())
-
-
-def _plain(namespace):
-    return {key: value for key, value in vars(namespace).items()}
-
-
-def _check(config, source):
-    """Ranges that types cannot tell."""
-    rules = {
-        "data.root": config.data.dataset == "shapes" or config.data.root is not None,
-        "data.image_size": config.data.image_size >= 33,
-        "data.validation_share": 0 < config.data.validation_share < 1,
-        "model.channels": config.model.channels > 0,
-        "tuner.steps": config.tuner.steps >= 0,
-        "tuner.initial_step": config.tuner.initial_step > 0,
-        "loss.auxiliary": config.loss.auxiliary >= 0,
-        "pretrain.steps": config.pretrain.steps >= 0,
-        "pretrain.batch": config.pretrain.batch > 0,
-        "train.batch": config.train.batch > 0,
-        "train.epochs": config.train.epochs > 0,
-        "train.steps_per_epoch": config.train.steps_per_epoch > 0,
-        "evaluate.ways": config.evaluate.ways > 0,
-        "evaluate.runs": config.evaluate.runs >= 0,
-        "evaluate.episodes": config.evaluate.episodes >= 0,
-        "evaluate.batch": config.evaluate.batch > 0,
-        "evaluate.processes": config.evaluate.processes > 0,
-        "evaluate.scales": bool(config.evaluate.scales) and min(config.evaluate.scales) > 0,
-        "evaluate.shots": bool(config.evaluate.shots) and min(config.evaluate.shots) > 0,
-    }
-    for key, fine in rules.items():
-        if not fine:
-            section, name = key.split(".")
-            value = getattr(getattr(config, section), name)
-            need = " (this data.dataset needs its folder)" if name == "root" else ""
-            raise UserError(f"{source}: {key}: {value!r} cannot be used{need}")
-    if config.train.cache_features and (config.train.augment != "none" or config.train.service):
-        raise UserError(f"{source}: train.cache_features: features are of whole, unchanged photos "
-                        "on this machine; set it to false for train.augment or train.service")
-    if config.train.cache_features and config.model.train_backbone:
-        raise UserError(f"{source}: train.cache_features: a trained backbone has no fixed "
-                        "features; set it or model.train_backbone to false")
-
-
-def to_dict(config: Config) -> dict:
-    return dataclasses.asdict(config)
-
-
-def numbers(config: Config) -> dict:
-    """The fields that change numbers, by section."""
-    return {
-        f.name: {g.name: getattr(getattr(config, f.name), g.name)
-                 for g in dataclasses.fields(getattr(config, f.name)) if not g.metadata.get("path")}
-        for f in dataclasses.fields(config)
-    }
-
-
-def sha256(config: Config) -> str:
-    """Hash of the fields that change numbers."""
-    return hashlib.sha256(json.dumps(numbers(config), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,24 @@
+"""Typed configuration: the one place that knows defaults.
+
+A YAML file has one section a class of `sections`; `--section.key value` overrides it.
+"""
+
+from jsonargparse import ArgumentParser
+
+from sst_tf.config.identity import digest, identity, sha256, to_dict
+from sst_tf.config.reading import parse, parser
+from sst_tf.config.sections import (
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    TrainConfig,
+    TunerConfig,
+)
+
+__all__ = ["ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig", "ModelConfig",
+           "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "digest", "identity",
+           "parse", "parser", "sha256", "to_dict"]

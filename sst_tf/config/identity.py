@@ -1,0 +1,63 @@
+"""What a configuration is: a hash of all that changes numbers.
+
+Numbers count by value and files by content, so that a list of classes edited in place is another
+configuration, and the same list copied elsewhere is not. Places stay out, `data.root` among them:
+a data set may lie anywhere, on each machine elsewhere or (yet) nowhere, and reading all of it to
+name a run would cost minutes. What was drawn from it stands in each results file (novel classes,
+number of pairs, hash of the episodes), by which unequal data sets are told apart.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+from sst_tf.config.sections import Config
+
+
+def to_dict(config: Config) -> dict:
+    """All keys by section, as written to `config.yaml`."""
+    return dataclasses.asdict(config)
+
+
+def identity(config: Config) -> dict:
+    """{section: {key: value}} of what changes numbers; of a file, the hash of its content.
+
+    A file that is not there counts by its name, and so does a word in its place ("imagenet").
+    """
+    found = {}
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        found[section.name] = {
+            one.name: _counted(getattr(values, one.name), one.metadata)
+            for one in dataclasses.fields(values) if one.metadata.get("kind") != "place"}
+    return found
+
+
+def sha256(config: Config) -> str:
+    """Hash of the identity."""
+    return digest(identity(config))
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _counted(value, metadata):
+    if metadata.get("kind") != "file" or value is None:
+        return value
+    path = Path(value)
+    if not path.is_file():
+        return path.name
+    beside = [path.with_name(name) for name in metadata["beside"]]
+    return [_content(one, one.stat().st_size, one.stat().st_mtime_ns)
+            for one in (path, *beside) if one.is_file()]
+
+
+@functools.lru_cache(maxsize=256)
+def _content(path, size, changed):
+    """SHA-256 of a file; read again where its size or time of change differs."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

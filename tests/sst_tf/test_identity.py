@@ -1,0 +1,68 @@
+"""What a configuration is: files count by what is in them, places do not count."""
+
+import pytest
+import yaml
+
+from sst_tf import train
+from sst_tf.config import Config, parse, parser, sha256
+from sst_tf.experiments.grid import training_key
+from tests.sst_tf.test_commands import QUICK, fails
+
+
+def config(*arguments):
+    return parse(parser(), list(arguments), None)[0]
+
+
+@pytest.mark.parametrize("key", ["data.split_file", "data.classes", "data.annotations",
+                                 "data.rule", "model.weights", "evaluate.episode_file"])
+def test_a_file_counts_by_its_content(tmp_path, key):
+    """The same name with another content is another configuration; a copy elsewhere is not."""
+    file, copy = tmp_path / "file.txt", tmp_path / "elsewhere" / "file.txt"
+    copy.parent.mkdir()
+    for path in (file, copy):
+        path.write_text("cup\n")
+    before = sha256(config(f"--{key}", str(file)))
+    assert sha256(config(f"--{key}", str(copy))) == before
+    key_before = training_key(config(f"--{key}", str(file)))
+    file.write_text("cup\nfork\n")
+    assert sha256(config(f"--{key}", str(file))) != before
+    if not key.startswith("evaluate"):
+        assert training_key(config(f"--{key}", str(file))) != key_before
+
+
+def test_the_base_classes_beside_a_split_file_count(tmp_path):
+    file = tmp_path / "test.txt"
+    file.write_text("cup\n")
+    before = sha256(config("--data.split_file", str(file)))
+    (tmp_path / "trn.txt").write_text("fork\n")
+    assert sha256(config("--data.split_file", str(file))) != before
+
+
+def test_a_missing_file_counts_by_its_name(tmp_path):
+    one, other, moved = (config("--model.weights", str(tmp_path / name))
+                         for name in ("a.npz", "b.npz", "elsewhere/a.npz"))
+    assert sha256(one) == sha256(moved) != sha256(other)
+
+
+def test_places_and_parallelism_do_not_count():
+    for key, value in (("data.root", "elsewhere"), ("train.cache_dir", "elsewhere"),
+                       ("train.strategy", "mirrored"), ("train.parallel_calls", "3"),
+                       ("evaluate.batch", "2"), ("evaluate.processes", "2")):
+        assert sha256(config(f"--{key}", value)) == sha256(Config()), key
+
+
+def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys):
+    """The class list is edited in place between two starts."""
+    from tests.pipelines.tiny_voc import write_tiny_voc
+    write_tiny_voc(tmp_path / "data", photos=48, suffix=".jpg")
+    names = tmp_path / "names.txt"
+    names.write_text((tmp_path / "data" / "classes.txt").read_text())
+    arguments = [*QUICK, "--data.dataset", "voc", "--data.root", str(tmp_path / "data"),
+                 "--data.classes", str(names), "--data.novel_classes", "[cup,fork]",
+                 "--data.novel", "keep", "--data.validation_share", "0.4", "--train.epochs", "1",
+                 "--skip_evaluation", "--run_dir", str(tmp_path / "run")]
+    train.main(arguments)
+    train.main([*arguments, "--resume"])
+    names.write_text(names.read_text() + "ladle\n")
+    assert "data.classes" in fails(capsys, [*arguments, "--resume"])
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["classes"]
