@@ -8,13 +8,13 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate test test-all lint bench bench-data bench-serve results \
+.PHONY: help install train evaluate test test-all wheel-check lint bench bench-data bench-serve results \
 	serve-demo demo gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
 
-$(VENV)/installed: setup.py constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python {v[0]}.{v[1]} found; 3.11 to 3.13 is needed: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "python3 has no venv: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,9 @@ test: $(VENV)/installed ## the tests
 
 test-all: $(VENV)/installed ## the tests, slow ones too
 	$(BIN)/python -m pytest -m 'not gpu'
+
+wheel-check: $(VENV)/installed ## build the wheel, install it elsewhere, train and predict by `sst`
+	$(BIN)/python -m pytest -m 'not gpu' tests/test_wheel.py
 
 lint: $(VENV)/installed ## the linter, and which room may import which
 	$(BIN)/ruff check .

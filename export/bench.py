@@ -185,10 +185,11 @@ def _models(folder, wide, options):
         narrow = untrained(folder / "run", options.backbone, options.image_size, "bfloat16")
         models["bfloat16"] = saved("bfloat16", narrow)
     if "onnx" in options.variants:
+        from export import onnx_graph  # its packages come with the extra `onnx`
         (folder / "onnx").mkdir()
         signatures = wide.signatures()
         for name in onnx.NAMES:
-            converted = onnx.convert(getattr(signatures, name), signatures.specs()[name])
+            converted = onnx_graph.convert(getattr(signatures, name), signatures.specs()[name])
             (folder / "onnx" / f"{name}.onnx").write_bytes(converted.SerializeToString())
         models["ONNX"] = onnx.OnnxModel(folder / "onnx")
     return models

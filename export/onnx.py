@@ -6,66 +6,35 @@ did not see as the Keras model does. An export that answers otherwise leaves no 
 """
 
 import json
-import logging
 
 import numpy as np
-import onnx
-import tensorflow as tf
-import tf2onnx
 
-from export import model_card, onnx_ops, replay, versions
+from export import model_card, replay, versions
 from export.trained import Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 
-OPSET = 18
 TOLERANCE = 1e-4  # of probabilities, against the Keras model
 NAMES = ("segment", "tune", "segment_tuned")
-METADATA = "sst"  # key of the settings in a file's metadata
-
-
-def convert(function, specs):
-    """An ONNX model of a TensorFlow function, checked, its shapes inferred.
-
-    Args:
-        function: takes and returns tensors by name.
-        specs: {input: `tf.TensorSpec`}.
-    Raises:
-        UserError: an operation that neither tf2onnx nor `onnx_ops` can convert.
-    """
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what counts is checked below
-    traced = tf.function(function, autograph=False)
-    model, _ = tf2onnx.convert.from_function(traced, list(specs.values()), opset=OPSET)
-    unknown = sorted({node.op_type for node in model.graph.node
-                      if not onnx.defs.has(node.op_type, node.domain)})
-    if unknown:  # tf2onnx logs them and writes a file that no runtime takes
-        raise UserError(f"no ONNX form of {', '.join(unknown)}; export/onnx_ops.py converts "
-                        f"{', '.join(onnx_ops.HANDLED)}")
-    _pad_explicitly(model.graph)
-    _name_axes(model.graph, specs)
-    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
-    onnx.checker.check_model(model, full_check=True)
-    return model
 
 
 def export(trained, output, fixed=False, episodes=4):
     """Write the next version under `output`; returns its folder and the largest difference."""
+    from export import onnx_graph  # its packages come with the extra `onnx`
     signatures = trained.signatures(fixed)
     with versions.writing(output) as version:
         files = {name: version.folder / f"{name}.onnx" for name in NAMES}
         for name, path in files.items():
-            path.write_bytes(convert(getattr(signatures, name),
+            path.write_bytes(onnx_graph.convert(getattr(signatures, name),
                                      signatures.specs()[name]).SerializeToString())
         chosen, source = trained.episodes(episodes)
         worst = _compare(trained, OnnxModel(version.folder),
                          list(trained.batches(chosen, source)), fixed)
         model_card.write(trained, version.folder, "float32", fixed, False, worst, source.name)
-        facts = (version.folder / model_card.SETTINGS).read_text(encoding="utf-8")
+        facts = json.loads((version.folder / model_card.SETTINGS).read_text(encoding="utf-8"))
         for path in files.values():
-            model = onnx.load(path)
-            onnx.helper.set_model_props(model, {METADATA: json.dumps(json.loads(facts))})
-            path.write_bytes(model.SerializeToString())
+            onnx_graph.add_metadata(path, facts)
     return version.folder, worst
 
 
@@ -79,11 +48,7 @@ class OnnxModel:
     """
 
     def __init__(self, folder, providers=None, threads=0):
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UserError("running ONNX files needs the extra `serving` "
-                            "(pip install 'sst-tf[serving]')") from None
+        import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._sessions = {
@@ -96,38 +61,6 @@ class OnnxModel:
         session = self._sessions[signature]
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, inputs), strict=True))
-
-
-def _pad_explicitly(graph):
-    """SAME of unknown sizes as numbers: onnxruntime refuses the word where a kernel is dilated."""
-    shapes = {tensor.name: tensor.dims for tensor in graph.initializer}
-    for node in graph.node:
-        given = {attribute.name: attribute for attribute in node.attribute}
-        if (node.op_type == "Conv" and given.get("auto_pad", onnx.AttributeProto()).s
-                == b"SAME_UPPER" and set(given["strides"].ints) == {1}):
-            spread = given["dilations"].ints if "dilations" in given else [1, 1]
-            sides = [(k - 1) * d for k, d in zip(shapes[node.input[1]][2:], spread, strict=True)]
-            before = [side // 2 for side in sides]
-            after = [side - half for side, half in zip(sides, before, strict=True)]
-            node.attribute.remove(given["auto_pad"])
-            node.attribute.append(onnx.helper.make_attribute("pads", before + after))
-
-
-def _name_axes(graph, specs):
-    """Free axes get names that say what they are, in place of numbers by tf2onnx."""
-    for value in [*graph.input, *graph.output]:
-        axes = value.type.tensor_type.shape.dim
-        images = value.name.endswith("image")
-        maps = images or value.name.endswith("mask") or value.name == "probability"
-        for i, axis in enumerate(axes):
-            if axis.dim_value > 0:
-                continue
-            free = len(axes) - i - (1 if images else 0)
-            axis.dim_param = ("batch" if i == 0 else
-                              {2: "height", 1: "width"}.get(free) if maps else None) or f"axis{i}"
-    known = {value.name for value in graph.input}
-    if known != set(specs):
-        raise UserError(f"inputs {sorted(known)} instead of {sorted(specs)}")
 
 
 def _compare(trained, converted, batches, fixed):
@@ -166,6 +99,7 @@ def main(argv=None):
     parser.add_argument("--fixed_size", action="store_true",
                         help="photos of the run's image_size only; a runtime may plan better")
     options = parser.parse_args(argv)
+    from export.onnx_graph import OPSET
     trained = Trained.load(options.run_dir, options.shots, threshold=options.threshold)
     folder, worst = export(trained, options.output, options.fixed_size)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB in {', '.join(NAMES)}, {options.shots}-"

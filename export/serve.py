@@ -5,6 +5,7 @@ encryption; in production use TensorFlow Serving itself (export/serving). New ve
 model's folder are loaded, warmed up and swapped in while requests run.
 """
 
+import importlib
 import signal
 import socket
 import threading
@@ -59,15 +60,10 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if (options.model_base_path is None) == (options.model_config_file is None):
         raise UserError("give either --model_base_path or --model_config_file")
-    try:
-        models = (repositories.read_config(options.model_config_file)
-                  if options.model_config_file else
-                  {options.model_name: repositories.ModelConfig(options.model_base_path)})
-        import starlette
-        import uvicorn  # noqa: F401
-        del starlette
-    except ImportError as error:
-        raise UserError(f"{error.name} is missing: pip install 'sst-tf[serving]'") from None
+    models = (repositories.read_config(options.model_config_file) if options.model_config_file else
+              {options.model_name: repositories.ModelConfig(options.model_base_path)})
+    for name in ("starlette", "uvicorn"):  # known to be there before a model is loaded
+        importlib.import_module(name)
     repository = repositories.Repository(models, log=lambda line: print(line, flush=True))
     repository.refresh()
     for name, model in models.items():

@@ -5,6 +5,7 @@ import os
 import sys
 
 from pipelines.errors import UserError, data_error_from
+from pipelines.extras import missing_extra
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -21,6 +22,10 @@ def command(main):
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             sys.exit(130)
+        except ModuleNotFoundError as error:
+            reason = missing_extra(error)
+            if reason is None:
+                raise
         except Exception as error:
             # tf.data wraps what a reader raised into an error of its own.
             reason = data_error_from(error)

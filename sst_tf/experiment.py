@@ -12,6 +12,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.writing import write_text
 from sst_tf import config as configuration
+from sst_tf.config import packaged
 from sst_tf.experiments.grid import Experiment
 from sst_tf.experiments.runner import run_all
 from sst_tf.reporting import experiment_table
@@ -20,7 +21,8 @@ from sst_tf.reporting import experiment_table
 @command
 def main(argv=None):
     parser = configuration.ArgumentParser(prog="python -m sst_tf.experiment", description=__doc__)
-    parser.add_argument("file", help="such as configs/experiments/table1.yaml")
+    parser.add_argument("file", help="experiment file, or the name of a packaged one, such "
+                                     "as table1")
     parser.add_argument("--profile", default="paper",
                         help="paper: the published setting (GPU, full data); mini: small data on "
                              "two cores")
@@ -33,7 +35,8 @@ def main(argv=None):
                         help="overrides for every run, such as data.root=VOCdevkit")
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train none")
     options = parser.parse_args(argv)
-    experiment = Experiment.read(options.file, options.profile)
+    experiment = Experiment.read(packaged.find(options.file, "experiments"),
+                                 options.profile)
     for name in ("rows", "folds"):
         if chosen := getattr(options, name):
             known = getattr(experiment, name)

@@ -7,7 +7,7 @@ IoU by class, best and worst episodes, what the step does, what is taken for the
 
 from pipelines.commands import command
 from pipelines.errors import UserError
-from sst_tf.config import ArgumentParser
+from sst_tf.config import ArgumentParser, packaged
 from sst_tf.experiments.grid import Experiment
 from sst_tf.reporting import experiment_table
 from sst_tf.reporting.page import Report, Subject, curves, describe, episodes, gauges
@@ -19,7 +19,8 @@ def main(argv=None):
     parser.add_argument("runs", nargs="*", help="run directories; the first is the yardstick")
     parser.add_argument("--output", default="report", help="folder of the page")
     parser.add_argument("--experiment", nargs="+", default=[],
-                        help="experiment files whose tables open the page")
+                        help="experiment files (or names of packaged ones) whose tables open"
+                             " the page")
     parser.add_argument("--profile", default="paper", help="of the experiment files")
     parser.add_argument("--experiment_runs", default="runs/experiments",
                         help="where their runs lie")
@@ -31,7 +32,7 @@ def main(argv=None):
         raise UserError("give run directories or --experiment files")
     report = Report(options.output)
     for path in options.experiment:
-        experiment = Experiment.read(path, options.profile)
+        experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)
         cells = [cell for cell in experiment.cells(options.experiment_runs) if not cell.missing()]
         report.add(experiment_table.markdown(experiment, cells) if cells else
                    f"## {experiment.title}\n\nNo run of it is there yet.")

@@ -8,6 +8,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import config as configuration
+from sst_tf.config import packaged
 from sst_tf.data.run_data import open_data
 from sst_tf.reporting.after_training import report
 from sst_tf.runs.directory import Run
@@ -22,15 +23,16 @@ def main(argv=None):
         prog="python -m sst_tf.train",
         description="Train a few-shot segmenter on base classes and evaluate it on novel ones. "
                     "Keys of the YAML file can be overridden: --tuner.steps 0.")
-    parser.add_argument("config", nargs="?", help="YAML file, see configs/")
+    parser.add_argument("config", nargs="?", help="YAML file, or the name of a packaged "
+                                                    "one, such as shapes_small")
     parser.add_argument("--run_dir", help="folder of the run; default runs/<name of the file>")
     parser.add_argument("--resume", action="store_true",
                         help="go on with a run that was stopped, from its last whole epoch")
     parser.add_argument("--skip_evaluation", action="store_true",
                         help="train only; evaluate later with sst_tf.evaluate")
     argv = sys.argv[1:] if argv is None else list(argv)
-    path = next((a for a in argv if a.endswith((".yaml", ".yml"))
-                 and not a.startswith("-")), None)
+    named = configuration.positional(parser, argv, "config")
+    path = None if named is None else packaged.find(named)
     config, options = configuration.parse(parser, argv, path)
     if config.evaluate.protocol != "sst":
         raise UserError("evaluate.protocol: training ends with the run's own protocol; then python "

@@ -39,6 +39,18 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None) -> t
     return config, parsed
 
 
+def positional(parser: ArgumentParser, argv: list[str] | None, name: str) -> Any:
+    """The value of a positional argument, before the file that it may name is read.
+
+    Raises:
+        UserError: a command line that the parser refuses.
+    """
+    try:
+        return parser.parse_args(argv)[name]
+    except ArgumentError as error:
+        raise UserError(f"command line: {_one_line(error)}") from None
+
+
 def _parse_file(parser, path, defaults):
     if not Path(path).is_file():
         raise UserError(f"{path}: no such configuration file")

@@ -1,5 +1,6 @@
 """Training a run from its first epoch, or from where it was stopped, to its last."""
 
+import importlib.util
 import sys
 
 import keras
@@ -33,8 +34,7 @@ def train(run, config, data, strategy, resume=False):
     if state["epoch"] < config.train.epochs:
         callbacks = [StopOnNaN()]
         if chief:
-            callbacks += [Validation(run, config, data, store, state), keras.callbacks.TensorBoard(
-                run.folder / "tensorboard", write_graph=False)]
+            callbacks += [Validation(run, config, data, store, state), *_tensorboard(run.folder)]
         length = {"epochs": config.train.epochs, "initial_epoch": state["epoch"],
                   "steps_per_epoch": per_epoch, "callbacks": callbacks,
                   "verbose": ("auto" if sys.stdout.isatty() else 2) if chief else 0}
@@ -47,6 +47,13 @@ def train(run, config, data, strategy, resume=False):
     print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
           f"mIoU {state.get('best', float('nan')):.3f}" if chief else "trained")
     return run.model(), store
+
+
+def _tensorboard(folder):
+    """The callback that writes TensorBoard's files, where the extra `tensorboard` is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return []
+    return [keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
 
 
 def open_features(model, config, data, strategy):

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+import export
 from export import bench
 from export.standin import repository
 from export.trained import Trained
 from sst_tf.model import backbones
 
-KIT = Path(repository.__file__).parent / "serving"
+KIT = Path(export.__file__).parent / "serving"
 
 
 def flags(text):

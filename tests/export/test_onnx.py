@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow import raw_ops
 
 from export import onnx as onnx_export
-from export import onnx_ops, replay
+from export import onnx_graph, onnx_ops, replay
 from pipelines.errors import UserError
 from sst_tf.model.layers import Conv2D
 
@@ -31,7 +31,7 @@ def run_both(function, *inputs):
         answer = answer if isinstance(answer, (list, tuple)) else [answer]
         return {f"y{i}": tf.identity(y) for i, y in enumerate(answer)}
 
-    model = onnx_export.convert(named, specs)
+    model = onnx_graph.convert(named, specs)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     names = [output.name for output in session.get_outputs()]
     given = {one.name for one in session.get_inputs()}

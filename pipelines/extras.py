@@ -1,0 +1,31 @@
+"""Optional packages, and the extra of sst-tf that brings each."""
+
+from pipelines.errors import UserError
+
+EXTRAS = {  # top-level module: extra
+    "gradio": "demo",
+    "importlib_resources": "tfds",
+    "jinja2": "report",
+    "markdown": "report",
+    "matplotlib": "report",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "pycocotools": "coco",
+    "requests": "serving",
+    "starlette": "serving",
+    "tensorboard": "tensorboard",
+    "tensorflow_datasets": "tfds",
+    "tensorflow_serving": "serving",
+    "tf2onnx": "onnx",
+    "uvicorn": "serving",
+}
+
+
+def missing_extra(error: ImportError) -> UserError | None:
+    """The line that names the extra to install, or None where the module is of no extra."""
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        return None
+    extra = EXTRAS[module]
+    return UserError(f"{module} is missing; it comes with the extra `{extra}`: "
+                     f"pip install 'sst-tf[{extra}]'")

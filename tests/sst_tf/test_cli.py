@@ -1,0 +1,90 @@
+"""`sst`: what it offers, what it loads, what it says to a wrong word."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import commands as pipeline_commands
+from pipelines.errors import UserError
+from pipelines.extras import missing_extra
+from sst_tf import cli
+from sst_tf.config import Config, packaged, parse, parser
+from sst_tf.experiments.grid import Experiment
+
+TABLES = cli.commands()
+MODULES = {name: module for table in TABLES.values() for name, (module, _) in table.items()}
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_every_command_exists(module):
+    assert importlib.util.find_spec(module) is not None
+
+
+def test_help_has_one_line_a_command(capsys):
+    cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    for name in MODULES:
+        assert sum(line.split()[:1] == [name] for line in lines) == 1
+    assert {"train", "evaluate", "predict", "experiment", "export-onnx", "check"} <= set(MODULES)
+
+
+def test_help_starts_without_tensorflow():
+    code = ("import sys; from sst_tf.cli import main; main(['--help']); "
+            "assert not {'tensorflow', 'keras', 'numpy', 'cv2'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_an_unknown_command_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["trian"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == ("error: sst: no command 'trian'; did you mean 'train'? "
+                                       "sst --help lists them\n")
+
+
+def test_a_command_takes_the_rest(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["compare", "--help"])
+    assert end.value.code == 0
+    assert "--resamples" in capsys.readouterr().out
+
+
+def test_a_missing_extra_is_one_line(capsys):
+    @pipeline_commands.command
+    def main(argv=None):
+        raise ModuleNotFoundError("No module named 'tf2onnx'", name="tf2onnx.convert")
+
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == ("error: tf2onnx is missing; it comes with the extra `onnx`: "
+                                       "pip install 'sst-tf[onnx]'\n")
+
+
+def test_a_missing_module_of_no_extra_stays_an_error():
+    assert missing_extra(ModuleNotFoundError("No module named 'nobody'", name="nobody")) is None
+
+
+@pytest.mark.parametrize("name", [path.stem for path in packaged.folder().glob("*.yaml")])
+def test_packaged_configurations_are_found_by_name(name):
+    path = packaged.find(name)
+    config, _ = parse(parser(), [], path) if name == "shapes_small" else (Config(), None)
+    assert isinstance(config, Config) and path.endswith(f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "table5"])
+def test_packaged_experiments_are_found_by_name(name):
+    assert Experiment.read(packaged.find(name, "experiments"), "mini").rows
+
+
+def test_paths_stay_as_they_are():
+    for path in ("mine.yaml", "configs/mine.yaml", "./shapes_small", "missing.yml"):
+        assert packaged.find(path) == path
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError, match="shapes_big: no packaged .* shapes_small"):
+        packaged.find("shapes_big")
