@@ -29,7 +29,7 @@ def main(argv=None):
     if folder is None and "-h" not in argv and "--help" not in argv:
         raise UserError("give a run directory: python -m sst_tf.evaluate runs/NAME")
     path = None if folder is None else str(Run.open(folder).folder / "config.yaml")
-    config, _ = configuration.parse(parser, argv, path)
+    config, _ = configuration.parse(parser, argv, path, record=True)
     config = protocol_options.under_protocol(config)
     run = Run.open(folder)
     model, data = run.model(), open_data(config, progress=True)

@@ -49,7 +49,7 @@ def build_index(source, image_ids, rule="none", progress=False):
     """
     if rule not in RULES and not Path(rule).is_file():
         raise DataError(f"pair rule {rule!r}: {', '.join(RULES)} or the path of a list is due "
-                        "(data.rule)")
+                        "(data.pair_filter)")
     keep = RULES.get(rule, RULES["none"])
 
     def look(image_id):
@@ -133,7 +133,7 @@ def split_pairs(index, novel_ids, split, novel="drop"):
     if split not in ("base", "novel"):
         raise DataError(f"split {split!r}: base or novel is due")
     if novel not in ("drop", "keep", "ignore255"):
-        raise DataError(f"novel rule {novel!r}: drop, keep or ignore255 is due (data.novel)")
+        raise DataError(f"novel rule {novel!r}: drop, keep or ignore255 is due (data.novel_policy)")
     chosen = set(novel_ids)
     if split == "novel":
         return [p for p in index.pairs if p.class_id in chosen]

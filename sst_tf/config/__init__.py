@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser
 
 from sst_tf.config.identity import digest, identity, sha256, to_dict
 from sst_tf.config.reading import parse, parser, positional
+from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
     Config,
     DataConfig,
@@ -21,4 +22,4 @@ from sst_tf.config.sections import (
 
 __all__ = ["ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig", "ModelConfig",
            "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "digest", "identity",
-           "parse", "parser", "positional", "sha256", "to_dict"]
+           "parse", "parser", "positional", "resolved", "sha256", "to_dict"]

@@ -13,6 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import Config
 
 
@@ -24,9 +25,11 @@ def to_dict(config: Config) -> dict:
 def identity(config: Config) -> dict:
     """{section: {key: value}} of what changes numbers; of a file, the hash of its content.
 
+    A key left to follow another counts as what it then is.
+
     A file that is not there counts by its name, and so does a word in its place ("imagenet").
     """
-    found = {}
+    found, config = {}, resolved(config)
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
         found[section.name] = {

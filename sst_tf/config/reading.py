@@ -1,6 +1,8 @@
 """Reading a configuration: defaults, then a YAML file, then the command line."""
 
 import dataclasses
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from pipelines.errors import UserError
 from sst_tf.config.checks import check
 from sst_tf.config.sections import SECTIONS, Config
 
+RENAMED = {"data.rule": "data.pair_filter", "data.novel": "data.novel_policy"}
+
 
 def parser(**kwargs) -> ArgumentParser:
     """A parser that knows every key as `--section.key`, to which a command adds its own."""
@@ -20,17 +24,23 @@ def parser(**kwargs) -> ArgumentParser:
     return result
 
 
-def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None) -> tuple[Config, Any]:
+def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
+          record: bool = False) -> tuple[Config, Any]:
     """Defaults, then the YAML file at `path`, then the command line.
 
+    Args:
+        argv: the command line; that of the process where None.
+        record: the file is what a run directory kept: old names are read without a word, and
+            what is no key any more is left out with a warning.
     Raises:
         UserError: one line naming the key and the file (or "command line").
     """
     overrides = parser.get_defaults()
     if path is not None:
-        overrides = _parse_file(parser, path, overrides)
+        overrides = _parse_file(parser, path, overrides, record)
     try:
-        parsed = parser.parse_args(argv, namespace=overrides)
+        parsed = parser.parse_args(_present_names(argv),
+                                   namespace=overrides)
     except ArgumentError as error:
         raise UserError(f"command line: {_one_line(error)}") from None
     sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
@@ -46,12 +56,12 @@ def positional(parser: ArgumentParser, argv: list[str] | None, name: str) -> Any
         UserError: a command line that the parser refuses.
     """
     try:
-        return parser.parse_args(argv)[name]
+        return parser.parse_args(_present_names(argv, tell=False))[name]
     except ArgumentError as error:
         raise UserError(f"command line: {_one_line(error)}") from None
 
 
-def _parse_file(parser, path, defaults):
+def _parse_file(parser, path, defaults, record):
     if not Path(path).is_file():
         raise UserError(f"{path}: no such configuration file")
     try:
@@ -60,19 +70,56 @@ def _parse_file(parser, path, defaults):
         raise UserError(f"{path}: not readable as YAML: {_one_line(error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a mapping of sections is expected: {', '.join(SECTIONS)}")
-    for section, content in values.items():
-        if section not in SECTIONS:
-            raise UserError(f"{path}: unknown section {section!r}; known: {', '.join(SECTIONS)}")
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: section {section!r} must hold keys and values")
-        known = [f.name for f in dataclasses.fields(SECTIONS[section])]
-        for key in content:
-            if key not in known:
-                raise UserError(f"{path}: unknown key {section}.{key}; known: {', '.join(known)}")
+    known = {section: _known_keys(path, section, content, record)
+             for section, content in values.items()}
     try:
-        return parser.parse_object(values, defaults)
+        return parser.parse_object({k: v for k, v in known.items() if v is not None}, defaults)
     except ArgumentError as error:
         raise UserError(f"{path}: {_one_line(error)}") from None
+
+
+def _known_keys(path, section, content, record):
+    """The keys of a section under their present names; None for a section that is no more."""
+    if section not in SECTIONS:
+        _unknown(f"{path}: unknown section {section!r}; known: {', '.join(SECTIONS)}",
+                 f"{path}: section {section} is no more and is left out", record)
+        return None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: section {section!r} must hold keys and values")
+    known, found = [f.name for f in dataclasses.fields(SECTIONS[section])], {}
+    for key, value in content.items():
+        if new := RENAMED.get(f"{section}.{key}"):
+            if new.rpartition(".")[2] in content:
+                raise UserError(f"{path}: {section}.{key} and {new} are one key; leave out the "
+                                "first")
+            if not record:
+                warnings.warn(f"{path}: {section}.{key} is now {new}", stacklevel=5)
+            key = new.rpartition(".")[2]
+        if key in known:
+            found[key] = value
+        else:
+            _unknown(f"{path}: unknown key {section}.{key}; known: {', '.join(known)}",
+                     f"{path}: {section}.{key} is no more and is left out", record)
+    return found
+
+
+def _unknown(refusal, warning, record):
+    if not record:
+        raise UserError(refusal)
+    warnings.warn(warning, stacklevel=6)
+
+
+def _present_names(argv, tell=True):
+    """A command line with old keys under their present names."""
+    found = []
+    for text in sys.argv[1:] if argv is None else argv:
+        key, equals, value = text.partition("=")
+        if new := RENAMED.get(key.removeprefix("--")) if key.startswith("--") else None:
+            if tell:
+                warnings.warn(f"{key} is now --{new}", stacklevel=3)
+            text = f"--{new}{equals}{value}"
+        found.append(text)
+    return found
 
 
 def _one_line(error):

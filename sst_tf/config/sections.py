@@ -37,10 +37,10 @@ class DataConfig:
         novel_classes: novel classes by name.
         split_file: "folder": file of novel class names, a line each; a `trn.txt` beside it names
             the base classes. Without it a seeded fifth of the classes is novel.
-        novel: training photos with a novel class: "drop" them, "keep" them (novel pixels are
+        novel_policy: training photos with a novel class: "drop" them, "keep" them (novel pixels are
             background) or "ignore255" the novel pixels.
-        rule: which (photo, class) pairs count: "none" (any pixel), "area2048", "oslsm" or the
-            path of a list of pairs (hsnet's form, or what `pipelines.index` writes).
+        pair_filter: which (photo, class) pairs count: "none" (any pixel), "area2048", "oslsm" or
+            the path of a list of pairs (hsnet's form, or what `pipelines.index` writes).
         image_size: side in pixels that photos and masks are resized to.
         resize: "squash" them to a square, or "pad" them, aspect kept.
         validation_share: share of the training photos kept for base-class validation.
@@ -58,8 +58,8 @@ class DataConfig:
     layout: Literal["contiguous", "interleaved"] | None = None
     novel_classes: list[str] | None = None
     split_file: str | None = _file(None, beside=("trn.txt", "train.txt"))
-    novel: Literal["drop", "keep", "ignore255"] = "drop"
-    rule: str = _file("none")
+    novel_policy: Literal["drop", "keep", "ignore255"] = "drop"
+    pair_filter: str = _file("none")
     image_size: int = 321
     resize: Literal["squash", "pad"] = "squash"
     validation_share: float = 0.15
@@ -80,7 +80,7 @@ class ModelConfig:
         comparator: f_m on "concatenate"d features and prototype (the paper's), or with their
             normalised "product" beside them, which learns to compare sooner.
         train_backbone: train it too (the small one must be).
-        fusion: rule for k > 1 shots.
+        fusion: of k > 1 shots.
     """
 
     backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
@@ -104,7 +104,8 @@ class TunerConfig:
         normalize: "relative" scales the update to `step_size` times the features' norm.
         through: "both" roles of R_s (Eq. 11) or "prototype", the support role alone.
         second_order: the outer gradient runs through the update.
-        loss: "cross_entropy" (the paper's) or "balanced".
+        loss: "cross_entropy" or "balanced"; unset it is the outer one's, as the paper has a single
+            L_sup (Eq. 10).
     """
 
     steps: int = 1
@@ -114,7 +115,7 @@ class TunerConfig:
     normalize: Literal["none", "relative"] = "relative"
     through: Literal["both", "prototype"] = "both"
     second_order: bool = True
-    loss: Literal["cross_entropy", "balanced"] = "balanced"
+    loss: Literal["cross_entropy", "balanced"] | None = None
 
 
 @dataclass
@@ -123,7 +124,8 @@ class LossConfig:
 
     Attributes:
         auxiliary: weight of the self-segmentation's cross-entropy; 0 switches it off.
-        balanced: foreground and background weigh one half each, in both losses.
+        balanced: foreground and background weigh one half each, in both losses (and in the inner
+            one, see `TunerConfig.loss`).
     """
 
     auxiliary: float = 1.0

@@ -12,7 +12,7 @@ PLAIN = (1.0, False)
 
 
 @dataclass(frozen=True)
-class Rules:
+class ScoringOptions:
     """How answers are made and counted.
 
     Attributes:
@@ -36,17 +36,17 @@ class PhotoBank:
         image_size: side in pixels that the network sees.
         features: a `FeatureStore`, or None for a bank that keeps the raw photos instead.
         resize: "squash" or "pad".
-        rules: `Rules`.
+        options: `ScoringOptions`.
     """
 
-    def __init__(self, source, episodes, image_size, features=None, resize="squash", rules=None):
+    def __init__(self, source, episodes, image_size, features=None, resize="squash", options=None):
         self.names = photos_of(episodes)
         self.row = {name: i for i, name in enumerate(self.names)}
         self.size = (image_size, image_size)
         self.source, self.store, self.resize = source, features, resize
-        self.rules = rules or Rules()
+        self.options = options or ScoringOptions()
         if features is not None:
-            for mirrored in sorted({False, *(m for scale, m in self.rules.views if scale == 1)}):
+            for mirrored in sorted({False, *(m for scale, m in self.options.views if scale == 1)}):
                 features.ensure(self.names, mirrored)
         self._images = None if features is not None else self._read_photos()
         self._masks = {}
@@ -93,13 +93,13 @@ class PhotoBank:
 
     def support_mask(self, name, class_id):
         """The mask that a support is taught with."""
-        return self.mask(name, class_id, self.rules.void_support)
+        return self.mask(name, class_id, self.options.void_support)
 
     def judge(self, probability, name, class_id):
         """An answer [S, S] and the truth it is held against, at the size that counts."""
-        if self.rules.scoring == "network":
-            return probability, self.mask(name, class_id, self.rules.void_query)
-        truth = self._own(name, class_id, self.rules.void_query)
+        if self.options.scoring == "network":
+            return probability, self.mask(name, class_id, self.options.void_query)
+        truth = self._own(name, class_id, self.options.void_query)
         return restore(tf.constant(probability), truth.shape, self.resize).numpy(), truth
 
 

@@ -19,7 +19,7 @@ class RunData:
         novel_ids: class numbers never trained on.
         train, validation, novel: lists of `pipelines.index.Pair`; the photos of `train` and
             `validation` are disjoint, both hold base classes.
-        novel_rule: "drop", "keep" or "ignore255".
+        novel_policy: "drop", "keep" or "ignore255".
         classes_of: {photo: classes with any pixel in it}, whatever pairs are left out.
     """
 
@@ -28,12 +28,12 @@ class RunData:
     train: list
     validation: list
     novel: list
-    novel_rule: str
+    novel_policy: str
     classes_of: dict[str, frozenset[int]]
 
     @property
     def ignore_ids(self):
-        return self.novel_ids if self.novel_rule == "ignore255" else ()
+        return self.novel_ids if self.novel_policy == "ignore255" else ()
 
     def class_names(self):
         """{"base": names, "novel": names}."""
@@ -88,15 +88,17 @@ def open_data(config, progress=False):
     data = config.data
     source = open_source(data.dataset, **_source_options(data))
     novel_ids, left_out = _class_ids(source, data)
-    train_index = build_index(source, source.image_ids(data.train_split), data.rule, progress)
+    train_index = build_index(source, source.image_ids(data.train_split), data.pair_filter,
+                              progress)
     novel_index = train_index
     if data.novel_split != data.train_split:
-        novel_index = build_index(source, source.image_ids(data.novel_split), data.rule, progress)
-    base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel)
+        novel_index = build_index(source, source.image_ids(data.novel_split), data.pair_filter,
+                                  progress)
+    base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel_policy)
             if pair.class_id not in left_out]
     train, validation = holdout(base, data.validation_share, data.split_seed)
     novel = split_pairs(novel_index, novel_ids, "novel")
-    return RunData(source, tuple(novel_ids), train, validation, novel, data.novel,
+    return RunData(source, tuple(novel_ids), train, validation, novel, data.novel_policy,
                    {**train_index.classes_of, **novel_index.classes_of})
 
 

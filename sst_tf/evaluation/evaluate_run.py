@@ -30,7 +30,8 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     protocol = {
         "dataset": config.data.dataset, "split": "novel",
         "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],
-        "novel": config.data.novel, "rule": config.data.rule, "shots": shots,
+        "novel_policy": config.data.novel_policy, "pair_filter": config.data.pair_filter,
+        "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
         "resize": config.data.resize, "seed": settings.seed, "pairs": len(data.novel),
         "select_on": config.train.select_on, **protocol_options.facts(settings)}

@@ -10,7 +10,7 @@ from sst_tf.evaluation.metrics import BINS, HALF, Counts
 from sst_tf.evaluation.scoring import answers, chunks, embed_all, teach
 
 
-def evaluate(config, model, data, shots, thresholds, store=None, progress=True, rules=None):
+def evaluate(config, model, data, shots, thresholds, store=None, progress=True, options=None):
     """Score N-way episodes of novel classes; their results.
 
     Returns:
@@ -24,7 +24,7 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
     sampler = WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
     episodes = sampler.take(settings.episodes or 1000)
     bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     rules)
+                     options)
     embedded = embed_all(model, bank, bank.names, settings.batch)
     supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
                                   zip(e.class_id, e.support, strict=True) for name in row))

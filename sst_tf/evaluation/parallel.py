@@ -15,7 +15,7 @@ from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model
 
 
-def score_sharded(run, config, episodes, rules, processes):
+def score_sharded(run, config, episodes, options, processes):
     """`evaluation.score` by several processes; equal to that of one.
 
     Args:
@@ -27,7 +27,7 @@ def score_sharded(run, config, episodes, rules, processes):
     shares = [episodes[i::processes] for i in range(min(processes, len(episodes)))]
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     with concurrent.futures.ProcessPoolExecutor(len(shares), context) as pool:
-        parts = list(pool.map(_score_share, [(run.folder, config, share, rules)
+        parts = list(pool.map(_score_share, [(run.folder, config, share, options)
                                              for share in shares]))
     failed = [part for part in parts if isinstance(part, str)]
     if failed:
@@ -35,12 +35,12 @@ def score_sharded(run, config, episodes, rules, processes):
     return merge(parts, len(episodes))
 
 
-def score_here(run, config, model, data, episodes, rules, store=None, progress=False):
+def score_here(run, config, model, data, episodes, options, store=None, progress=False):
     """`evaluation.score` of a run's model beside the untrained prototype, in this process."""
     settings = config.evaluate
     untrained = model.encoder if store is not None else build_model(config).encoder
     bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     rules)
+                     options)
     return score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
 
 
@@ -60,12 +60,12 @@ def merge(parts, total):
 
 
 def _score_share(job):
-    folder, config, episodes, rules = job
+    folder, config, episodes, options = job
     try:
         run = Run.open(folder)
         model, data = run.model(), open_data(config)
         model.fusion = config.model.fusion
-        return score_here(run, config, model, data, episodes, rules,
+        return score_here(run, config, model, data, episodes, options,
                           open_store(config, model, data))
     except (DataError, UserError) as error:
         return str(error)

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pipelines.errors import UserError
 from pipelines.protocols import protocol, protocol_episodes
 from pipelines.sampler import load_episodes
-from sst_tf.data.photo_bank import PLAIN, Rules
+from sst_tf.data.photo_bank import PLAIN, ScoringOptions
 
 OWN = "sst"
 
 
 def under_protocol(config):
-    """The configuration with the photos, pair rule and size of `evaluate.protocol`.
+    """The configuration with the photos, pair filter and size of `evaluate.protocol`.
 
     Raises:
         UserError: a protocol whose pairs come from a published list that is not given.
@@ -20,25 +20,25 @@ def under_protocol(config):
     if name == OWN:
         return config
     preset, data = protocol(name), config.data
-    rule = preset.rule
-    if rule == "list":
-        if data.rule in ("none", "area2048", "oslsm"):
+    pair_filter = preset.rule
+    if pair_filter == "list":
+        if data.pair_filter in ("none", "area2048", "oslsm"):
             raise UserError(f"evaluate.protocol {name}: its pairs come from a published list; give "
-                            "it as --data.rule FILE")
-        rule = data.rule
+                            "it as --data.pair_filter FILE")
+        pair_filter = data.pair_filter
     return replace(config, data=replace(
-        data, image_size=preset.image_size, resize=preset.resize, rule=rule,
+        data, image_size=preset.image_size, resize=preset.resize, pair_filter=pair_filter,
         novel_split=data.novel_split if preset.images == "val" else data.train_split))
 
 
 def counting(settings):
-    """`Rules` of an `EvaluateConfig`."""
+    """`ScoringOptions` of an `EvaluateConfig`."""
     views = tuple((float(scale), mirrored) for scale in settings.scales
                   for mirrored in ((False, True) if settings.flip else (False,)))
     if settings.protocol == OWN:
-        return Rules(views)
+        return ScoringOptions(views)
     preset = protocol(settings.protocol)
-    return Rules(views, preset.scoring, preset.void_query, preset.void_support)
+    return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support)
 
 
 def test_runs(settings, data, shots):
@@ -83,12 +83,12 @@ def threshold_key(config, shots):
 
 def facts(settings):
     """What a results file says of other rules than the plain ones."""
-    rules = counting(settings)
-    found = {"name": settings.protocol, "scoring": rules.scoring}
+    options = counting(settings)
+    found = {"name": settings.protocol, "scoring": options.scoring}
     if settings.protocol != OWN:
-        found |= {"void_query": rules.void_query, "void_support": rules.void_support}
-    if rules.views != (PLAIN,):
-        found["views"] = [list(view) for view in rules.views]
+        found |= {"void_query": options.void_query, "void_support": options.void_support}
+    if options.views != (PLAIN,):
+        found["views"] = [list(view) for view in options.views]
     return found
 
 

@@ -60,11 +60,11 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
         lessons |= teach(model, bank, queries, embedded, batch)
     counts = {kind: Counts.empty(episodes) for kind in kinds}
     bar = tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress)
-    plain = bank.rules.views == (PLAIN,)
+    plain = bank.options.views == (PLAIN,)
     for group in chunks(np.arange(len(episodes)), batch if plain else GROUP):
         chosen = [episodes[i] for i in group]
         sums = dict.fromkeys(kinds, 0.0)
-        for view in bank.rules.views:
+        for view in bank.options.views:
             names = list(dict.fromkeys(e.query for e in chosen))
             seen = ({name: embedded[bank.row[name]] for name in names} if view == PLAIN else
                     dict(zip(names, embed_all(model, bank, names, batch, view), strict=True)))
@@ -76,7 +76,7 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
                 sums[kind] = sums[kind] + (answer[:, :, ::-1] if view[1] else answer)
         for kind, total in sums.items():
             _put(counts[kind], group, chosen, bank, total if plain else
-                 total / len(bank.rules.views))
+                 total / len(bank.options.views))
         bar.update(len(group))
     bar.close()
     if untrained is not None:

@@ -58,7 +58,7 @@ class Run:
     def config(self, argv=()):
         """The run's configuration, with overrides in the command line's form."""
         config, _ = configuration.parse(configuration.parser(), list(argv),
-                                        str(self.folder / "config.yaml"))
+                                        str(self.folder / "config.yaml"), record=True)
         return config
 
     def identity(self) -> dict:

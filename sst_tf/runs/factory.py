@@ -4,17 +4,18 @@ import dataclasses
 
 import keras
 
+from sst_tf.config import Config, resolved
 from sst_tf.model.segmenter import SSTSegmenter
 
 
-def build_model(config):
+def build_model(config: Config) -> SSTSegmenter:
     """A fresh `SSTSegmenter` of a configuration, backbone weights loaded, seeded."""
     keras.utils.set_random_seed(config.train.seed)
     model = config.model
     segmenter = SSTSegmenter(
         model={"backbone": model.backbone, "channels": model.channels, "dropout": model.dropout,
                "train_backbone": model.train_backbone, "comparator": model.comparator},
-        tuner=dataclasses.asdict(config.tuner),
+        tuner=dataclasses.asdict(resolved(config).tuner),
         loss=dataclasses.asdict(config.loss),
         optimizer_rules={"weight_decay": config.optimizer.weight_decay,
                          "head_multiplier": config.optimizer.head_multiplier,
@@ -24,13 +25,13 @@ def build_model(config):
     return segmenter
 
 
-def build_optimizer(config):
+def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
     """SGD or Adam as configured; weight decay (coupled L2) and clipping are the model's."""
-    rules = config.optimizer
-    rate = rules.learning_rate
-    if rules.schedule == "cosine":
+    options = config.optimizer
+    rate = options.learning_rate
+    if options.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
             rate, config.train.epochs * config.train.steps_per_epoch)
-    if rules.name == "adam":
+    if options.name == "adam":
         return keras.optimizers.Adam(rate)
-    return keras.optimizers.SGD(rate, momentum=rules.momentum)
+    return keras.optimizers.SGD(rate, momentum=options.momentum)

@@ -17,17 +17,17 @@ from sst_tf.model.backbones import STRIDE
 from sst_tf.model.layers import Conv2D
 
 
-def labels(mask, novel_ids, novel_rule):
+def labels(mask, novel_ids, novel_policy):
     """Class of each cell of the features' grid, or 255 where it does not count.
 
     Args:
         mask: [B, S, S] uint8 index masks.
-        novel_ids: these become background, or 255 with `novel_rule` "ignore255".
+        novel_ids: these become background, or 255 with `novel_policy` "ignore255".
     Returns:
         [B, h, w] int32 with h = ceil(S / 8): the pixels that the aligned grid's points fall on.
     """
     names = np.arange(256)
-    names[list(novel_ids)] = 255 if novel_rule == "ignore255" else 0
+    names[list(novel_ids)] = 255 if novel_policy == "ignore255" else 0
     return tf.gather(tf.constant(names, tf.int32), tf.cast(mask[:, ::STRIDE, ::STRIDE], tf.int32))
 
 
@@ -65,7 +65,7 @@ def pretrain(model, config, data, store=None):
             shown = photos["image" if store is None else "features"]
             logits = classifier(tf.cast(embed(shown), tf.float32))
             loss = classification_loss(
-                logits, labels(photos["mask"], data.novel_ids, data.novel_rule))
+                logits, labels(photos["mask"], data.novel_ids, data.novel_policy))
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 

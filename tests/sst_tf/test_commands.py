@@ -25,7 +25,7 @@ QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_
 def toy(tmp_path):
     write_tiny_voc(tmp_path / "data", photos=48, suffix=".jpg")
     return [*QUICK, "--data.dataset", "voc", "--data.root", str(tmp_path / "data"),
-            "--data.novel_classes", "[cup,fork]", "--data.novel", "keep",
+            "--data.novel_classes", "[cup,fork]", "--data.novel_policy", "keep",
             "--data.validation_share", "0.4"]
 
 
@@ -150,8 +150,8 @@ def test_shapes_from_the_command_line(tmp_path):
 
 @pytest.mark.parametrize("arguments", [
     ["--data.dataset", "coco", "--data.root", "data/coco_mini", "--data.layout", "interleaved",
-     "--data.novel", "keep", "--evaluate.shots", "[1]"],
-    ["--data.dataset", "folder", "--data.root", "data/fss_mini", "--data.novel", "keep",
+     "--data.novel_policy", "keep", "--evaluate.shots", "[1]"],
+    ["--data.dataset", "folder", "--data.root", "data/fss_mini", "--data.novel_policy", "keep",
      "--data.split_file", "data/fss_mini/splits/test.txt"],
 ], ids=["coco", "folder"])
 def test_other_data_sets_through_the_same_command(shared, tmp_path, arguments):

@@ -14,7 +14,7 @@ def config(*arguments):
 
 
 @pytest.mark.parametrize("key", ["data.split_file", "data.classes", "data.annotations",
-                                 "data.rule", "model.weights", "evaluate.episode_file"])
+                                 "data.pair_filter", "model.weights", "evaluate.episode_file"])
 def test_a_file_counts_by_its_content(tmp_path, key):
     """The same name with another content is another configuration; a copy elsewhere is not."""
     file, copy = tmp_path / "file.txt", tmp_path / "elsewhere" / "file.txt"
@@ -59,8 +59,8 @@ def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys):
     names.write_text((tmp_path / "data" / "classes.txt").read_text())
     arguments = [*QUICK, "--data.dataset", "voc", "--data.root", str(tmp_path / "data"),
                  "--data.classes", str(names), "--data.novel_classes", "[cup,fork]",
-                 "--data.novel", "keep", "--data.validation_share", "0.4", "--train.epochs", "1",
-                 "--skip_evaluation", "--run_dir", str(tmp_path / "run")]
+                 "--data.novel_policy", "keep", "--data.validation_share", "0.4",
+                 "--train.epochs", "1", "--skip_evaluation", "--run_dir", str(tmp_path / "run")]
     train.main(arguments)
     train.main([*arguments, "--resume"])
     names.write_text(names.read_text() + "ladle\n")

@@ -13,7 +13,7 @@ from pipelines.protocols import PROTOCOLS
 from pipelines.sampler import EpisodeSampler, WayEpisode, load_episodes
 from sst_tf import compare, evaluate, train
 from sst_tf.config import DataConfig, EvaluateConfig
-from sst_tf.data.photo_bank import PLAIN, PhotoBank, Rules
+from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions
 from sst_tf.evaluation import metrics, multiclass, protocol_options, stored
 from sst_tf.evaluation.scoring import score
 from sst_tf.runs.directory import Run
@@ -57,7 +57,7 @@ def test_what_a_process_fails_of_is_said(run, capsys):
     episodes = [None, None]
     broken = Run(run.folder / "nowhere")
     with pytest.raises(Exception, match="not there"):
-        parallel.score_sharded(broken, config, episodes, Rules(), 2)
+        parallel.score_sharded(broken, config, episodes, ScoringOptions(), 2)
     assert model == run.model_path.read_bytes()
 
 
@@ -125,7 +125,7 @@ def test_every_preset_is_known(name):
     made = protocol_options.under_protocol(
         dataclasses.make_dataclass("C", ["data", "evaluate"])(config.data, config.evaluate))
     preset = PROTOCOLS[name]
-    assert (made.data.image_size, made.data.resize, made.data.rule) == (
+    assert (made.data.image_size, made.data.resize, made.data.pair_filter) == (
         preset.image_size, preset.resize, preset.rule)
     assert made.data.novel_split == ("trainaug" if name == "panet" else "val")
     assert protocol_options.counting(config.evaluate).void_query == preset.void_query
@@ -134,7 +134,7 @@ def test_every_preset_is_known(name):
 def test_a_published_list_is_asked_for(run, capsys):
     with pytest.raises(SystemExit):
         results(run, "--evaluate.protocol", "hsnet")
-    assert "--data.rule" in capsys.readouterr().err
+    assert "--data.pair_filter" in capsys.readouterr().err
 
 
 def test_training_does_not_end_under_another_protocol(tmp_path, capsys):
@@ -156,27 +156,27 @@ class Wide:
         return mask
 
 
-def bank_of(rules_, resize="pad"):
+def bank_of(options, resize="pad"):
     bank = PhotoBank.__new__(PhotoBank)
-    bank.source, bank.size, bank.resize, bank.rules, bank._masks = (
-        Wide(), (64, 64), resize, rules_, {})
+    bank.source, bank.size, bank.resize, bank.options, bank._masks = (
+        Wide(), (64, 64), resize, options, {})
     return bank
 
 
 def test_scoring_at_the_photo_s_size_and_void():
     probability = np.zeros((64, 64), np.float32)
     probability[:40] = 1  # what a padded photo of 40 rows fills
-    answer, truth = bank_of(Rules(scoring="original")).judge(probability, "a", 1)
+    answer, truth = bank_of(ScoringOptions(scoring="original")).judge(probability, "a", 1)
     assert answer.shape == truth.shape == (40, 60) and answer.min() == 1
     assert (truth == 255).sum() == 60
-    _, truth = bank_of(Rules(scoring="original", void_query="background")).judge(
+    _, truth = bank_of(ScoringOptions(scoring="original", void_query="background")).judge(
         probability, "a", 1)
     assert (truth == 255).sum() == 0
-    padded = bank_of(Rules(void_query="background")).judge(probability, "a", 1)[1]
+    padded = bank_of(ScoringOptions(void_query="background")).judge(probability, "a", 1)[1]
     assert (padded[40:] == 255).all() and (padded[:40, :56] != 255).all()  # padding never counts
-    taught = bank_of(Rules(void_support="background")).support_mask("a", 1)
+    taught = bank_of(ScoringOptions(void_support="background")).support_mask("a", 1)
     assert (taught[:40] != 255).all() and (taught[40:] == 255).all()
-    assert (bank_of(Rules()).support_mask("a", 1)[:40] == 255).any()
+    assert (bank_of(ScoringOptions()).support_mask("a", 1)[:40] == 255).any()
 
 
 # ---- views ---------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_views_are_averaged():
     model = build()
 
     def counts(source, *views):
-        bank = PhotoBank(source, episodes, SIDE, rules=Rules(tuple(views)))
+        bank = PhotoBank(source, episodes, SIDE, options=ScoringOptions(tuple(views)))
         return score(model, bank, episodes, 4).counts["tuned"].histogram
 
     plain = counts(source, PLAIN)
@@ -266,7 +266,7 @@ def test_two_ways_are_evaluated(run):
 
 
 @pytest.mark.parametrize("other", [("runs", "2"), ("flip", "true"), ("scales", "[0.5]")])
-def test_ways_do_not_drop_other_rules_without_a_word(run, capsys, other):
+def test_ways_do_not_drop_other_optionswithout_a_word(run, capsys, other):
     with pytest.raises(SystemExit):
         results(run, "--evaluate.ways", "2", f"--evaluate.{other[0]}", other[1])
     assert "evaluate.ways 2: not together" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def grid(tmp_path_factory):
     for key, value in zip(values[::2], values[1::2], strict=True):
         section, name = key[2:].split(".")
         keys.setdefault(section, {})[name] = yaml.safe_load(value)
-    keys["data"] |= {"dataset": "voc", "root": str(folder / "data"), "novel": "keep",
+    keys["data"] |= {"dataset": "voc", "root": str(folder / "data"), "novel_policy": "keep",
                      "validation_share": 0.4}
     (folder / "base.yaml").write_text(yaml.safe_dump(keys))
     (folder / "t.yaml").write_text(yaml.safe_dump(GRID))
