@@ -4,7 +4,7 @@ Teach a class by --support PHOTO=MARK, or take class cards of earlier teaching. 
 picture, a labelme or COCO JSON file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on
 background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg
 and NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it
-goes on.
+answers what is new: another photo, model, class or threshold.
 """
 
 import sys
@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.answers import predict_files, write_video
-from sst_tf.photos.inputs import _videos, find_photos
+from sst_tf.photos.inputs import find_photos, videos
 from sst_tf.photos.predictor import Predictor
 
 
@@ -37,7 +37,9 @@ def main(argv=None):
     if not options.support and not options.card:
         raise UserError("nothing to look for: --support PHOTO=MARK teaches a class, --card takes "
                         "one taught before")
-    found = find_photos(options.input)
+    found, answers = find_photos(options.input, options.output)
+    if answers:
+        print(f"{answers} pictures left out: answers of an earlier run")
     predictor = Predictor.from_run(options.run_dir, empty=not options.always_answer)
     for path in options.card:
         card = predictor.add_card(path)
@@ -58,7 +60,7 @@ def main(argv=None):
         return
     done, failed = predict_files(predictor, found, options.output, max(1, options.batch),
                                  max(1, options.every))
-    for key, path in _videos(found):
+    for key, path in videos(found):
         if target := write_video(options.output, key, path, max(1, options.every)):
             print(f"written to {target}")
     print(f"{len(done)} answered, in {options.output}")

@@ -10,16 +10,17 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines.errors import DataError
-from pipelines.writing import write_json
+from pipelines.writing import replacing, write_bytes, write_json
 from sst_tf.photos.images import load_photo
-from sst_tf.photos.inputs import _videos, items
+from sst_tf.photos.inputs import content_sha256, items, videos
+from sst_tf.photos.predictor import Predictor, Scene
 from sst_tf.reporting import drawing
 
 COLOURS = ((70, 200, 70), (255, 140, 0), (60, 120, 255), (220, 60, 180), (0, 190, 190),
            (230, 210, 40))
 
 
-def rle(mask):
+def rle(mask: np.ndarray) -> dict:
     """COCO's uncompressed run lengths of a mask [H, W] of 0 and 1: column by column, 0 first."""
     flat = np.concatenate([[0], mask.ravel(order="F"), [0]])
     ends = np.flatnonzero(np.diff(flat))
@@ -37,43 +38,43 @@ class Answers:
         predictor: whose classes are looked for.
     """
 
-    def __init__(self, folder, predictor):
+    def __init__(self, folder: str | Path, predictor: Predictor):
         self.folder = Path(folder)
         self.names = list(predictor.cards)
-        digest = hashlib.sha256(predictor.model_sha256.encode())
-        digest.update(json.dumps([self.names, predictor.empty]).encode())
-        for card in predictor.cards.values():
-            digest.update(card.prototype.tobytes() + card.score.tobytes())
-        self.teaching = digest.hexdigest()  # other answers than this teaching's are made anew
+        self.asked = _asked(predictor)
 
-    def record(self, key):
-        """What was written for a photo under the same teaching, or None."""
+    def is_there(self, key: str, photo_sha256: str) -> bool:
+        """The photo of these bytes was answered before, and the answer would be the same."""
+        record = self._record(key)
+        return (record.get("asked"), record.get("photo_sha256")) == (self.asked, photo_sha256)
+
+    def _record(self, key):
         try:
-            record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            return json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
-        return record if record.get("teaching") == self.teaching else None
+            return {}
 
-    def write(self, key, image, scene):
+    def write(self, key: str, image: np.ndarray, scene: Scene, photo_sha256: str) -> None:
         """Files of one photo; its record last, so that half an answer counts as none."""
         shown = image
         for number in range(1, len(self.names) + 1):
             shown = drawing.overlay(shown, (scene.index == number).astype(np.uint8),
-                                     COLOURS[(number - 1) % len(COLOURS)])
-        _write(self.folder / f"{key}.index.png", cv2.imencode(".png", scene.index)[1])
-        _write(self.folder / f"{key}.overlay.jpg", cv2.imencode(".jpg", shown[..., ::-1])[1])
+                                    COLOURS[(number - 1) % len(COLOURS)])
+        for ending, picture in (("index.png", scene.index), ("overlay.jpg", shown[..., ::-1])):
+            write_bytes(self.folder / f"{key}.{ending}",
+                        cv2.imencode(Path(ending).suffix, picture)[1].tobytes())
         write_json(self.folder / f"{key}.json", {
-            "photo": key, "teaching": self.teaching, "height": image.shape[0],
-            "width": image.shape[1], "classes": [
+            "photo": key, "photo_sha256": photo_sha256, "asked": self.asked,
+            "height": image.shape[0], "width": image.shape[1], "classes": [
                 {"name": name, "index": number, "score": one.score, "present": one.present,
                  "segmentation": rle((scene.index == number).astype(np.uint8))}
                 for number, (name, one) in enumerate(scene.predictions.items(), start=1)]})
 
-    def summary(self, keys):
+    def summary(self, keys: list[str]) -> Path:
         """Write predictions.json in COCO's form; returns its path."""
         images, annotations = [], []
         for number, key in enumerate(keys, start=1):
-            record = self.record(key)
+            record = self._record(key)
             images.append({"id": number, "file_name": key, "height": record["height"],
                            "width": record["width"]})
             for one in record["classes"]:
@@ -89,31 +90,50 @@ class Answers:
         return path
 
 
-def predict_files(predictor, found, output, batch=4, every=1, progress=True):
+def _asked(predictor):
+    """Hash of all that an answer hangs on but the photo: other answers are made anew."""
+    data = predictor.config.data
+    digest = hashlib.sha256(json.dumps([
+        predictor.model_sha256, data.image_size, data.resize, predictor.empty]).encode())
+    for card in predictor.cards.values():
+        digest.update(json.dumps([card.name, predictor.threshold(card.shots),
+                                  predictor.presence_threshold(card.shots)]).encode())
+        digest.update(card.prototype.tobytes() + card.score.tobytes())
+    return digest.hexdigest()
+
+
+def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: str | Path,
+                  batch: int = 4, every: int = 1, progress: bool = True
+                  ) -> tuple[list[str], dict[str, str]]:
     """Answer photos and frames into a folder.
 
+    Args:
+        found: as `find_photos` gives them.
+        batch: photos at once.
+        every: every n-th frame of a video.
     Returns:
         (keys answered, {key: reason} of those that could not be read).
     """
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
 
     def flush():
-        scenes = predictor.predict_all([image for _, image in waiting])
-        for (key, image), scene in zip(waiting, scenes, strict=True):
-            answers.write(key, image, scene)
+        scenes = predictor.predict_all([image for _, image, _ in waiting])
+        for (key, image, sha256), scene in zip(waiting, scenes, strict=True):
+            answers.write(key, image, scene, sha256)
             done.append(key)
         waiting.clear()
 
-    bar = tqdm(items(found, every), total=None if _videos(found) else len(found),
+    bar = tqdm(items(found, every), total=None if videos(found) else len(found),
                desc="photos", unit="photo", disable=not progress)
     for key, item in bar:
-        if answers.record(key) is not None:
-            done.append(key)
-            continue
         try:
-            if isinstance(item, Exception):
+            if isinstance(item, DataError):
                 raise item
-            waiting.append((key, load_photo(item)))
+            sha256 = content_sha256(item)
+            if answers.is_there(key, sha256):
+                done.append(key)
+                continue
+            waiting.append((key, load_photo(item), sha256))
         except DataError as error:
             failed[key] = str(error)
             bar.write(f"failed: {error}", file=sys.stderr)
@@ -126,7 +146,7 @@ def predict_files(predictor, found, output, batch=4, every=1, progress=True):
     return done, failed
 
 
-def write_video(folder, key, path, every):
+def write_video(folder: str | Path, key: str, path: Path, every: int) -> Path | None:
     """Overlays of a video's frames as a video beside them; returns its path, None without any."""
     shown = sorted((Path(folder) / key).glob("*.overlay.jpg"))
     if not shown:
@@ -136,17 +156,10 @@ def write_video(folder, key, path, every):
     video.release()
     height, width = cv2.imread(str(shown[0])).shape[:2]
     target = Path(folder) / f"{key}.overlay.mp4"
-    partial = target.with_name(f"partial-{target.name}")
-    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
-    for one in shown:
-        writer.write(cv2.imread(str(one)))
-    writer.release()
-    partial.replace(target)
+    with replacing(target) as partial:
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), rate,
+                                 (width, height))
+        for one in shown:
+            writer.write(cv2.imread(str(one)))
+        writer.release()
     return target
-
-
-def _write(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"partial-{path.name}")
-    partial.write_bytes(data.tobytes())
-    partial.replace(path)

@@ -1,36 +1,78 @@
 """Folders, photos and videos that were named, one photo or frame at a time."""
 
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from pipelines.errors import DataError, UserError
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+ANSWERS = (".index.png", ".overlay.jpg", ".overlay.mp4")  # what `answers` writes beside records
 
 
-def find_photos(paths):
-    """[(key, path)] of photos and videos; keys are paths inside the folder that was named."""
-    found = []
+def files_in(folder: Path, endings: Sequence[str] = PHOTOS) -> list[Path]:
+    """Files of a folder and of those in it, by name; photos unless other endings are given."""
+    return sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in endings)
+
+
+def find_photos(paths: Iterable[str | Path], output: str | Path | None = None
+                ) -> tuple[list[tuple[str, Path]], int]:
+    """Photos and videos of the folders and files that were named.
+
+    Args:
+        output: where answers go. It may lie within a folder that is named, or be it: answers of
+            an earlier run are no photos.
+    Returns:
+        ([(key, path)], number of pictures left out because they are answers); a key is the path
+        inside the folder that was named.
+    Raises:
+        UserError: nothing there, two inputs of one key, or a video whose frames would need a
+            folder of its own name beside it.
+    """
+    found, answers = [], 0
+    inside_output = None if output is None else Path(output).resolve()
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTOS + VIDEOS)
+            inside = files_in(path, PHOTOS + VIDEOS)
             if not inside:
                 raise UserError(f"{path}: no photo ({', '.join(PHOTOS)}) or video in it")
-            found += [(str(p.relative_to(path)), p) for p in inside]
+            kept = [p for p in inside if not _is_answer(p, inside_output)]
+            answers += len(inside) - len(kept)
+            found += [(str(p.relative_to(path)), p) for p in kept]
         elif path.is_file():
             found.append((path.name, path))
         else:
             raise UserError(f"{path}: no such file or folder")
-    keys = [key for key, _ in found]
-    if twice := {key for key in keys if keys.count(key) > 1}:
-        raise UserError(f"{sorted(twice)[0]}: two inputs of that name; give their folder, or one "
-                        "--output each")
-    return found
+    if answers and not found:
+        raise UserError("--input: nothing but answers of an earlier run; photos or videos are "
+                        "expected")
+    for key, times in Counter(key for key, _ in found).items():
+        if times > 1:
+            raise UserError(f"{key}: two inputs of that name; give their folder, or one --output "
+                            "each")
+    for key, path in videos(found):
+        if output is not None and (Path(output) / key).is_file():
+            raise UserError(f"{path}: frames of the video would go into a folder of that name; "
+                            "choose another --output")
+    return found, answers
 
 
-def frames(key, path, every):
+def _is_answer(path, output):
+    """In the output folder by its name; elsewhere by the record beside it as well."""
+    for ending in ANSWERS:
+        if path.name.endswith(ending):
+            key = path.with_name(path.name.removesuffix(ending))
+            return (output is not None and path.resolve().is_relative_to(output)
+                    or key.with_name(f"{key.name}.json").is_file() or key.is_dir())
+    return False
+
+
+def frames(key: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray]]:
     """(key, array) of every n-th frame of a video."""
     video, number = cv2.VideoCapture(str(path)), 0
     try:
@@ -49,7 +91,8 @@ def frames(key, path, every):
         video.release()
 
 
-def items(found, every):
+def items(found: list[tuple[str, Path]], every: int
+          ) -> Iterator[tuple[str, Path | np.ndarray | DataError]]:
     """(key, path or frame) of all photos and frames; an unreadable video is an (key, error)."""
     for key, path in found:
         if path.suffix.lower() in VIDEOS:
@@ -61,5 +104,20 @@ def items(found, every):
             yield key, path
 
 
-def _videos(found):
+def videos(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Those of `find_photos` that are videos."""
     return [(key, path) for key, path in found if path.suffix.lower() in VIDEOS]
+
+
+def content_sha256(item: Path | np.ndarray) -> str:
+    """Hash of a photo's file, or of a frame's pixels and shape.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    if isinstance(item, np.ndarray):
+        return hashlib.sha256(str(item.shape).encode() + item.tobytes()).hexdigest()
+    try:
+        return hashlib.sha256(item.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{item}: {error.strerror}") from None

@@ -316,13 +316,13 @@ def test_a_folder_with_one_bad_file(run, folder, tmp_path, capsys):
 
 
 def test_another_teaching_makes_other_answers(run, folder, tmp_path, predictor):
-    found = inputs.find_photos([folder / "more" / "ä001.png"])
+    found, _ = inputs.find_photos([folder / "more" / "ä001.png"])
     predictor.set_support(*scene())
     answers.predict_files(predictor, found, tmp_path, progress=False)
     first = json.loads((tmp_path / "ä001.png.json").read_text())
     predictor.set_support(*scene(colour=BLUE))
     answers.predict_files(predictor, found, tmp_path, progress=False)
-    assert json.loads((tmp_path / "ä001.png.json").read_text())["teaching"] != first["teaching"]
+    assert json.loads((tmp_path / "ä001.png.json").read_text())["asked"] != first["asked"]
 
 
 def test_run_lengths_are_coco_s():
@@ -344,7 +344,7 @@ def test_a_video(run, predictor, tmp_path):
     writer.release()
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     predictor.set_support(*scene())
-    found = inputs.find_photos([path, tmp_path / "bad.mp4"])
+    found, _ = inputs.find_photos([path, tmp_path / "bad.mp4"])
     done, failed = answers.predict_files(predictor, found, tmp_path / "out", every=2,
                                          progress=False)
     assert done == ["clip.avi/000000", "clip.avi/000002", "clip.avi/000004"]

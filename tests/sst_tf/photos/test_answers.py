@@ -1,0 +1,133 @@
+"""Answers as files: which of an earlier run still hold; they are never taken for photos."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sst_tf import predict
+from sst_tf.photos.class_card import ClassCard
+from sst_tf.photos.predictor import Prediction, Scene
+
+
+class Brightness:
+    """A stand-in for `Predictor`: bright pixels are the class; keeps what it was asked."""
+
+    def __init__(self):
+        one = np.ones((1, 4), np.float32)
+        self.cards = {"mug": ClassCard("mug", one, one, one[:, 0], one[:, 0], b"", ("mask",), "m")}
+        self.model_sha256, self.empty, self.asked = "m", True, []
+        self.config = SimpleNamespace(data=SimpleNamespace(image_size=65, resize="squash"))
+        self.pixel, self.there = 0.5, 0.1
+
+    def add_card(self, path):
+        return self.cards["mug"]
+
+    def threshold(self, shots):
+        return self.pixel
+
+    def presence_threshold(self, shots):
+        return self.there
+
+    def predict_all(self, photos):
+        self.asked += photos
+        scenes = []
+        for photo in photos:
+            bright = photo.mean(-1).astype(np.float32) / 255
+            mask = (bright >= self.pixel).astype(np.uint8)
+            scenes.append(Scene(mask, {"mug": Prediction("mug", mask, bright, 0.9, True)}))
+        return scenes
+
+
+@pytest.fixture
+def predictor(monkeypatch):
+    one = Brightness()
+
+    def from_run(run_dir, empty=True):
+        one.empty = empty
+        return one
+
+    monkeypatch.setattr(predict.Predictor, "from_run", from_run)
+    return one
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two photos."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[5:15, 5:15] = 200
+    Image.fromarray(picture).save(folder / "a.png")
+    Image.fromarray(picture[:, ::-1]).save(folder / "more" / "b.jpg")
+    return folder
+
+
+def answer(folder, output, *more):
+    """Run the command; the photos of predictions.json."""
+    predict.main(["--run_dir", "run", "--card", "mug.npz", "--input", str(folder),
+                  "--output", str(output), *more])
+    content = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
+    return [image["file_name"] for image in content["images"]]
+
+
+def test_the_same_question_is_answered_once(predictor, photos, tmp_path):
+    for _ in range(2):
+        assert answer(photos, tmp_path / "out") == ["a.png", "more/b.jpg"]
+    assert len(predictor.asked) == 2
+
+
+@pytest.mark.parametrize("change", ["pixel", "there", "image_size", "always", "model"])
+def test_another_operating_point_makes_other_answers(predictor, photos, tmp_path, change):
+    answer(photos, tmp_path / "out")
+    if change in ("pixel", "there"):
+        setattr(predictor, change, 0.7)
+    elif change == "image_size":
+        predictor.config.data.image_size = 33
+    elif change == "model":
+        predictor.model_sha256 = "other"
+    answer(photos, tmp_path / "out", *(["--always_answer"] if change == "always" else []))
+    assert len(predictor.asked) == 4
+
+
+def test_a_photo_that_changed_is_answered_anew(predictor, photos, tmp_path):
+    answer(photos, tmp_path / "out")
+    Image.fromarray(np.full((10, 12, 3), 250, np.uint8)).save(photos / "a.png")
+    answer(photos, tmp_path / "out")
+    assert len(predictor.asked) == 3
+    assert json.loads((tmp_path / "out" / "a.png.json").read_text())["height"] == 10
+
+
+@pytest.mark.parametrize("output", ["answers", "more", "."])
+def test_answers_inside_the_input_are_no_photos(predictor, photos, capsys, output):
+    """In a folder of their own, in one that holds photos too, beside all photos."""
+    keys = answer(photos, photos / output)
+    capsys.readouterr()
+    assert answer(photos, photos / output) == keys == ["a.png", "more/b.jpg"]
+    assert len(predictor.asked) == 2
+    assert "4 pictures left out: answers of an earlier run" in capsys.readouterr().out
+
+
+def test_an_input_of_answers_alone_is_told(predictor, photos, tmp_path, capsys):
+    answer(photos, tmp_path / "out")
+    with pytest.raises(SystemExit):
+        answer(tmp_path / "out", tmp_path / "out")
+    assert "nothing but answers" in capsys.readouterr().err
+
+
+def test_a_video_beside_its_answers_is_told(predictor, photos, capsys):
+    (photos / "clip.avi").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        answer(photos, photos)
+    assert "clip.avi: frames of the video would go into a folder of that name" in \
+        capsys.readouterr().err
+
+
+def test_two_inputs_of_one_name_are_told(predictor, photos, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "again")
+    with pytest.raises(SystemExit):
+        answer(photos, tmp_path / "out", "--input", str(photos), str(tmp_path / "again"))
+    assert "a.png: two inputs of that name" in capsys.readouterr().err
