@@ -16,7 +16,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.images import MAX_PIXELS
-from sst_tf.photos.page import (
+from sst_tf.photos.paint_page import (
     Teacher,
     gradio,
     page,

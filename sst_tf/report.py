@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser, packaged
 from sst_tf.experiments.grid import Experiment
 from sst_tf.reporting import experiment_table
-from sst_tf.reporting.page import Report, Subject, curves, describe, episodes, gauges
+from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
 
 @command

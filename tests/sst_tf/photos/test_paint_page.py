@@ -16,7 +16,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.writing import write_json
 from sst_tf import demo
 from sst_tf.config import DataConfig
-from sst_tf.photos import page
+from sst_tf.photos import paint_page
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
 from tests.browser import browser, console_errors  # noqa: F401  a fixture
@@ -34,7 +34,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher(run):
-    return page.Teacher(Predictor.from_run(run.folder))
+    return paint_page.Teacher(Predictor.from_run(run.folder))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_shots_answer_as_the_predictor_does(teacher, run, photo):
     image, mask = photo
     shots = [teacher.mark(image, mask, "mask")[0], teacher.mark(image[:, ::-1], mask, "mask")[0]]
     tuned, untuned, words = teacher.answer(shots, image, always=True)
-    assert max(tuned.shape) == max(untuned.shape) == page.SHOWN_SIDE
+    assert max(tuned.shape) == max(untuned.shape) == paint_page.SHOWN_SIDE
     assert words.startswith("2 shot(s)")
     other = Predictor.from_run(run.folder, empty=False)
     card = other.set_support([image, image[:, ::-1]], [mask, mask])
@@ -94,12 +94,12 @@ def test_cards_of_other_models_do_not_join(teacher, photo):
 
 
 def test_photos_to_pick_from(run, tmp_path):
-    paths = page.samples(run.config(), tmp_path)
-    assert 5 <= len(paths) <= page.SAMPLES and all(Path(p).parent == tmp_path for p in paths)
-    assert page.samples(run.config(), None, tmp_path) == paths
+    paths = paint_page.samples(run.config(), tmp_path)
+    assert 5 <= len(paths) <= paint_page.SAMPLES and all(Path(p).parent == tmp_path for p in paths)
+    assert paint_page.samples(run.config(), None, tmp_path) == paths
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no photo in it"):
-        page.samples(run.config(), None, tmp_path / "empty")
+        paint_page.samples(run.config(), None, tmp_path / "empty")
 
 
 # ---- the page ------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_paint_segment_add_a_shot_read(server, browser, tmp_path):  # noqa: F811
         shown = _wait(browser, lambda b, name=name: b.find_element(
             "css selector", f"#{name} img"), name)
         assert _wait(browser, lambda b, shown=shown: b.execute_script(
-            "return arguments[0].naturalWidth", shown), name) == page.SHOWN_SIDE
+            "return arguments[0].naturalWidth", shown), name) == paint_page.SHOWN_SIDE
     _pick(browser, "examples_support", 2)
     _paint_and_add(browser, 2)
     assert _press(browser, "segment", "2 shot(s)").startswith("2 shot(s)")

@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 from sst_tf import evaluate, report
 from sst_tf.config import DataConfig
 from sst_tf.reporting import figures
-from sst_tf.reporting.page import Report, Subject, describe, episodes
+from sst_tf.reporting.report_page import Report, Subject, describe, episodes
 from sst_tf.runs.directory import Run
 from tests.browser import browser, console_errors  # noqa: F401  a fixture
 from tests.export.conftest import make_run
