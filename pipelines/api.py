@@ -4,6 +4,7 @@ from pipelines.dataset import episode_dataset
 from pipelines.errors import DataError
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, split_pairs
+from pipelines.renamed import renamed
 from pipelines.sampler import EpisodeSampler, WaySampler
 from pipelines.sources import open_source
 from pipelines.sources.folder import class_split
@@ -16,9 +17,10 @@ DATASETS = {  # name: source, split of the training photos, of the test photos
 PARTS = {"train": "base", "test": "novel"}
 
 
+@renamed(rule="pair_filter", novel="novel_policy")
 def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, batch=16, seed=0,
-             image_size=321, rule="none", novel="keep", novel_classes=None, layout=None,
-             split_file=None, annotations=None, count=None, **options):
+             image_size=321, pair_filter="none", novel_policy="keep", novel_classes=None,
+             layout=None, split_file=None, annotations=None, count=None, **options):
     """Episodes of a data set in one call.
 
     Args:
@@ -31,7 +33,7 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, b
             episodes unless `count`).
         ways: N classes an episode, and a query mask of 0..N; None for one class and 0, 1. A
             training list then holds 10,000 episodes unless `count`.
-        rule, novel: `index.build_index`, `index.split_pairs`.
+        pair_filter, novel_policy: `index.build_index`, `index.split_pairs`.
         options: further ones of `episode_dataset`: `flip`, `augment`, `resize`, `full_mask`,
             `shard`, `cache`, `threads`, `device`, `service`, ...
 
@@ -39,7 +41,7 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, b
         `tf.data.Dataset`; see `episode_dataset` for what it yields.
     """
     if split not in ("train", "test"):
-        raise DataError(f"split {split!r}: train or test is due")
+        raise DataError(f"split {split!r}: train or test is expected")
     if dataset not in DATASETS:
         raise DataError(f"data set {dataset!r}: {', '.join(DATASETS)} are known")
     kind, *ids = DATASETS[dataset]
@@ -52,12 +54,13 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, b
     novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,
                                 layout=layout)
     return _episodes(source, ids[split == "test"], novel_ids, left_out, split=split, shots=shots,
-                     ways=ways, batch=batch, seed=seed, image_size=image_size, rule=rule,
-                     novel=novel, count=count, **options)
+                     ways=ways, batch=batch, seed=seed, image_size=image_size,
+                     pair_filter=pair_filter, novel_policy=novel_policy, count=count, **options)
 
 
-def from_tfds(builder, *, split="train", shots=1, batch=16, seed=0, image_size=321, rule="none",
-              novel="keep", count=None, **options):
+@renamed(rule="pair_filter", novel="novel_policy")
+def from_tfds(builder, *, split="train", shots=1, batch=16, seed=0, image_size=321,
+              pair_filter="none", novel_policy="keep", count=None, **options):
     """Episodes of a prepared `pipelines.tfds` builder, read by random access.
 
     Args:
@@ -73,14 +76,15 @@ def from_tfds(builder, *, split="train", shots=1, batch=16, seed=0, image_size=3
     source, config = TFDSSource(builder), builder.builder_config
     novel_ids = novel_class_ids(source.classes, fold=config.fold, layout=config.layout)
     return _episodes(source, split, novel_ids, split=split, shots=shots, batch=batch, seed=seed,
-                     image_size=image_size, rule=rule, novel=novel, count=count, **options)
+                     image_size=image_size, pair_filter=pair_filter, novel_policy=novel_policy,
+                     count=count, **options)
 
 
 def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, batch, seed,
-              image_size, rule, novel, count, **options):
+              image_size, pair_filter, novel_policy, count, **options):
     """Index the photos of `ids`, sample base or novel classes, read."""
-    index = build_index(source, source.image_ids(ids), rule)
-    pairs = [pair for pair in split_pairs(index, novel_ids, PARTS[split], novel)
+    index = build_index(source, source.image_ids(ids), pair_filter)
+    pairs = [pair for pair in split_pairs(index, novel_ids, PARTS[split], novel_policy)
              if source.classes[pair.class_id - 1] not in left_out]
     if split == "test":
         count = count or 1000
@@ -90,4 +94,4 @@ def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, b
         drawn = WaySampler(pairs, ways, shots, seed, source.classes).take(count or 10_000)
     return episode_dataset(
         source, drawn, image_size=image_size, batch=batch, seed=seed, count=count,
-        ignore_ids=novel_ids if novel == "ignore255" and split == "train" else (), **options)
+        ignore_ids=novel_ids if novel_policy == "ignore255" and split == "train" else (), **options)

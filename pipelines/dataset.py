@@ -153,7 +153,7 @@ def _check(episodes, features, augment, resize, count, cache, shard, service):
     """DataError for arguments that do not go together."""
     sampler = isinstance(episodes, EpisodeSampler)
     if resize not in RESIZES:
-        raise DataError(f"resize {resize!r}: {' or '.join(RESIZES)} is due")
+        raise DataError(f"resize {resize!r}: {' or '.join(RESIZES)} is expected")
     if isinstance(augment, str) and augment not in PRESETS:
         raise DataError(f"augment {augment!r}: {', '.join(PRESETS)} are known, or an Augment")
     if augment is not None and features is not None:
@@ -165,7 +165,7 @@ def _check(episodes, features, augment, resize, count, cache, shard, service):
     if sampler and count is None and (episodes.mismatched or cache is not None):
         raise DataError("mismatched or cached episodes want a count: an endless stream has none")
     if shard is not None and not 0 <= shard[0] < shard[1]:
-        raise DataError(f"shard {shard}: (index, readers) with 0 <= index < readers is due")
+        raise DataError(f"shard {shard}: (index, readers) with 0 <= index < readers is expected")
     if not sampler:
         kinds = {(type(e), np.shape(e.class_id), len(e.support)) for e in episodes}
         if len(kinds) != 1:

@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """One line: what was given, what is due, the remedy."""
+    """One line: what was given, what is expected, the remedy."""
 
 
 class DataError(UserError):

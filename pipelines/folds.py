@@ -45,7 +45,7 @@ def novel_class_ids(classes, *, fold=None, novel_classes=None, layout=None):
         DataError: unknown names (with the nearest known ones) or a fold out of range.
     """
     if layout not in (None, "contiguous", "interleaved"):
-        raise DataError(f"layout {layout!r}: contiguous or interleaved is due")
+        raise DataError(f"layout {layout!r}: contiguous or interleaved is expected")
     if novel_classes:
         for name in novel_classes:
             if name not in classes:
@@ -54,7 +54,7 @@ def novel_class_ids(classes, *, fold=None, novel_classes=None, layout=None):
                 raise DataError(f"data.novel_classes: no class {name!r} in this data set{hint}")
         return tuple(classes.index(name) + 1 for name in novel_classes)
     if fold not in (0, 1, 2, 3):
-        raise DataError(f"data.fold: {fold!r}; 0, 1, 2 or 3 is due")
+        raise DataError(f"data.fold: {fold!r}; 0, 1, 2 or 3 is expected")
     layout = layout or ("interleaved" if tuple(classes) == COCO_CLASSES else "contiguous")
     if layout == "interleaved":
         return tuple(range(fold + 1, len(classes) + 1, 4))

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.renamed import renamed
 from pipelines.sampler import Episode
 
 
@@ -22,7 +23,8 @@ class Protocol:
         name: of the method whose code it is read from.
         episodes, seeds: episodes a run, and the seed of each run.
         images: photos tested on, "val" or "trainaug".
-        rule: which (photo, class) pairs there are (`index.RULES`), or "list" for a published one.
+        pair_filter: which (photo, class) pairs there are (`index.PAIR_FILTERS`), or "list" for a
+            published one.
         query: "pairs", the list in order, again from the start; "shuffled", the list in order, then
             in shuffled copies; "photos", the photos in order with one of their novel classes; or
             "classes", a class, then a photo of it.
@@ -36,7 +38,7 @@ class Protocol:
     episodes: int
     seeds: tuple[int | None, ...]
     images: Literal["val", "trainaug"]
-    rule: Literal["none", "area2048", "oslsm", "list"]
+    pair_filter: Literal["none", "area2048", "oslsm", "list"]
     query: Literal["pairs", "shuffled", "photos", "classes"]
     support: Literal["distinct", "independent"]
     image_size: int
@@ -49,6 +51,8 @@ class Protocol:
     def runs(self):
         return len(self.seeds)
 
+
+Protocol.__init__ = renamed(rule="pair_filter")(Protocol.__init__)  # type: ignore[method-assign]
 
 # Facts of the published code: icoz69/CaNet, juhongm999/hsnet, dvlab-research/PFENet,
 # mboudiaf/RePRI-for-Few-Shot-Segmentation, kaixin96/PANet, chunbolang/BAM.
@@ -118,14 +122,14 @@ def protocol_episodes(preset, pairs, shots, run=0, count=None):
     return episodes[-count:]
 
 
-def _queries(rule, pairs, photos, rng):
+def _queries(kind, pairs, photos, rng):
     """Endless (photo, class id)."""
-    if rule == "classes":
+    if kind == "classes":
         classes = sorted(photos)
         while True:
             class_id = classes[rng.randint(len(classes))]
             yield photos[class_id][rng.randint(len(photos[class_id]))], class_id
-    if rule == "photos":
+    if kind == "photos":
         classes_of = {}
         for name, class_id in pairs:
             classes_of.setdefault(name, []).append(class_id)
@@ -135,7 +139,7 @@ def _queries(rule, pairs, photos, rng):
     order = np.arange(len(pairs))
     while True:
         yield from (pairs[i] for i in order)
-        if rule == "shuffled":
+        if kind == "shuffled":
             order = rng.permutation(len(pairs))
 
 

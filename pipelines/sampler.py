@@ -137,8 +137,8 @@ class WaySampler:
         self.photos = {class_id: sorted(photos[class_id]) for class_id in sorted(photos)}
         if len(self.photos) < ways:
             raise DataError(f"{len(self.photos)} classes have photos, {ways}-way episodes need "
-                            f"{ways}: fewer ways, or check data.pair_filter, data.novel_policy and "
-                            "the split")
+                            f"{ways}: fewer ways, or check data.pair_filter, "
+                            "data.novel_policy and the split")
         for class_id, photos in self.photos.items():
             if len(photos) < ways * shots + 1:
                 name = class_names[class_id - 1] if class_names else class_id

@@ -6,17 +6,20 @@ import sys
 
 from pipelines.commands import command
 from pipelines.folds import novel_class_ids
-from pipelines.index import RULES, build_index, split_pairs
+from pipelines.index import PAIR_FILTERS, build_index, split_pairs
 from pipelines.index.verify import verify
+from pipelines.renamed import OldOption
 from pipelines.sources import open_source
 from pipelines.writing import write_text
 
 EXAMPLES = """examples:
   python -m pipelines.index voc --root VOCdevkit --split val --fold 0 --part novel \\
-      --rule oslsm --output fold0.jsonl       the pairs that test episodes of fold 0 draw from
+      --pair_filter oslsm --output fold0.jsonl   the pairs that test episodes of fold 0 draw from
   python -m pipelines.index folder --root fewshot_data --verify
                                               every damaged file, empty mask and thin class
 """
+
+POLICIES = ["keep", "drop", "ignore255"]
 
 
 def parser():
@@ -29,7 +32,7 @@ def parser():
     parser.add_argument("--classes", help="voc: file of class names, a line each")
     parser.add_argument("--annotations", help="coco: a COCO-JSON file of one's own classes")
     parser.add_argument("--split", default="all", help="which photos (default: all with a mask)")
-    parser.add_argument("--rule", default="none", choices=list(RULES),
+    parser.add_argument("--pair_filter", default="none", choices=list(PAIR_FILTERS),
                         help="which pairs count: any pixel, PFENet's area, OSLSM's grid")
     parser.add_argument("--fold", type=int, help="0 to 3: only base or novel pairs of this fold")
     parser.add_argument("--novel_classes", nargs="+", metavar="NAME", help="novel ones by name")
@@ -37,8 +40,12 @@ def parser():
                         help="of the folds (default: interleaved for COCO's classes)")
     parser.add_argument("--part", default="novel", choices=["base", "novel"],
                         help="with --fold or --novel_classes: which classes' pairs")
-    parser.add_argument("--novel", default="keep", choices=["keep", "drop", "ignore255"],
+    parser.add_argument("--novel_policy", default="keep", choices=POLICIES,
                         help="base pairs of photos that hold a novel class (default: keep)")
+    for old, new, choices in (("--rule", "pair_filter", list(PAIR_FILTERS)),
+                              ("--novel", "novel_policy", POLICIES)):
+        parser.add_argument(old, dest=new, action=OldOption, choices=choices,
+                            default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument("--output", help="file of JSON lines (default: the terminal)")
     parser.add_argument("--verify", action="store_true",
                         help="read every photo and mask and report all that is wrong; exit code 1")
@@ -66,12 +73,12 @@ def main(argv=None):
         print("".join(f"{problem}\n" for problem in problems)
               + f"{photos} photos read, {len(problems)} problems")
         sys.exit(1 if problems else 0)
-    index = build_index(source, source.image_ids(options.split), options.rule, progress=True)
+    index = build_index(source, source.image_ids(options.split), options.pair_filter, progress=True)
     pairs = index.pairs
     if options.fold is not None or options.novel_classes:
         novel = novel_class_ids(source.classes, fold=options.fold, layout=options.layout,
                                 novel_classes=options.novel_classes)
-        pairs = split_pairs(index, novel, options.part, options.novel)
+        pairs = split_pairs(index, novel, options.part, options.novel_policy)
     if options.output is None:
         sys.stdout.writelines(lines(pairs, source.classes))
         return

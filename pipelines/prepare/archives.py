@@ -127,6 +127,6 @@ def counted(folder, pattern, expected):
     """DataError where a folder does not hold as many files as the publisher's."""
     found = sum(1 for _ in Path(folder).glob(pattern))
     if found != expected:
-        raise DataError(f"{folder}: {found} files {pattern}, {expected} are due; remove the folder "
-                        "and start again")
+        raise DataError(f"{folder}: {found} files {pattern}, {expected} are expected; "
+                        "remove the folder and start again")
     print(f"{folder}: {found} files {pattern}")

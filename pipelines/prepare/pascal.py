@@ -49,8 +49,8 @@ def sbd(root, archives=None):
             lambda name: "/dataset/cls/" in name or name.endswith(("train.txt", "val.txt")))
     sources = {path.stem: path for path in unpacked.glob("*/dataset/cls/*.mat")}
     if len(sources) != COUNTS["sbd"]:
-        raise DataError(f"{unpacked}: {len(sources)} masks of SBD, {COUNTS['sbd']} are due; remove "
-                        "the folder and start again")
+        raise DataError(f"{unpacked}: {len(sources)} masks of SBD, {COUNTS['sbd']} are expected; "
+                        "remove the folder and start again")
     sources |= {path.stem: path for path in (voc / "SegmentationClass").glob("*.png")}
     masks.mkdir(exist_ok=True)
     palette = _palette(next((voc / "SegmentationClass").glob("*.png")))
@@ -64,7 +64,7 @@ def sbd(root, archives=None):
     train = sorted(set(sources) - test)
     if len(train) != COUNTS["trainaug"]:
         raise DataError(f"{masks}: {len(train)} photos outside VOC's val, {COUNTS['trainaug']} are "
-                        "due; are all of VOC's own lists there?")
+                        "expected; are all of VOC's own lists there?")
     write_text(lists / "trainaug.txt", "".join(f"{name}\n" for name in train))
     print(f"{lists / 'trainaug.txt'}: {len(train)} photos")
     return voc

@@ -38,7 +38,7 @@ class Augment(NamedTuple):
         if not 0.25 <= least <= most <= 4 or not 0 <= self.rotation <= 180 or (
                 not 0 <= self.blur <= 1):
             raise DataError(f"{self}: a scale between 0.25 and 4 (least, most), a rotation of 0 to "
-                            "180 degrees and a blur chance of 0 to 1 are due")
+                            "180 degrees and a blur chance of 0 to 1 are expected")
         return self
 
 

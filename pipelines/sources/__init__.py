@@ -13,6 +13,9 @@ class Source(Protocol):
     Attributes:
         name: of the data set.
         classes: names; class id i + 1 is `classes[i]`.
+
+    A source with `files(image_id)`, the paths that a photo's masks depend on, has its index kept on
+    disk (`pipelines.index.read_facts`).
     """
 
     name: str

@@ -48,7 +48,7 @@ class COCOSource:
             if not files:
                 raise DataError(f"{folder}: no instances_*.json; COCO's annotation archives are "
                                 "unpacked there")
-        self.files = files
+        self.lists = files
         self.parts = {split: _Annotations(path, None if self.own else COCO_CLASSES)
                       for split, path in files.items()}
 
@@ -71,12 +71,16 @@ class COCOSource:
 
     def image_path(self, image_id):
         """Path of the photo; DataError where there is none."""
+        photo, listed = self.files(image_id)
+        if not photo.is_file():
+            raise DataError(f"{photo}: no such photo, though {listed.name} lists it; fetch it or "
+                            "take it out of the JSON")
+        return photo
+
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """Paths of photo and JSON, there or not: what the index of this photo depends on."""
         split, name = self._part(image_id)
-        path = self.root / name if self.own else self.root / split / name
-        if not path.is_file():
-            raise DataError(f"{path}: no such photo, though {self.files[split].name} lists it; "
-                            "fetch it or take it out of the JSON")
-        return path
+        return (self.root / name if self.own else self.root / split / name), self.lists[split]
 
     def check(self, image_id):
         """The photo is there and has the size that the JSON gives; else a DataError."""
@@ -86,7 +90,7 @@ class COCOSource:
             size = self.parts[split].size(name)
             if photo.size[::-1] != size:
                 raise DataError(f"{path}: {photo.size[0]} x {photo.size[1]} pixels, "
-                                f"{self.files[split].name} says {size[1]} x {size[0]} (width x "
+                                f"{self.lists[split].name} says {size[1]} x {size[0]} (width x "
                                 "height); its polygons are of another version of the photo")
 
     def read_image(self, image_id):
@@ -150,7 +154,7 @@ class _Annotations:
             sizes = [(p["file_name"], p["height"], p["width"]) for p in photos.values()]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}: not COCO-JSON ({type(error).__name__}: {error}); "
-                            "images, annotations and categories are due") from None
+                            "images, annotations and categories are expected") from None
         lost = [i for i in objects if i not in photos]
         if lost:
             raise DataError(f"{self.path}: annotation {objects[lost[0]][0]['id']} is of photo "
@@ -163,8 +167,8 @@ class _Annotations:
     def classes(self):
         names = tuple(c["name"] for c in self._content[1])
         if not names or len(set(names)) < len(names) or len(names) > 254:
-            raise DataError(f"{self.path}: 1 to 254 categories of different names are due; found "
-                            f"{len(names)}, {len(set(names))} different")
+            raise DataError(f"{self.path}: 1 to 254 categories of different names are expected; "
+                            f"found {len(names)}, {len(set(names))} different")
         return names
 
     @cached_property

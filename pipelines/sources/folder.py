@@ -68,6 +68,11 @@ class FolderSource:
             raise DataError(f"{path}: no mask for this photo; add it or take the photo away")
         return path
 
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """Paths of mask and photo, there or not: what the index of this photo depends on."""
+        photo = self.image_path(image_id)
+        return photo.with_suffix(".png"), photo
+
     def check(self, image_id):
         """Headers only: photo and mask are there and of one size; else a DataError."""
         path = self.mask_path(image_id)
@@ -109,7 +114,7 @@ class FolderSource:
             values = read_values(path, picture)
         if values.ndim == 3:
             if not (values == values[..., :1]).all():
-                raise DataError(f"{path}: a colour picture, a mask of 0 and 255 is due")
+                raise DataError(f"{path}: a colour picture, a mask of 0 and 255 is expected")
             values = values[..., 0]
         same_size(path, values.shape[::-1], self.image_path(image_id))
         found = set(np.unique(values).tolist())
@@ -117,7 +122,7 @@ class FolderSource:
             return (values == 255).astype(np.uint8)
         if found <= {0, 1, 255}:
             return values.astype(np.uint8)
-        raise DataError(f"{path}: holds {sorted(found)[:6]}; {{0, 255}} is due (background, "
+        raise DataError(f"{path}: holds {sorted(found)[:6]}; {{0, 255}} is expected (background, "
                         "object), or {0, 1, 255} with 255 for what does not count")
 
 
@@ -161,5 +166,5 @@ def _names(path, classes):
     strange = sorted(names - set(classes))
     if strange or not names:
         raise DataError(f"{path}: {strange[0]!r} is no class of this data set" if strange else
-                        f"{path}: an empty list; a class name a line is due")
+                        f"{path}: an empty list; a class name a line is expected")
     return names

@@ -61,7 +61,7 @@ class VOCSource(IndexMasks):
             return PASCAL_CLASSES
         names = tuple(n.strip() for n in path.read_text(encoding="utf-8").splitlines() if n.strip())
         if not names or len(set(names)) < len(names) or len(names) > 254:
-            raise DataError(f"{path}: 1 to 254 different class names are due, a line each; "
+            raise DataError(f"{path}: 1 to 254 different class names are expected, a line each; "
                             f"found {len(names)}, {len(set(names))} different")
         return names
 
@@ -86,7 +86,7 @@ class VOCSource(IndexMasks):
         ids = [_id_of(line) for line in path.read_text(encoding="utf-8").splitlines()
                if line.strip()]
         if not ids:
-            raise DataError(f"{path}: an empty list; one id a line is due")
+            raise DataError(f"{path}: an empty list; one id a line is expected")
         twice = sorted(i for i, times in Counter(ids).items() if times > 1)
         if twice:
             raise DataError(f"{path}: {len(twice)} ids stand twice, first {twice[0]}; remove one")
@@ -113,6 +113,11 @@ class VOCSource(IndexMasks):
             raise DataError(f"{path}: no mask for this id; add it or take the id off the split")
         return path
 
+    def files(self, image_id: str) -> tuple[Path, ...]:
+        """Paths of mask and photo, there or not: what the index of this photo depends on."""
+        photo = self._photo(image_id) or self.photos / image_id
+        return self.masks / f"{image_id}.png", photo
+
     def check(self, image_id):
         """Headers only: photo and mask are there and of one size; else a DataError."""
         path = self.mask_path(image_id)
@@ -135,8 +140,9 @@ class VOCSource(IndexMasks):
         if index is None:
             with open_picture(self.mask_path(image_id)) as mask:
                 if mask.mode not in ("P", "L"):
-                    raise DataError(f"{path}: a picture of mode {mask.mode}, an index mask is due "
-                                    "(palette or 8-bit gray PNG whose values are class numbers)")
+                    raise DataError(f"{path}: a picture of mode {mask.mode}, an index mask is "
+                                    "expected (palette or 8-bit gray PNG whose values are class "
+                                    "numbers)")
                 # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
                 index = read_values(path, mask)
         photo = self._photo(image_id)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipelines import EpisodeSampler, episode_dataset, open_source
 from pipelines.folds import novel_class_ids
-from pipelines.index import build_index, holdout, split_pairs
+from pipelines.index import build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
 
 KINDS = ("image", "features", "mask")
@@ -88,12 +88,11 @@ def open_data(config, progress=False):
     data = config.data
     source = open_source(data.dataset, **_source_options(data))
     novel_ids, left_out = _class_ids(source, data)
-    train_index = build_index(source, source.image_ids(data.train_split), data.pair_filter,
-                              progress)
-    novel_index = train_index
-    if data.novel_split != data.train_split:
-        novel_index = build_index(source, source.image_ids(data.novel_split), data.pair_filter,
-                                  progress)
+    ids = {split: source.image_ids(split) for split in (data.train_split, data.novel_split)}
+    facts = read_facts(source, [name for names in ids.values() for name in names], progress)
+    train_index, novel_index = (
+        build_index(source, ids[split], data.pair_filter, facts=facts)
+        for split in (data.train_split, data.novel_split))
     base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel_policy)
             if pair.class_id not in left_out]
     train, validation = holdout(base, data.validation_share, data.split_seed)

@@ -20,7 +20,7 @@ def under_protocol(config):
     if name == OWN:
         return config
     preset, data = protocol(name), config.data
-    pair_filter = preset.rule
+    pair_filter = preset.pair_filter
     if pair_filter == "list":
         if data.pair_filter in ("none", "area2048", "oslsm"):
             raise UserError(f"evaluate.protocol {name}: its pairs come from a published list; give "

@@ -18,17 +18,17 @@ class MasksOnly:
         pass
 
 
-@pytest.mark.parametrize("rule", ["none", "area2048", "oslsm"])
+@pytest.mark.parametrize("pair_filter", ["none", "area2048", "oslsm"])
 @pytest.mark.parametrize("split", ["val", pytest.param("trainaug", marks=pytest.mark.slow)])
-def test_pair_counts_on_all_voc_masks(shared, fixtures, rule, split):
+def test_pair_counts_on_all_voc_masks(shared, fixtures, pair_filter, split):
     source = open_source("voc", str(shared / "data" / "voc2012_masks"))
-    index = build_index(MasksOnly(source), source.image_ids(split), rule)
+    index = build_index(MasksOnly(source), source.image_ids(split), pair_filter)
     expected = fixtures["pascal5i_pairs"]["val" if split == "val" else "train"]
     for fold in range(4):
         novel = novel_class_ids(PASCAL_CLASSES, fold=fold)
         pairs = split_pairs(index, novel, "novel")
-        assert len(pairs) == expected[str(fold)][rule]
-        if rule == "oslsm":  # near hsnet's lists, which were drawn by OSLSM's own code
+        assert len(pairs) == expected[str(fold)][pair_filter]
+        if pair_filter == "oslsm":  # near hsnet's lists, which were drawn by OSLSM's own code
             listed = expected[str(fold)]
             assert abs(len(pairs) - listed["published"]) <= 0.01 * listed["published"]
             for name, count in listed["per_class"].items():

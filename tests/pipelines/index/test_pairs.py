@@ -1,4 +1,4 @@
-"""Photos against published lists; rules and void on small masks."""
+"""Photos against published lists; filters and void on small masks."""
 
 import hashlib
 
@@ -46,23 +46,23 @@ def test_training_photos_of_pfenet_and_bam(masks, shared, fixtures):
     for fold in range(4):
         pool = fixtures["pascal5i_pools"][str(fold)]
         novel_ids = novel_class_ids(PASCAL_CLASSES, fold=fold)
-        for name, rule in (("pfenet", "keep"), ("bam", "drop")):
-            pairs = split_pairs(index, novel_ids, "base", rule)
+        for name, policy in (("pfenet", "keep"), ("bam", "drop")):
+            pairs = split_pairs(index, novel_ids, "base", policy)
             assert len(pairs) == pool[f"{name}_train_pairs"]
             assert _ids_sha256(pairs) == pool[f"{name}_train_ids_sha256"]
 
 
-def test_rules_on_a_small_object_beside_void(tiny):
+def test_filters_on_a_small_object_beside_void(tiny):
     mask = np.zeros((40, 48), np.uint8)
     mask[0, 0] = 1  # a pixel, and one of mask[::32, ::32]
     mask[5:, :] = 255
     write_mask(tiny / "SegmentationClass/p00.png", mask)
     source = open_source("voc", tiny)
     assert build_index(source, ["p00"]).pairs == (("p00", 1, 1),)
-    for rule in ("area2048", "oslsm"):
-        index = build_index(source, ["p00"], rule)
+    for pair_filter in ("area2048", "oslsm"):
+        index = build_index(source, ["p00"], pair_filter)
         assert index.pairs == () and index.classes_of == {"p00": frozenset({1})}
-    with pytest.raises(DataError, match="pair rule 'big': none, area2048, oslsm"):
+    with pytest.raises(DataError, match="pair filter 'big': none, area2048, oslsm"):
         build_index(source, ["p00"], "big")
 
 
@@ -72,7 +72,7 @@ def test_index_names_the_damaged_file(tiny):
         build_index(open_source("voc", tiny), [f"p{n:02d}" for n in range(24)])
 
 
-def test_a_photo_is_dropped_for_a_novel_object_that_the_rule_leaves_out(tiny):
+def test_a_photo_is_dropped_for_a_novel_object_that_the_filter_leaves_out(tiny):
     mask = np.zeros((40, 48), np.uint8)
     mask[:, :], mask[39, 47] = 1, 2
     write_mask(tiny / "SegmentationClass/p00.png", mask)
@@ -82,11 +82,11 @@ def test_a_photo_is_dropped_for_a_novel_object_that_the_rule_leaves_out(tiny):
     assert len(split_pairs(index, (2,), "base", "keep")) == 1
 
 
-def test_unknown_splits_and_rules(tiny_source):
+def test_unknown_splits_and_policies(tiny_source):
     index = build_index(tiny_source, ["p00"])
     with pytest.raises(DataError, match="split 'test'"):
         split_pairs(index, (2,), "test")
-    with pytest.raises(DataError, match="novel rule 'ignore'"):
+    with pytest.raises(DataError, match="novel policy 'ignore'"):
         split_pairs(index, (2,), "base", "ignore")
 
 
@@ -99,7 +99,7 @@ def test_holdout_keeps_all_pairs_of_a_photo_on_one_side(tiny_source):
     assert holdout(pairs, 0.0, seed=1) == (pairs, [])
 
 
-def test_a_list_as_the_rule(tiny_source, tmp_path):
+def test_a_list_as_the_filter(tiny_source, tmp_path):
     """hsnet's form and our own JSON lines; the list's order, the masks' areas."""
     ids = tiny_source.image_ids("all")
     plain = {pair.image_id: pair for pair in build_index(tiny_source, ids).pairs}

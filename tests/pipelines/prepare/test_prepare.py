@@ -122,7 +122,7 @@ def test_a_file_that_is_not_the_publishers(published_pascal, tmp_path):
 
 def test_photos_that_are_missing(published_pascal, tmp_path, monkeypatch):
     monkeypatch.setitem(pascal.COUNTS, "photos", 5)
-    with pytest.raises(DataError, match="4 files .*jpg, 5 are due"):
+    with pytest.raises(DataError, match="4 files .*jpg, 5 are expected"):
         pascal.voc2012(tmp_path / "data", published_pascal)
 
 

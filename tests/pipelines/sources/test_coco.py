@@ -98,7 +98,7 @@ def test_own_classes_overlaps_crowds_and_empty_polygons(own):
     ([annotation(1, category=9)], {}, "annotation 1 is of category 9"),
     ([annotation(5, segmentation={"counts": "??"})], {}, "annotation 5 is neither polygons"),
     ([{"id": 1}], {}, "not COCO-JSON .KeyError"),
-    ([annotation(1)], {"categories": []}, "categories of different names are due"),
+    ([annotation(1)], {"categories": []}, "categories of different names are expected"),
     ([annotation(6, segmentation={"size": [3, 3], "counts": [0, 9]})], {},
      "annotation 6 is of 3 x 3 pixels, its photo of 10 x 8"),
 ])

@@ -133,9 +133,9 @@ DAMAGE = {
     "mask cut in its pixels": (lambda r: _truncate(r / "SegmentationClass/p00.png", 0.95),
                                "read_mask", r"SegmentationClass.p00\.png: damaged mask"),
     "rgb mask": (lambda r: Image.new("RGB", (WIDTH, HEIGHT)).save(r / "SegmentationClass/p00.png"),
-                 "read_mask", r"p00\.png: a picture of mode RGB, an index mask is due"),
+                 "read_mask", r"p00\.png: a picture of mode RGB, an index mask is expected"),
     "16-bit mask": (lambda r: Image.new("I;16", (WIDTH, HEIGHT)).save(
-        r / "SegmentationClass/p00.png"), "read_mask", "mode I;16, an index mask is due"),
+        r / "SegmentationClass/p00.png"), "read_mask", "mode I;16, an index mask is expected"),
     "other size": (lambda r: write_mask(r / "SegmentationClass/p00.png",
                                         np.zeros((HEIGHT, WIDTH + 1), np.uint8)), "check",
                    r"p00\.png: 49 x 40 pixels, its photo has 48 x 40"),
@@ -187,7 +187,7 @@ def test_class_files_that_are_wrong(tiny):
     with pytest.raises(DataError, match="no such file of class names"):
         VOCSource(tiny, classes=tiny / "nosuch.txt")
     (tiny / "classes.txt").write_text("cup\ncup\n")
-    with pytest.raises(DataError, match="different class names are due"):
+    with pytest.raises(DataError, match="different class names are expected"):
         VOCSource(tiny)
 
 

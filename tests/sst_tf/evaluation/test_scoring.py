@@ -102,7 +102,8 @@ def test_the_file_says_all_that_repeats_it(run):
 @pytest.fixture
 def pfenet(monkeypatch):
     """PFENet's rules at a size for tests."""
-    small = dataclasses.replace(PROTOCOLS["pfenet"], image_size=SIDE, rule="none", episodes=30)
+    small = dataclasses.replace(PROTOCOLS["pfenet"], image_size=SIDE, pair_filter="none",
+                                episodes=30)
     monkeypatch.setitem(PROTOCOLS, "pfenet", small)
 
 
@@ -126,7 +127,7 @@ def test_every_preset_is_known(name):
         dataclasses.make_dataclass("C", ["data", "evaluate"])(config.data, config.evaluate))
     preset = PROTOCOLS[name]
     assert (made.data.image_size, made.data.resize, made.data.pair_filter) == (
-        preset.image_size, preset.resize, preset.rule)
+        preset.image_size, preset.resize, preset.pair_filter)
     assert made.data.novel_split == ("trainaug" if name == "panet" else "val")
     assert protocol_options.counting(config.evaluate).void_query == preset.void_query
 
