@@ -127,9 +127,10 @@ def whole_episode(case, run):
     return f"{worst:.1e}"
 
 
-def taught_first(case, run):
+def tuned_first(case, run):
     """tune, then segment_tuned, give the same probabilities."""
-    worst = max(case.near(replay.taught(run, batch)["probability"], due["probability"], "answer")
+    worst = max(case.near(replay.tuned_first(run, batch)["probability"], due["probability"],
+                          "answer")
                 for batch, due in zip(case.batches, case.due, strict=True))
     return f"{worst:.1e}"
 
@@ -155,9 +156,10 @@ def own_segmentation(case, run):
              for batch in case.batches]
     worst = case.near(answer["before"], tf.sigmoid(tf.concat(logit, 0)).numpy(), "before")
     model = case.trained.model
-    lesson = model.teach(model.embed_photos(case.support["support_image"]), mask)
+    tuned = model.inference.tune(
+        model.inference.embed_photos(case.support["support_image"]), mask)
     iou = losses.hard_iou(tf.constant(answer["after"]) - 0.5, mask)
-    require(np.allclose(iou, lesson.score_after, atol=max(5e-3, case.tolerance)),
+    require(np.allclose(iou, tuned.score_after, atol=max(5e-3, case.tolerance)),
             "after: another IoU")
     require(not model.tuner.steps or answer["gradient"].max() > 0, "gradient: all zero")
     return f"{worst:.1e}"
@@ -177,13 +179,13 @@ def batching(case, run):
 def tuning_inside(case, run):
     """The served prototype is the tuned one, and it answers otherwise than the untuned."""
     model = case.trained.model
-    lesson = model.teach(model.embed_photos(case.support["support_image"]),
-                         case.support["support_mask"])
+    tuned = model.inference.tune(
+        model.inference.embed_photos(case.support["support_image"]), case.support["support_mask"])
     served = run("tune", case.support)["prototype"]
-    case.near(served, lesson.prototype.numpy(), "the tuned prototype")
+    case.near(served, tuned.prototype.numpy(), "the tuned prototype")
     if not model.tuner.steps:
         return "the run has no step"
-    moved = float(np.max(np.abs(served - lesson.untuned_prototype)))
+    moved = float(np.max(np.abs(served - tuned.untuned_prototype)))
     require(moved > 10 * case.tolerance, f"the prototype moves by {moved:.1e} only")
     return f"the prototype moves by up to {moved:.2g}"
 
@@ -192,11 +194,11 @@ def guards(case, run):
     """Bad requests get a reason; the server lives."""
     batch, encoded = case.batches[0], replay.encoded(case.source, case.episodes[0])
     support = {name: value[:1] for name, value in case.support.items()}
-    lesson = run("tune", support)
+    tuned = run("tune", support)
     shots = case.facts["shots"]
-    taught = {"query_image": batch["query_image"],
-              "prototype": np.repeat(lesson["prototype"][:, None], shots, 1),
-              "score": np.repeat(lesson["score"][:, None], shots, 1)}
+    query = {"query_image": batch["query_image"],
+             "prototype": np.repeat(tuned["prototype"][:, None], shots, 1),
+             "score": np.repeat(tuned["score"][:, None], shots, 1)}
 
     def changed(inputs, name, change):
         return {**inputs, name: change(inputs[name])}
@@ -207,7 +209,7 @@ def guards(case, run):
         return bad
 
     bad = []
-    for name, inputs in (("segment", batch), ("tune", support), ("segment_tuned", taught),
+    for name, inputs in (("segment", batch), ("tune", support), ("segment_tuned", query),
                          ("self_segment", support), ("segment_bytes", encoded)):
         for key in inputs:
             bad += [(name, f"rank of {key}", changed(inputs, key, lambda x: x[0])),
@@ -238,7 +240,7 @@ def guards(case, run):
 
 
 FILE_CHECKS = (gradient_operations, nothing_must_compile, output_types)
-SERVER_CHECKS = (whole_episode, taught_first, encoded_photos, own_segmentation, batching,
+SERVER_CHECKS = (whole_episode, tuned_first, encoded_photos, own_segmentation, batching,
                  tuning_inside, guards)
 
 
@@ -247,7 +249,7 @@ def onnx_answers(case, folder):
     from export import onnx
     model, worst = onnx.OnnxModel(Path(folder)), 0.0
     for batch, due in zip(case.batches, case.due, strict=True):
-        for answer in (model.run("segment", batch), replay.taught(model.run, batch)):
+        for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
             worst = max(worst, replay.largest_difference(answer, due)["probability"])
     require(worst <= onnx.TOLERANCE, f"differs by {worst:.1e}, above {onnx.TOLERANCE:.0e}")
     return f"{worst:.1e}"

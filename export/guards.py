@@ -44,7 +44,7 @@ def same_size(name, images, other, other_name):
                               f"{name}: of another height or width than {other_name}")])
 
 
-def lessons(prototype, score, shots, channels):
+def tuned(prototype, score, shots, channels):
     """(prototype [B, K, C], score [B, K]) of numbers that are numbers."""
     prototype = tf.ensure_shape(prototype, [None, shots, channels])
     score = tf.ensure_shape(score, [None, shots])

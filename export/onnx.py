@@ -1,6 +1,6 @@
 """`python -m export.onnx`: a trained run as ONNX files, the tuning step inside.
 
-Writes segment.onnx (the whole episode), tune.onnx and segment_tuned.onnx (teach a class once, then
+Writes segment.onnx (the whole episode), tune.onnx and segment_tuned.onnx (tune a class once, then
 one pass a photo) into a new version folder, after onnxruntime has answered episodes that building
 did not see as the Keras model does. An export that answers otherwise leaves no file.
 """
@@ -77,7 +77,7 @@ def _compare(trained, converted, batches, fixed):
     for trial in trials:
         due = replay.expected(trained, trial)
         for way, answer in (("segment", converted.run("segment", trial)),
-                            ("tune and segment_tuned", replay.taught(converted.run, trial))):
+                            ("tune and segment_tuned", replay.tuned_first(converted.run, trial))):
             difference = replay.largest_difference(answer, due)["probability"]
             if not difference <= TOLERANCE:
                 raise UserError(f"{way}: onnxruntime differs from the Keras model by "

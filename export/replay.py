@@ -22,19 +22,19 @@ def expected(trained, batch):
             "support_iou": iou.numpy().reshape(mask.shape[:2])}
 
 
-def taught(call, batch):
+def tuned_first(call, batch):
     """`segment`'s answer by way of `tune` and `segment_tuned`.
 
     Args:
         call: (signature, {input: array}) -> {output: array}.
     """
     rows, shots = batch["support_mask"].shape[:2]
-    lesson = call("tune", {name: batch[name].reshape(-1, *batch[name].shape[2:])
-                           for name in ("support_image", "support_mask")})
+    tuned = call("tune", {name: batch[name].reshape(-1, *batch[name].shape[2:])
+                          for name in ("support_image", "support_mask")})
     return call("segment_tuned", {
         "query_image": batch["query_image"],
-        "prototype": lesson["prototype"].reshape(rows, shots, -1),
-        "score": lesson["score"].reshape(rows, shots)})
+        "prototype": tuned["prototype"].reshape(rows, shots, -1),
+        "score": tuned["score"].reshape(rows, shots)})
 
 
 def encoded(source, episode):

@@ -68,7 +68,7 @@ def _compare(trained, folder, batches, tolerance):
     for batch in batches:
         due = replay.expected(trained, batch)
         for way, answer in (("segment", call("segment", batch)),
-                            ("tune and segment_tuned", replay.taught(call, batch))):
+                            ("tune and segment_tuned", replay.tuned_first(call, batch))):
             difference = replay.largest_difference(answer, due)["probability"]
             if not difference <= tolerance:
                 raise UserError(f"{way}: differs from the Keras model by {difference:.1e} (at most "

@@ -5,7 +5,6 @@ import tensorflow as tf
 from export import graph_decoding, guards
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.model import losses
-from sst_tf.model.layers import resize_aligned
 
 
 class Signatures:
@@ -24,7 +23,7 @@ class Signatures:
 
     def __init__(self, model, shots, threshold, image_size, resize="squash", fixed=False,
                  jit_compile=False):
-        self.model, self.shots = model, shots
+        self.model, self.inference, self.shots = model, model.inference, shots
         self.threshold = threshold / BINS
         self.image_size, self.resize = image_size, resize
         self.side = image_size if fixed else None
@@ -43,11 +42,11 @@ class Signatures:
         one = (spec("support_image", [s, s, 3], tf.uint8)
                | spec("support_mask", [s, s], tf.uint8))
         query = spec("query_image", [s, s, 3], tf.uint8)
-        lesson = spec("prototype", [k, c], tf.float32) | spec("score", [k], tf.float32)
+        tuned = spec("prototype", [k, c], tf.float32) | spec("score", [k], tf.float32)
         encoded = (spec("support_image", [k], tf.string) | spec("support_mask", [k], tf.string)
                    | spec("query_image", [], tf.string))
         return {"segment": support | query, "segment_bytes": encoded, "tune": one,
-                "segment_tuned": query | lesson, "self_segment": one}
+                "segment_tuned": query | tuned, "self_segment": one}
 
     def functions(self):
         """{signature: concrete function}."""
@@ -97,17 +96,17 @@ class Signatures:
     def tune(self, support_image, support_mask):
         """Prototype [B, C] and score [B] of B supports, each tuned on its own."""
         support_image, support_mask = self._one(support_image, support_mask)
-        features = self.model.embed_photos(support_image)
-        tuned = self.model.tuner(features, support_mask, head=self.model.head)
-        return {"prototype": tuned.prototype, "score": losses.hard_iou(tuned.logit, support_mask)}
+        tuned = self.inference.tune(self.inference.embed_photos(support_image), support_mask)
+        return {"prototype": tuned.prototype, "score": tuned.score}
 
     def segment_tuned(self, query_image, prototype, score):
-        """Probability and mask of photos whose class `tune` was taught before."""
+        """Probability and mask of photos whose class `tune` was shown before."""
         query_image = guards.photos("query_image", query_image, [None], self.side)
-        prototype, score = guards.lessons(prototype, score, self.shots, self.channels)
+        prototype, score = guards.tuned(prototype, score, self.shots, self.channels)
         query_image = guards.batch("query_image", query_image, prototype, "prototype")
-        return self._answer(self.model.segment_taught(
-            self.model.embed_photos(query_image), prototype, score, _size(query_image)))
+        return self._answer(self.inference.segment(
+            self.inference.embed_photos(query_image), prototype, score, _size(query_image),
+            self.model.fusion))
 
     def self_segment(self, support_image, support_mask):
         """Supports under their own mask before and after the step, and where the step acts.
@@ -116,12 +115,9 @@ class Signatures:
         photo. `gradient` [B, H, W] is the length of the correction at each place.
         """
         support_image, support_mask = self._one(support_image, support_mask)
-        features, size = self.model.embed_photos(support_image), _size(support_image)
-        tuned = self.model.tuner(features, support_mask, head=self.model.head)
-        after = resize_aligned(self.model.head(features, tuned.prototype), size)
-        moved = tf.norm(tuned.features - features, axis=-1)  # [B, h, w]
-        return {"before": tf.sigmoid(tuned.logit), "after": tf.sigmoid(after),
-                "gradient": resize_aligned(moved, size)}
+        own = self.inference.self_segment(self.inference.embed_photos(support_image), support_mask)
+        return {"before": tf.sigmoid(own.before), "after": tf.sigmoid(own.after),
+                "gradient": own.step}
 
     # ---- what they share --------------------------------------------------------------------
 

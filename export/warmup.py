@@ -18,15 +18,16 @@ def write(trained, folder, episodes, source):
                         "'sst-tf[serving]'), or leave them out with --no_warmup") from None
     batch = next(trained.batches(episodes[:1], source))
     support = {name: batch[name][0, :1] for name in ("support_image", "support_mask")}
-    lesson = trained.model.teach(trained.model.embed_photos(support["support_image"]),
-                                 support["support_mask"])
+    inference = trained.model.inference
+    tuned = inference.tune(inference.embed_photos(support["support_image"]),
+                           support["support_mask"])
     shots = [1, trained.shots]
     requests = {
         "serving_default": batch, "segment": batch, "tune": support, "self_segment": support,
         "segment_bytes": replay.encoded(source, episodes[0]),
         "segment_tuned": {"query_image": batch["query_image"],
-                          "prototype": tf.tile(lesson.prototype[:, None], [*shots, 1]),
-                          "score": tf.tile(lesson.score[:, None], shots)}}
+                          "prototype": tf.tile(tuned.prototype[:, None], [*shots, 1]),
+                          "score": tf.tile(tuned.score[:, None], shots)}}
     folder.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:
         for name, inputs in requests.items():

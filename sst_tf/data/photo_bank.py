@@ -19,12 +19,14 @@ class ScoringOptions:
         views: (scale, mirrored) of the query; the probabilities of all are averaged.
         scoring: IoU at the "network"'s size or at the photo's "original" one.
         void_query, void_support: pixels of 255 are "ignored" or count as "background".
+        fusion: of K > 1 shots, "weighted", "average" or "maximum".
     """
 
     views: tuple = (PLAIN,)
     scoring: str = "network"
     void_query: str = "ignored"
     void_support: str = "ignored"
+    fusion: str = "weighted"
 
 
 class PhotoBank:
@@ -76,8 +78,8 @@ class PhotoBank:
     def embed(self, model, rows, view=PLAIN):
         """R [N, h, w, C] of photos by row."""
         if self.store is None or view[0] != 1:
-            return model.embed_photos(self.images(rows, view))
-        return model.embed_features(self.features(model.encoder, rows, view[1]))
+            return model.inference.embed_photos(self.images(rows, view))
+        return model.inference.embed_features(self.features(model.encoder, rows, view[1]))
 
     def mask(self, name, class_id, void="ignored"):
         """T [S, S] uint8 of 0, 1, 255 for one class in one photo."""
@@ -92,7 +94,7 @@ class PhotoBank:
         return np.where(mask == 255, 0, mask).astype(np.uint8) if void == "background" else mask
 
     def support_mask(self, name, class_id):
-        """The mask that a support is taught with."""
+        """The mask that a support is tuned with."""
         return self.mask(name, class_id, self.options.void_support)
 
     def judge(self, probability, name, class_id):

@@ -5,7 +5,7 @@ import numpy as np
 from pipelines.errors import DataError, UserError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
-from sst_tf.data.photo_bank import PhotoBank, photos_of
+from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
 from sst_tf.evaluation import metrics, multiclass, parallel, presence, protocol_options
 from sst_tf.evaluation.scoring import score
 from sst_tf.evaluation.stored import evaluation_name
@@ -22,10 +22,9 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         The results dictionary.
     """
     settings = config.evaluate
-    if settings.ways > 1 and protocol_options.label(settings):
+    if settings.ways > 1 and protocol_options.label(config):
         raise UserError(f"evaluate.ways {settings.ways}: not together with protocol, runs, "
                         "episode_file, scales or flip; leave them out")
-    model.fusion = config.model.fusion  # changes no weight, so an evaluation may choose it
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
     protocol = {
         "dataset": config.data.dataset, "split": "novel",
@@ -34,12 +33,12 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
         "resize": config.data.resize, "seed": settings.seed, "pairs": len(data.novel),
-        "select_on": config.train.select_on, **protocol_options.facts(settings)}
+        "select_on": config.train.select_on, **protocol_options.facts(config)}
     path = results_path(run, config, shots)
     if settings.ways > 1:
         scores, gauges, facts, counts = multiclass.evaluate(
             config, model, data, shots, thresholds, store, progress,
-            protocol_options.counting(settings))
+            protocol_options.counting(config))
         results = results_of(run, config, {**protocol, **facts}, scores, *gauges)
         write_json(path, results)
         save_counts(path.with_suffix(".npz"), counts)
@@ -59,7 +58,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
                  "photos": len(photos_of(episodes))}
     results = results_of(run, config, protocol, scores, scored.support_iou,
                            {"relative_update": scored.relative_update})
-    if settings.absent_episodes and not protocol_options.label(settings):
+    if settings.absent_episodes and not protocol_options.label(config):
         results["presence"] = presence_rates(run, config, model, data, shots, store)
     write_json(path, results)
     save_counts(path.with_suffix(".npz"), {
@@ -72,7 +71,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
 
 def _score(run, config, model, data, episodes, store, progress):
     """All answers to the episodes, by one process or several."""
-    counting, processes = protocol_options.counting(config.evaluate), config.evaluate.processes
+    counting, processes = protocol_options.counting(config), config.evaluate.processes
     if processes == 1:
         return parallel.score_here(run, config, model, data, episodes, counting, store, progress)
     if store is not None:  # a bank stores features: once, not once a process
@@ -85,7 +84,7 @@ def results_path(run, config, shots):
     """Where the results of a run at k shots go, by what is not plain about them."""
     ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
     return run.evaluation_path(evaluation_name(shots, config.model.fusion) + ways
-                               + protocol_options.label(config.evaluate))
+                               + protocol_options.label(config))
 
 
 def base_threshold(run, config, model, data, shots, store=None, progress=True):
@@ -99,7 +98,7 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
               f"{shots + 1} held-out photos and take no part")
     episodes = sampler.take(config.evaluate.threshold_episodes)
     bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     protocol_options.counting(config.evaluate))
+                     protocol_options.counting(config))
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
     write_json(run.thresholds_path, {**stored, key: chosen})
@@ -124,7 +123,7 @@ def presence_rates(run, config, model, data, shots, store=None):
         for name, episodes in (("present", present), ("absent", absent)):
             if episodes:
                 bank = PhotoBank(data.source, episodes, config.data.image_size, store,
-                                 config.data.resize)
+                                 config.data.resize, ScoringOptions(fusion=config.model.fusion))
                 counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
                 scores[part, name] = presence.score(counts.histogram.sum(1))
     if ("validation", "absent") not in scores:

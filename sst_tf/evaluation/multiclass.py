@@ -7,7 +7,7 @@ from pipelines.sampler import WaySampler, episodes_sha256
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.metrics import BINS, HALF, Counts
-from sst_tf.evaluation.scoring import answers, chunks, embed_all, teach
+from sst_tf.evaluation.scoring import answers, chunks, embed_all, tune
 
 
 def evaluate(config, model, data, shots, thresholds, store=None, progress=True, options=None):
@@ -28,7 +28,7 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
     embedded = embed_all(model, bank, bank.names, settings.batch)
     supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
                                   zip(e.class_id, e.support, strict=True) for name in row))
-    lessons = teach(model, bank, supports, embedded, settings.batch)
+    tuned = tune(model, bank, supports, embedded, settings.batch)
     kinds = {"tuned": "prototype"}
     if model.tuner.steps:
         kinds["untuned"] = "untuned_prototype"
@@ -42,7 +42,7 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
             chosen = [episodes[i] for i in rows]
             query = embedded[[bank.row[e.query] for e in chosen]]
             by_way = np.stack([answers(  # [N, B, S, S]
-                model, bank, [[lessons[name, e.class_id[way]] for name in e.support[way]]
+                model, bank, [[tuned[name, e.class_id[way]] for name in e.support[way]]
                               for e in chosen], key, query, settings.batch)
                 for way in range(settings.ways)])
             for name, one in bins.items():
@@ -59,7 +59,7 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
             "chosen_on": "base",
             "miou_at_chosen": chosen["miou"], "area_ratio_at_chosen": chosen["area_ratio"],
             "interval": chosen["miou_interval"]}
-    before, after, moved = (float(np.mean([lessons[pair][key] for pair in supports]))
+    before, after, moved = (float(np.mean([tuned[pair][key] for pair in supports]))
                             for key in ("score", "score_after", "relative_update"))
     gauges = {"before": before, "after": after}, {"relative_update": moved}
     return scores, gauges, {"ways": settings.ways, "episodes": len(episodes),

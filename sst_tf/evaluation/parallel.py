@@ -64,7 +64,6 @@ def _score_share(job):
     try:
         run = Run.open(folder)
         model, data = run.model(), open_data(config)
-        model.fusion = config.model.fusion
         return score_here(run, config, model, data, episodes, options,
                           open_store(config, model, data))
     except (DataError, UserError) as error:

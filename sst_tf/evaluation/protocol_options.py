@@ -31,14 +31,15 @@ def under_protocol(config):
         novel_split=data.novel_split if preset.images == "val" else data.train_split))
 
 
-def counting(settings):
-    """`ScoringOptions` of an `EvaluateConfig`."""
+def counting(config):
+    """`ScoringOptions` of a configuration."""
+    settings, fusion = config.evaluate, config.model.fusion
     views = tuple((float(scale), mirrored) for scale in settings.scales
                   for mirrored in ((False, True) if settings.flip else (False,)))
     if settings.protocol == OWN:
-        return ScoringOptions(views)
+        return ScoringOptions(views, fusion=fusion)
     preset = protocol(settings.protocol)
-    return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support)
+    return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support, fusion)
 
 
 def test_runs(settings, data, shots):
@@ -56,14 +57,15 @@ def test_runs(settings, data, shots):
             for run in range(runs)]
 
 
-def label(settings):
+def label(config):
     """What the name of a results file says of other rules than the plain ones."""
+    settings = config.evaluate
     parts = [] if settings.protocol == OWN else [settings.protocol]
     if settings.runs > 1 and settings.protocol == OWN:
         parts.append(f"{settings.runs}runs")
     if settings.episode_file:
         parts.append("replayed")
-    if counting(settings).views != (PLAIN,):
+    if counting(config).views != (PLAIN,):
         parts.append("views" + "-".join(f"{scale:g}" for scale in settings.scales)
                      + ("flip" if settings.flip else ""))
     return "".join(f"_{part}" for part in parts)
@@ -76,14 +78,15 @@ def threshold_key(config, shots):
         parts.append(config.model.fusion)
     if settings.protocol != OWN:
         parts.append(settings.protocol)
-    if counting(settings).views != (PLAIN,):
-        parts.append(str([list(view) for view in counting(settings).views]))
+    if counting(config).views != (PLAIN,):
+        parts.append(str([list(view) for view in counting(config).views]))
     return " ".join(parts)
 
 
-def facts(settings):
+def facts(config):
     """What a results file says of other rules than the plain ones."""
-    options = counting(settings)
+    settings = config.evaluate
+    options = counting(config)
     found = {"name": settings.protocol, "scoring": options.scoring}
     if settings.protocol != OWN:
         found |= {"void_query": options.void_query, "void_support": options.void_support}

@@ -1,7 +1,7 @@
-"""Scoring fixed episodes: every photo is encoded once, every support taught once.
+"""Scoring fixed episodes: every photo is encoded once, every support tuned once.
 
-Tuning does not look at the query, so a support's lesson serves all its episodes: the numbers are
-those of episode-by-episode evaluation, at a fraction of the work.
+Tuning does not look at the query, so what it leaves of a support serves all its episodes: the
+numbers are those of episode-by-episode evaluation, at a fraction of the work.
 """
 
 from dataclasses import dataclass
@@ -49,15 +49,15 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
     """
     embedded = embed_all(model, bank, bank.names, batch)
     supports = _supports(episodes)
-    lessons = teach(model, bank, supports, embedded, batch)
+    tuned = tune(model, bank, supports, embedded, batch)
     kinds = {"tuned": "prototype"}
     if model.tuner.steps:
         kinds["untuned"] = "untuned_prototype"
     if oracle:
         kinds["oracle"] = "prototype"
         queries = [p for p in dict.fromkeys((e.query, e.class_id) for e in episodes)
-                   if p not in lessons]
-        lessons |= teach(model, bank, queries, embedded, batch)
+                   if p not in tuned]
+        tuned |= tune(model, bank, queries, embedded, batch)
     counts = {kind: Counts.empty(episodes) for kind in kinds}
     bar = tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress)
     plain = bank.options.views == (PLAIN,)
@@ -69,10 +69,11 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
             seen = ({name: embedded[bank.row[name]] for name in names} if view == PLAIN else
                     dict(zip(names, embed_all(model, bank, names, batch, view), strict=True)))
             for kind, key in kinds.items():
-                taught = [[lessons[pair] for pair in (
+                supported = [[tuned[pair] for pair in (
                     [(e.query, e.class_id)] if kind == "oracle" else
                     [(name, e.support_class_id) for name in e.support])] for e in chosen]
-                answer = answers(model, bank, taught, key, [seen[e.query] for e in chosen], batch)
+                answer = answers(model, bank, supported, key, [seen[e.query] for e in chosen],
+                                 batch)
                 sums[kind] = sums[kind] + (answer[:, :, ::-1] if view[1] else answer)
         for kind, total in sums.items():
             _put(counts[kind], group, chosen, bank, total if plain else
@@ -81,7 +82,7 @@ def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle
     bar.close()
     if untrained is not None:
         counts |= _untrained(untrained, bank, episodes, batch)
-    return Scored(counts, {pair: tuple(float(lessons[pair][key]) for key in (
+    return Scored(counts, {pair: tuple(float(tuned[pair][key]) for key in (
         "score", "score_after", "relative_update")) for pair in supports})
 
 
@@ -91,52 +92,52 @@ def embed_all(model, bank, names, batch, view=PLAIN):
                                       ).numpy()[:len(some)] for some in chunks(names, batch)])
 
 
-def answers(model, bank, taught, key, query, batch):
+def answers(model, bank, supports, key, query, batch):
     """Probabilities [N, S, S] of queries.
 
     Args:
-        taught: lessons of each query's supports, [N][K].
-        key: which prototype of a lesson is used.
+        supports: what tuning left of each query's supports, [N][K].
+        key: which of their prototypes is used.
         query: R_q [N][h, w, C].
     """
     parts = []
-    for rows in chunks(np.arange(len(taught)), batch):
+    for rows in chunks(np.arange(len(supports)), batch):
         full = filled(rows, batch)
-        scores = np.array([[one["score"] for one in taught[i]] for i in full], np.float32)
-        prototype = np.array([[one[key] for one in taught[i]] for i in full])
-        probability = model.segment_taught(np.stack([query[i] for i in full]), prototype, scores,
-                                           bank.size)
+        scores = np.array([[one["score"] for one in supports[i]] for i in full], np.float32)
+        prototype = np.array([[one[key] for one in supports[i]] for i in full])
+        probability = model.inference.segment(np.stack([query[i] for i in full]), prototype, scores,
+                                              bank.size, bank.options.fusion)
         parts.append(probability.numpy()[:len(rows)])
     return np.concatenate(parts)
 
 
-def teach(model, bank, supports, embedded, batch):
-    """{(photo, class): lesson as arrays} of every support."""
-    lessons = {}
+def tune(model, bank, supports, embedded, batch):
+    """{(photo, class): `TunedSupport` as a dictionary of arrays} of every support."""
+    tuned = {}
     for some in chunks(supports, batch):
         full = filled(some, batch)
         masks = np.stack([bank.support_mask(*pair) for pair in full])
-        lesson = model.teach(embedded[[bank.row[name] for name, _ in full]], masks)
-        arrays = {key: value.numpy() for key, value in lesson._asdict().items()}
+        values = model.inference.tune(embedded[[bank.row[name] for name, _ in full]], masks)
+        arrays = {key: value.numpy() for key, value in values._asdict().items()}
         for i, pair in enumerate(some):
-            lessons[pair] = {key: value[i] for key, value in arrays.items()}
-    return lessons
+            tuned[pair] = {key: value[i] for key, value in arrays.items()}
+    return tuned
 
 
 def _untrained(encoder, bank, episodes, batch):
-    taught = {}
+    prototypes = {}
     for some in chunks(_supports(episodes), batch):
         full = filled(some, batch)
         features = bank.features(encoder, [bank.row[name] for name, _ in full])
         masks = np.stack([bank.support_mask(*pair) for pair in full])
-        taught |= dict(zip(full, baselines.prototypes(features, masks).numpy(), strict=True))
+        prototypes |= dict(zip(full, baselines.prototypes(features, masks).numpy(), strict=True))
     counts = {"prototype": Counts.empty(episodes), "all_foreground": Counts.empty(episodes)}
     for rows in chunks(np.arange(len(episodes)), batch):
         chosen = [episodes[i] for i in rows]
         full = filled(chosen, batch)
         features = bank.features(encoder, [bank.row[e.query] for e in full])
-        prototypes = np.array([[taught[n, e.support_class_id] for n in e.support] for e in full])
-        answer = baselines.segment(features, prototypes, bank.size).numpy()[:len(chosen)]
+        stacked = np.array([[prototypes[n, e.support_class_id] for n in e.support] for e in full])
+        answer = baselines.segment(features, stacked, bank.size).numpy()[:len(chosen)]
         _put(counts["prototype"], rows, chosen, bank, answer)
         _put(counts["all_foreground"], rows, chosen, bank, np.ones_like(answer))
     return counts

@@ -1,16 +1,18 @@
 """`SSTSegmenter`: encoder, tuner, comparator, fusion and decoder in order, and `train_step`."""
 
 import contextlib
+import dataclasses
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from sst_tf.model import fusion, losses
+from sst_tf.model import losses
 from sst_tf.model.encoder import Encoder
 from sst_tf.model.head import Head
-from sst_tf.model.layers import masked_average, pool_weights, resize_aligned
+from sst_tf.model.inference import Inference, spatial
+from sst_tf.model.layers import masked_average, pool_weights
 from sst_tf.model.tuner import Tuner
 
 
@@ -22,14 +24,19 @@ class Segmentation(NamedTuple):
     relative_update: tf.Tensor | None  # [B, K]
 
 
-class Lesson(NamedTuple):
-    """What a class needs once it is taught, for N supports."""
+@dataclasses.dataclass(frozen=True)
+class OptimizerOptions:
+    """What happens to gradients before the optimizer sees them.
 
-    prototype: tf.Tensor  # tuned [N, C]
-    untuned_prototype: tf.Tensor  # [N, C]
-    score: tf.Tensor  # IoU of S_sup before tuning, the weight of Eq. 14 [N]
-    score_after: tf.Tensor  # IoU of f_d(f_m(R_s, R'_s)), the untouched support as query [N]
-    relative_update: tf.Tensor  # [N]
+    Attributes:
+        weight_decay: coupled L2 on kernels, added to the gradient.
+        head_multiplier: learning rate of everything but the backbone over the backbone's.
+        clip_norm: global norm that gradients are clipped to; 0 leaves them.
+    """
+
+    weight_decay: float = 0.0
+    head_multiplier: float = 1.0
+    clip_norm: float = 0.0
 
 
 @keras.saving.register_keras_serializable("sst_tf")
@@ -40,24 +47,26 @@ class SSTSegmenter(keras.Model):
         model: {"backbone", "channels", "dropout", "train_backbone", "comparator"}.
         tuner: arguments of `sst_tf.model.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
-        optimizer_rules: {"weight_decay": coupled L2, "head_multiplier": learning rate of
-            everything but the backbone over the backbone's, "clip_norm": global norm that
-            gradients are clipped to, 0 leaves them}.
-        fusion: "weighted", "average" or "maximum", for K > 1.
+        optimizer_options: `OptimizerOptions`, or its fields as a dictionary.
+        fusion: of K > 1 shots where a call does not say: "weighted", "average" or "maximum".
+
+    Attributes:
+        inference: `sst_tf.model.inference.Inference`, for photos that are not trained on.
 
     Call: an episode dictionary (batched, see `pipelines`): `support_image` [B, K, H, W, 3] and
     `query_image` [B, H, W, 3] raw RGB, `support_mask` [B, K, H, W]; or `support_features` and
     `query_features` of a frozen backbone in the images' place. Returns `Segmentation`.
     """
 
-    def __init__(self, model, tuner, loss, optimizer_rules=None, fusion="weighted", **kwargs):
+    def __init__(self, model: dict, tuner: dict, loss: dict, optimizer_options=None,
+                 fusion: str = "weighted", **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(optimizer_options, OptimizerOptions):
+            optimizer_options = OptimizerOptions(**(optimizer_options or {}))
+        self.optimizer_options = optimizer_options
         self.settings = {"model": dict(model), "tuner": dict(tuner), "loss": dict(loss),
-                         "optimizer_rules": dict(optimizer_rules or {}), "fusion": fusion}
-        rules = self.settings["optimizer_rules"]
-        self.weight_decay = rules.get("weight_decay", 0.0)
-        self.head_multiplier = rules.get("head_multiplier", 1.0)
-        self.clip_norm = rules.get("clip_norm", 0.0)
+                         "optimizer_options": dataclasses.asdict(optimizer_options),
+                         "fusion": fusion}
         self.auxiliary = float(loss["auxiliary"])
         self.balanced = bool(loss["balanced"])
         self.fusion = fusion
@@ -69,6 +78,7 @@ class SSTSegmenter(keras.Model):
             self.head = Head(model["channels"], model["dropout"],
                              model["comparator"] == "product", name="head")
             self.tuner = Tuner(**tuner, name="tuner")
+        self.inference = Inference(self.encoder, self.tuner, self.head)
         self.trackers = {name: keras.metrics.Mean(name) for name in (
             "loss", "main", "auxiliary", "support_iou", "relative_update")}
         self.build(None)
@@ -80,12 +90,20 @@ class SSTSegmenter(keras.Model):
     def get_config(self):
         return {**super().get_config(), **self.settings}
 
+    @classmethod
+    def from_config(cls, config):
+        """Also of files that were written when the options of the optimizer were its "rules"."""
+        config = dict(config)
+        if "optimizer_rules" in config:
+            config["optimizer_options"] = config.pop("optimizer_rules")
+        return super().from_config(config)
+
     # ---- the method, in the paper's order --------------------------------------------------
 
     def encode(self, episode, training=False):
         """R_s [B K, h, w, C] and R_q [B, h, w, C], float32 (Eq. 2, 3)."""
-        # Apart, as `teach` and `segment_taught` do: a library may round a photo's features
-        # otherwise in a larger batch, and the tuning step's ReLU gates are sharp edges.
+        # Apart, as `Inference` does: a library may round a photo's features otherwise in a larger
+        # batch, and the tuning step's ReLU gates are sharp edges.
         cached = "query_features" in episode
         kind = "features" if cached else "image"
         return tuple(self._embedded(photos, cached, training) for photos in (
@@ -95,65 +113,21 @@ class SSTSegmenter(keras.Model):
         features = photos if cached else self.encoder.features(photos, training)
         return tf.cast(self.encoder.embed(features), tf.float32)
 
-    def call(self, episode, training=False):
+    def call(self, episode, training=False, fusion=None):
         mask = episode["support_mask"]  # [B, K, H, W]
-        shots, size = mask.shape[1], _spatial(mask)
+        shots, size, fusion = mask.shape[1], spatial(mask), fusion or self.fusion
         support, query = self.encode(episode, training)
         if training and shots == 1 and self.tuner.steps == 0 and self.auxiliary == 0:
             # The plain row of table 1 has no use for the self-segmentation: do not pay for it.
-            prototype = masked_average(support, pool_weights(_merge(mask), _spatial_hw(support)))
-            scores = tf.ones_like(prototype[:, :1])
-            return Segmentation(self._segment(query, prototype[:, None], scores, size, training),
-                                None, None)
+            weights = pool_weights(_merge(mask), spatial(support[..., 0]))
+            prototype = masked_average(support, weights)
+            return Segmentation(self.head.segment(query, prototype, size, training), None, None)
         tuned = self.tuner(support, _merge(mask), head=self.head)
         scores = _split(losses.hard_iou(tuned.logit, _merge(mask)), shots)  # [B, K]
-        logit = self._segment(query, _split(tuned.prototype, shots), scores, size, training)
+        logit = self.head.segment_shots(query, _split(tuned.prototype, shots), scores, size, fusion,
+                                        training)
         return Segmentation(logit, _split(tuned.logit, shots),
                             _split(tuned.relative_update, shots))
-
-    def _segment(self, query, prototype, scores, size, training=False):
-        batch, shots = tf.shape(prototype)[0], prototype.shape[1]
-        repeated = tf.repeat(query, shots, axis=0) if shots != 1 else query  # [B K, h, w, C]
-        response = self.head.compare(repeated, _merge(prototype))
-        response = tf.reshape(response, tf.concat([[batch, shots], tf.shape(response)[1:]], 0))
-        response = tf.ensure_shape(response, [None, shots, None, None, query.shape[-1]])
-        return fusion.fuse(response, scores, self.head, size, self.fusion, training)
-
-    # ---- teach once, segment often ---------------------------------------------------------
-
-    @tf.function(reduce_retracing=True)
-    def embed_photos(self, images):
-        """R of raw RGB photos, [N, H, W, 3] -> [N, h, w, C] float32."""
-        return tf.cast(self.encoder(images), tf.float32)
-
-    @tf.function(reduce_retracing=True)
-    def embed_features(self, features):
-        """R of a frozen backbone's features, [N, h, w, C_b] -> [N, h, w, C] float32."""
-        return tf.cast(self.encoder.embed(features), tf.float32)
-
-    @tf.function(reduce_retracing=True)
-    def teach(self, support_features, mask):
-        """Tune N supports once: R_s [N, h, w, C], T_S [N, H, W] -> `Lesson`."""
-        tuned = self.tuner(support_features, mask, head=self.head)
-        after = resize_aligned(
-            self.head(tf.cast(support_features, tf.float32), tuned.prototype), _spatial(mask))
-        return Lesson(tuned.prototype, tuned.untuned_prototype,
-                      losses.hard_iou(tuned.logit, mask), losses.hard_iou(after, mask),
-                      tuned.relative_update)
-
-    @tf.function(reduce_retracing=True)
-    def step_map(self, support_features, mask):
-        """How far the step moves each place of N supports: R_s, T_S -> lengths [N, H, W]."""
-        tuned = self.tuner(support_features, mask, head=self.head)
-        return resize_aligned(tf.norm(tuned.features - support_features, axis=-1), _spatial(mask))
-
-    @tf.function  # traced anew for each K, which the fusion must know
-    def segment_taught(self, query_features, prototype, scores, size):
-        """Foreground probability [B, H, W] of R_q [B, h, w, C] under prototypes [B, K, C].
-
-        `scores` [B, K] weigh the shots (Eq. 14); `size` is (H, W).
-        """
-        return tf.sigmoid(self._segment(query_features, prototype, scores, size))
 
     # ---- training ---------------------------------------------------------------------------
 
@@ -185,30 +159,25 @@ class SSTSegmenter(keras.Model):
         if lost:
             raise UserError(f"no gradient reaches {', '.join(lost)}")
         if replicas > 1:
-            # Summed before the rules: each replica would add its own weight decay, and clip its
+            # Summed first: each replica would add its own weight decay, and clip its
             # own part. The optimizer sums once more, so that each hands it a share.
             gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-        gradients = [self._ruled(g, v) for g, v in zip(gradients, variables, strict=True)]
-        if self.clip_norm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
+        gradients = [self._adjusted(g, v) for g, v in zip(gradients, variables, strict=True)]
+        if self.optimizer_options.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.optimizer_options.clip_norm)
         self.optimizer.apply_gradients([(g / replicas, v) for g, v in
                                         zip(gradients, variables, strict=True)])
         self._track(loss, main, auxiliary, answer, episode)
         return {name: tracker.result() for name, tracker in self.trackers.items()}
 
-    def _ruled(self, gradient, variable):
+    def _adjusted(self, gradient, variable):
+        options = self.optimizer_options
         # Coupled L2, as in the SGD of the paper's time, on kernels; never on a learned step.
-        if self.weight_decay and variable.name == "kernel":
-            gradient += self.weight_decay * variable
-        if self.head_multiplier != 1.0 and id(variable) not in self.backbone_ids:
-            gradient *= self.head_multiplier
+        if options.weight_decay and variable.name == "kernel":
+            gradient += options.weight_decay * variable
+        if options.head_multiplier != 1.0 and id(variable) not in self.backbone_ids:
+            gradient *= options.head_multiplier
         return gradient
-
-    def test_step(self, episode):
-        main, auxiliary, answer = self.losses_of(episode)
-        loss = tf.reduce_mean(main) + self.auxiliary * tf.reduce_mean(auxiliary)
-        self._track(loss, main, auxiliary, answer, episode)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
 
     def _track(self, loss, main, auxiliary, answer, episode):
         # The unscaled loss: `loss / replicas` would report a part of it.
@@ -247,14 +216,3 @@ def _split(x, shots):
     """[B K, ...] -> [B, K, ...]."""
     split = tf.reshape(x, tf.concat([[-1, shots], tf.shape(x)[1:]], 0))
     return tf.ensure_shape(split, [None, shots, *x.shape[1:]])
-
-
-def _spatial_hw(features):
-    """(h, w) of [N, h, w, C]."""
-    return _spatial(features[..., 0])
-
-
-def _spatial(mask):
-    """(H, W) of masks [..., H, W], static where known."""
-    dynamic = tf.shape(mask)
-    return tuple(mask.shape[i] if mask.shape[i] is not None else dynamic[i] for i in (-2, -1))

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from sst_tf.model import losses
-from sst_tf.model.layers import masked_average, pool_weights, resize_aligned
+from sst_tf.model.layers import masked_average, pool_weights
 
 
 class Tuned(NamedTuple):
@@ -73,8 +73,7 @@ class Tuner(keras.layers.Layer):
     def self_segment(self, query_role, support_role, mask, weights, head):
         """S_sup (Eq. 8, 9, 12): foreground log-odds [N, H, W] of a support under its own mask."""
         prototype = masked_average(support_role, weights)  # [N, C]
-        response = head.compare(query_role, prototype)  # [N, h, w, C]
-        return resize_aligned(head.decode(response), _size(mask))
+        return head.segment(query_role, prototype, _size(mask))
 
     def loss(self, logit, mask):
         """L_sup (Eq. 10), reduced per support and never over them: [N, H, W] -> [N]."""

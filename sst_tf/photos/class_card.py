@@ -15,7 +15,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class ClassCard:
-    """A taught class.
+    """A tuned class.
 
     Attributes:
         name: of the class.
@@ -46,7 +46,7 @@ class ClassCard:
         """One card of the shots of several, named and pictured as the first."""
         first = cards[0]
         if any(card.model_sha256 != first.model_sha256 for card in cards):
-            raise DataError(f"class {first.name!r}: shots taught to different models")
+            raise DataError(f"class {first.name!r}: shots tuned for different models")
         arrays = (np.concatenate([getattr(card, field) for card in cards])
                   for field in ("prototype", "untuned", "score", "score_after"))
         return cls(first.name, *arrays, first.thumbnail,
@@ -88,8 +88,9 @@ class ClassCard:
         shapes = {card.prototype.shape, card.untuned.shape}
         if (facts.get("format") != FORMAT or len(shapes) != 1 or card.prototype.ndim != 2
                 or card.score.shape != card.prototype.shape[:1]):
-            raise DataError(f"{path}: a class card of another format; teach the class again")
+            raise DataError(f"{path}: a class card of another format; show the model the photos "
+                            "again")
         if model_sha256 is not None and card.model_sha256 != model_sha256:
-            raise DataError(f"{path}: class {card.name!r} was taught to another model; teach it to "
-                            "this one with its photos")
+            raise DataError(f"{path}: class {card.name!r} was tuned for another model; show "
+                            "this one its photos again")
         return card

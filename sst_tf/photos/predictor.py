@@ -1,4 +1,4 @@
-"""`Predictor`: teach a class from marked photos, find it in others; any size in, that size out."""
+"""`Predictor`: tune a class to marked photos, find it in others; any size in, that size out."""
 
 import warnings
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Scene:
-    """All taught classes in one photo.
+    """All tuned classes in one photo.
 
     Attributes:
         index: uint8 [H, W]; 0 background, i the i-th of `predictions`.
-        predictions: `Prediction`s by class, in the order of teaching.
+        predictions: `Prediction`s by class, in the order of `set_support`.
     """
 
     index: np.ndarray
@@ -57,7 +57,7 @@ class Predictor:
         empty: allow the empty answer where a class seems absent.
 
     Attributes:
-        cards: {name: `ClassCard`} of the classes taught.
+        cards: {name: `ClassCard`} of the classes that it was shown.
     """
 
     def __init__(self, run, empty=True):
@@ -72,10 +72,10 @@ class Predictor:
         """Of a run directory as `sst_tf.train` leaves it."""
         return cls(Run.open(run_dir), empty)
 
-    # ---- teaching ---------------------------------------------------------------------------
+    # ---- tuning -----------------------------------------------------------------------------
 
     def set_support(self, images, masks, name="object"):
-        """Teach a class from K marked photos; a class of that name is taught anew.
+        """Tune a class to K marked photos; a class of that name is replaced.
 
         Args:
             images: photos (paths or uint8 arrays [H, W, 3] RGB), or a single one.
@@ -88,23 +88,23 @@ class Predictor:
         """
         images, masks = _list(images), _list(masks)
         if not images or len(images) != len(masks):
-            raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; a mask "
-                            "each is due")
-        lessons, how, shown = [], [], None
+            raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; one mask "
+                            "a photo is expected")
+        tuned, how, picture = [], [], None
         for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
             image = load_photo(photo)
-            mask, way = annotations.mask_of(_turned(photo, mark, image), image,
+            mask, made = annotations.mask_of(_turned(photo, mark, image), image,
                                         _what(mark, f"class {name}, mask {number}"),
                                         photo if isinstance(photo, (str, Path)) else None,
                                         name)
-            how.append(way)
-            shown = shown or thumbnail(image, mask)
-            lessons.append(self.model.teach(
+            how.append(made)
+            picture = picture or thumbnail(image, mask)
+            tuned.append(self.model.inference.tune(
                 self._embed([image]), resize_class_mask(mask, *self._frame())[None]))
         self.cards[name] = ClassCard(
-            name, *(np.concatenate([getattr(one, field).numpy() for one in lessons]) for field in
+            name, *(np.concatenate([getattr(one, field).numpy() for one in tuned]) for field in
                     ("prototype", "untuned_prototype", "score", "score_after")),
-            shown, tuple(how), self.model_sha256)
+            picture, tuple(how), self.model_sha256)
         return self.cards[name]
 
     def step_map(self, photo, mask):
@@ -115,16 +115,16 @@ class Predictor:
             mask: [H, W] of 0, 1, 255.
         """
         image = load_photo(photo)
-        moved = self.model.step_map(self._embed([image]),
-                                    resize_class_mask(mask, *self._frame())[None])[0]
-        return restore(moved, image.shape[:2], self.config.data.resize).numpy()
+        own = self.model.inference.self_segment(self._embed([image]),
+                                                resize_class_mask(mask, *self._frame())[None])
+        return restore(own.step[0], image.shape[:2], self.config.data.resize).numpy()
 
     def add_card(self, card):
         """Take a `ClassCard`, or the path of one; returns it."""
         if not isinstance(card, ClassCard):
             card = ClassCard.load(card, self.model_sha256)
         elif card.model_sha256 != self.model_sha256:
-            raise DataError(f"class {card.name!r} was taught to another model")
+            raise DataError(f"class {card.name!r} was tuned for another model")
         self.cards[card.name] = card
         return card
 
@@ -135,13 +135,13 @@ class Predictor:
 
         Args:
             query: path or uint8 array [H, W, 3] RGB.
-            name: which class; may be left out where one was taught.
+            name: which class; may be left out where there is one.
         Returns:
             `Prediction`.
         """
         names = [name] if name else list(self.cards)
         if len(names) > 1:
-            raise UserError(f"name one of the classes taught: {', '.join(names)}")
+            raise UserError(f"name one of the classes: {', '.join(names)}")
         return next(iter(self.predict_all([query], names)[0].predictions.values()))
 
     def predict_all(self, queries, names=None, tuned=True):
@@ -157,7 +157,7 @@ class Predictor:
         """
         unknown = set(names or ()) - set(self.cards)
         if unknown or not self.cards:
-            raise UserError(f"not taught: {', '.join(sorted(unknown)) or 'any class'}; "
+            raise UserError(f"no class card of: {', '.join(sorted(unknown)) or 'any class'}; "
                             "set_support comes first")
         cards = [self.cards[name] for name in names or self.cards]
         if not queries:
@@ -184,15 +184,16 @@ class Predictor:
         return self.config.data.image_size, self.config.data.resize
 
     def _embed(self, images):
-        return self.model.embed_photos(tf.stack([resize_image(image, *self._frame())
-                                                 for image in images]))
+        return self.model.inference.embed_photos(tf.stack([
+            resize_image(image, *self._frame()) for image in images]))
 
     def _probability(self, card, features, tuned):
         """[B, S, S] at network size."""
         rows, side = features.shape[0], self.config.data.image_size
         prototype = np.repeat((card.prototype if tuned else card.untuned)[None], rows, 0)
         scores = np.repeat(card.score[None], rows, 0)
-        return self.model.segment_taught(features, prototype, scores, (side, side)).numpy()
+        return self.model.inference.segment(features, prototype, scores, (side, side),
+                                            self.config.model.fusion).numpy()
 
     def _scene(self, cards, maps, size):
         index, best, predictions = np.zeros(size, np.uint8), np.zeros(size, np.float32), {}

@@ -58,11 +58,11 @@ def episode_grid(model, source, episodes, image_size, thresholds, resize="squash
     for batch in pipelines.episode_dataset(source, episodes, image_size=image_size, batch=1,
                                            resize=resize):
         support, query = model.encode(batch)
-        lesson = model.teach(support, batch["support_mask"][:, 0])
+        tuned = model.inference.tune(support, batch["support_mask"][:, 0])
         answers = []
-        for key, prototype in (("untuned", lesson.untuned_prototype), ("tuned", lesson.prototype)):
-            probability = model.segment_taught(query, prototype[:, None], lesson.score[:, None],
-                                               (image_size, image_size))[0].numpy()
+        for key, prototype in (("untuned", tuned.untuned_prototype), ("tuned", tuned.prototype)):
+            probability = model.inference.segment(query, prototype[:, None], tuned.score[:, None],
+                                                  (image_size, image_size))[0].numpy()
             answers.append((probability >= thresholds[key]).astype(np.uint8))
         photo, shown = batch["query_image"][0].numpy(), batch["support_image"][0, 0].numpy()
         rows.append([overlay(shown, batch["support_mask"][0, 0].numpy(), GREEN), photo,

@@ -8,7 +8,6 @@ import pipelines
 from pipelines.errors import UserError
 from pipelines.reading.transforms import resize_mask
 from sst_tf.evaluation.metrics import BINS
-from sst_tf.model.layers import resize_aligned
 from sst_tf.reporting.drawing import GREEN, ORANGE, overlay, sheet
 
 
@@ -38,12 +37,13 @@ class Painter:
         rows = []
         for episode in self.batches(episodes):
             support, query = self.model.encode(episode)
-            lesson = self.model.teach(support, episode["support_mask"][:, 0])
+            mask = episode["support_mask"][:, 0]
+            tuned = self.model.inference.tune(support, mask)
             photo, shown = episode["query_image"][0].numpy(), episode["support_image"][0, 0].numpy()
-            answers = [self._answer(query, prototype, lesson.score[None], 1, name)
-                       for name, prototype in (("untuned", lesson.untuned_prototype[:, None]),
-                                               ("tuned", lesson.prototype[:, None]))]
-            moved = self.model.step_map(support, episode["support_mask"][:, 0])[0].numpy()
+            answers = [self._answer(query, prototype, tuned.score[None], 1, name)
+                       for name, prototype in (("untuned", tuned.untuned_prototype[:, None]),
+                                               ("tuned", tuned.prototype[:, None]))]
+            moved = self.model.inference.self_segment(support, mask).step[0].numpy()
             rows.append([overlay(shown, episode["support_mask"][0, 0].numpy(), GREEN), photo,
                          overlay(photo, episode["query_mask"][0].numpy(), GREEN),
                          *(overlay(photo, one, ORANGE) for one in answers), heat(shown, moved)])
@@ -53,14 +53,11 @@ class Painter:
         """Columns of figure 4: each support segmented by its own prototype, before and after."""
         columns = []
         for episode in self.batches(episodes):
-            mask = episode["support_mask"][:, 0]
             features = self.model.encode(episode)[0]
-            tuned = self.model.tuner(features, mask, head=self.model.head)
-            after = resize_aligned(self.model.head(features, tuned.prototype),
-                                   (self.size, self.size))
+            own = self.model.inference.self_segment(features, episode["support_mask"][:, 0])
             photo = episode["support_image"][0, 0].numpy()
             columns.append([overlay(photo, (logit[0] > 0).numpy().astype(np.uint8), ORANGE)
-                            for logit in (tuned.logit, after)])
+                            for logit in (own.before, own.after)])
         return columns
 
     def shots(self, episodes):
@@ -68,13 +65,13 @@ class Painter:
         rows = []
         for episode in self.batches(episodes):
             support, query = self.model.encode(episode)
-            lesson = self.model.teach(support, episode["support_mask"][0])
-            photo, count = episode["query_image"][0].numpy(), len(lesson.score)
+            tuned = self.model.inference.tune(support, episode["support_mask"][0])
+            photo, count = episode["query_image"][0].numpy(), len(tuned.score)
             row = [overlay(photo, episode["query_mask"][0].numpy(), GREEN),
-                   overlay(photo, self._answer(query, lesson.prototype[None], lesson.score[None],
+                   overlay(photo, self._answer(query, tuned.prototype[None], tuned.score[None],
                                                count), ORANGE)]
-            row += [overlay(photo, self._answer(query, lesson.prototype[None, i:i + 1],
-                                                lesson.score[None, i:i + 1], 1), ORANGE)
+            row += [overlay(photo, self._answer(query, tuned.prototype[None, i:i + 1],
+                                                tuned.score[None, i:i + 1], 1), ORANGE)
                     for i in range(count)]
             rows.append(row)
         count = len(rows[0]) - 2
@@ -85,8 +82,8 @@ class Painter:
         found = {}
         for episode, arrays in zip(episodes, self.batches(episodes), strict=True):
             support, query = self.model.encode(arrays)
-            lesson = self.model.teach(support, arrays["support_mask"][:, 0])
-            answer = self._answer(query, lesson.prototype[:, None], lesson.score[None], 1)
+            tuned = self.model.inference.tune(support, arrays["support_mask"][:, 0])
+            answer = self._answer(query, tuned.prototype[:, None], tuned.score[None], 1)
             wrong = (answer == 1) & (arrays["query_mask"][0].numpy() == 0)
             index = np.asarray(resize_mask(
                 tf.constant(self.data.source.read_mask(episode.query)), self.size,
@@ -98,8 +95,9 @@ class Painter:
 
     def _answer(self, query, prototype, scores, shots, name="tuned"):
         size = (self.size, self.size)
-        probability = self.model.segment_taught(query, prototype, tf.reshape(scores, (1, -1)),
-                                                size)[0].numpy()
+        probability = self.model.inference.segment(
+            query, prototype, tf.reshape(scores, (1, -1)), size, self.config.model.fusion
+        )[0].numpy()
         return (probability >= self.threshold(shots, name)).astype(np.uint8)
 
 

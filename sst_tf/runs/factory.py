@@ -5,7 +5,7 @@ import dataclasses
 import keras
 
 from sst_tf.config import Config, resolved
-from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.model.segmenter import OptimizerOptions, SSTSegmenter
 
 
 def build_model(config: Config) -> SSTSegmenter:
@@ -17,9 +17,9 @@ def build_model(config: Config) -> SSTSegmenter:
                "train_backbone": model.train_backbone, "comparator": model.comparator},
         tuner=dataclasses.asdict(resolved(config).tuner),
         loss=dataclasses.asdict(config.loss),
-        optimizer_rules={"weight_decay": config.optimizer.weight_decay,
-                         "head_multiplier": config.optimizer.head_multiplier,
-                         "clip_norm": config.optimizer.clip_norm},
+        optimizer_options=OptimizerOptions(
+            config.optimizer.weight_decay, config.optimizer.head_multiplier,
+            config.optimizer.clip_norm),
         fusion=model.fusion)
     segmenter.encoder.load(model.weights)
     return segmenter

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from sst_tf.model.head import Decoder
+from sst_tf.model.decoder import Decoder
 from sst_tf.model.segmenter import SSTSegmenter
 
 
@@ -35,7 +35,7 @@ class Flops:
         residual = 4 * self.convolution(3, c, c)
         aspp = (branches * self.convolution(3, c, c) + self.convolution(1, c, c)
                 + self.convolution(1, (branches + 2) * c, c))
-        return comparator + residual + aspp + self.convolution(3, c, c) + self.convolution(1, c, 2)
+        return comparator + residual + aspp + self.convolution(3, c, c) + self.convolution(1, c, 1)
 
     def step(self, mode):
         """One training step of one 1-shot episode with cached backbone features.

@@ -159,7 +159,7 @@ def test_onnx_gives_keras_answers(trained, converted):
     model = onnx_export.OnnxModel(converted)
     batch = next(trained.batches(*trained.episodes(3, seed=7), batch=3))  # the export saw others
     due = replay.expected(trained, batch)
-    for answer in (model.run("segment", batch), replay.taught(model.run, batch)):
+    for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
         assert replay.largest_difference(answer, due)["probability"] < 1e-4
         assert answer["probability"].std() > 0.01
     for i in range(3):
@@ -170,12 +170,13 @@ def test_onnx_gives_keras_answers(trained, converted):
 def test_tuning_is_inside(trained, converted):
     """A prototype pooled without the step gives another answer."""
     batch = next(trained.batches(*trained.episodes(1, seed=7)))
-    lesson = onnx_export.OnnxModel(converted).run("tune", {
+    tuned = onnx_export.OnnxModel(converted).run("tune", {
         name: batch[name][:, 0] for name in ("support_image", "support_mask")})
-    untuned = trained.model.teach(trained.model.embed_photos(batch["support_image"][:, 0]),
-                                  batch["support_mask"][:, 0])
-    np.testing.assert_allclose(lesson["prototype"], untuned.prototype, atol=1e-4)
-    assert np.abs(lesson["prototype"] - untuned.untuned_prototype).max() > 1e-3
+    inference = trained.model.inference
+    here = inference.tune(inference.embed_photos(batch["support_image"][:, 0]),
+                          batch["support_mask"][:, 0])
+    np.testing.assert_allclose(tuned["prototype"], here.prototype, atol=1e-4)
+    assert np.abs(tuned["prototype"] - here.untuned_prototype).max() > 1e-3
     kinds = [node.op_type for node in onnx.load(converted / "tune.onnx").graph.node]
     assert "ConvTranspose" in kinds  # a convolution's gradient by its input
 

@@ -38,12 +38,12 @@ def good(trained, server):
     batch = next(trained.batches(episodes, source))
     support = {name: batch[name][:, 0] for name in ("support_image", "support_mask")}
     client = GrpcClient(f"{server.host}:{server.grpc_port}")
-    lesson = client.run("tune", support)
+    tuned = client.run("tune", support)
     inputs = {"segment": batch, "tune": support, "self_segment": support,
               "segment_bytes": replay.encoded(source, episodes[0]),
               "segment_tuned": {"query_image": batch["query_image"],
-                                "prototype": np.repeat(lesson["prototype"][:, None], 2, 1),
-                                "score": np.repeat(lesson["score"][:, None], 2, 1)}}
+                                "prototype": np.repeat(tuned["prototype"][:, None], 2, 1),
+                                "score": np.repeat(tuned["score"][:, None], 2, 1)}}
     for name in SIGNATURES:
         client.run(name, inputs[name])
     return inputs
@@ -123,7 +123,7 @@ def broken(draw, inputs):
 
 
 def fits(signature, inputs, good):
-    """Whether a draw broke nothing: a photo for taught classes may have any size."""
+    """Whether a draw broke nothing: a photo for tuned classes may have any size."""
     if set(inputs) != set(good):
         return False
     shapes = {name: np.shape(value) for name, value in inputs.items()}

@@ -45,7 +45,7 @@ def batch(trained):
 
 def test_arrays_get_keras_answers(trained, caller, batch):
     due = replay.expected(trained, batch)
-    for answer in (caller.run("segment", batch), replay.taught(caller.run, batch),
+    for answer in (caller.run("segment", batch), replay.tuned_first(caller.run, batch),
                    caller.run("", batch) if isinstance(caller, GrpcClient) else None):
         if answer is not None:
             assert replay.largest_difference(answer, due)["probability"] < 1e-5
@@ -214,8 +214,8 @@ def test_a_folder_without_versions_is_an_error(tmp_path):
 
 
 def test_neither_server_nor_client_start_tensorflow():
-    code = ("import sys, export.client, export.serve, export.standin_rest; "
-            "from sst_tf import pictures; export.client.protos.serving(); "
+    code = ("import sys, export.client, export.serve, export.standin.rest_api; "
+            "from sst_tf.reporting import drawing; export.client.protos.serving(); "
             "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -34,7 +34,7 @@ def test_ties_count_one_half(present, absent, auc):
 
 @pytest.mark.parametrize("rule", ["none", "oslsm", "area2048"])
 def test_absent_queries_hold_no_pixel_of_the_class(rule):
-    data = open_data(Config(data=DataConfig(image_size=129, count=200, rule=rule)))
+    data = open_data(Config(data=DataConfig(image_size=129, count=200, pair_filter=rule)))
     sampler = data.sampler("train", 1, 0, mismatched=True)
     found = presence.absent_episodes(sampler, 20, data.classes_of)
     assert len(found) == 20

@@ -129,7 +129,7 @@ def test_every_preset_is_known(name):
     assert (made.data.image_size, made.data.resize, made.data.pair_filter) == (
         preset.image_size, preset.resize, preset.pair_filter)
     assert made.data.novel_split == ("trainaug" if name == "panet" else "val")
-    assert protocol_options.counting(config.evaluate).void_query == preset.void_query
+    assert protocol_options.counting(config).void_query == preset.void_query
 
 
 def test_a_published_list_is_asked_for(run, capsys):

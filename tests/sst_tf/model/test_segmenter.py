@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sst_tf.model.fusion import fuse, shot_weights
+from sst_tf.model.fusion import FUSIONS, shot_weights
 from sst_tf.model.losses import cross_entropy, hard_iou
-from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.model.segmenter import OptimizerOptions, SSTSegmenter
 from tests.sst_tf.conftest import build, random_episode
 
 
@@ -70,13 +70,38 @@ def test_round_trip_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize("shots", [1, 3])
-def test_teaching_once_equals_the_whole_episode(shots):
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_tuning_once_equals_the_whole_episode(shots, fusion):
     model, episode = build(), random_episode(batch=2, shots=shots)
     support, query = model.encode(episode)
-    lesson = model.teach(support, tf.reshape(episode["support_mask"], (2 * shots, 33, 33)))
-    probability = model.segment_taught(query, tf.reshape(lesson.prototype, (2, shots, -1)),
-                                       tf.reshape(lesson.score, (2, shots)), (33, 33))
-    np.testing.assert_allclose(probability, tf.sigmoid(model(episode).logit), atol=1e-5)
+    tuned = model.inference.tune(support, tf.reshape(episode["support_mask"], (2 * shots, 33, 33)))
+    probability = model.inference.segment(query, tf.reshape(tuned.prototype, (2, shots, -1)),
+                                          tf.reshape(tuned.score, (2, shots)), (33, 33), fusion)
+    whole = model(episode, fusion=fusion).logit
+    np.testing.assert_allclose(probability, tf.sigmoid(whole), atol=1e-5)
+
+
+def test_fusion_is_chosen_at_each_call():
+    """It once was an attribute that a graph had read when it was traced."""
+    model, episode = build(), random_episode(batch=1, shots=3)
+    model.head.decoder.classify.kernel.assign(
+        tf.random.normal(model.head.decoder.classify.kernel.shape))
+    support, query = model.encode(episode)
+    tuned = model.inference.tune(support, episode["support_mask"][0])
+    answers = [model.inference.segment(query, tuned.prototype[None], tuned.score[None], (33, 33),
+                                       fusion).numpy() for fusion in FUSIONS]
+    assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(answers, answers[1:], strict=False))
+    assert np.all(answers[2] >= answers[1] - 1e-5)  # the maximum is no less than the average
+
+
+def test_self_segmentation_shows_what_tuning_scores():
+    model, episode = build(), random_episode(batch=3)
+    support, mask = model.encode(episode)[0], episode["support_mask"][:, 0]
+    own, tuned = (f(support, mask) for f in (model.inference.self_segment, model.inference.tune))
+    np.testing.assert_allclose(hard_iou(own.before, mask), tuned.score, atol=1e-6)
+    np.testing.assert_allclose(hard_iou(own.after, mask), tuned.score_after, atol=1e-6)
+    assert own.step.shape == mask.shape
+    assert float(tf.reduce_min(tf.reduce_max(own.step, [1, 2]))) > 0
 
 
 def test_cached_features_give_the_same_numbers():
@@ -93,38 +118,40 @@ def test_fusion_weights():
     np.testing.assert_allclose(weights, [[0.25, 0.75], [0.5, 0.5]], atol=1e-6)
 
 
-def test_fusion_rules_agree_on_equal_shots_and_differ_on_others(head):
+def test_fusions_agree_on_equal_shots_and_differ_on_others(head):
     rng = np.random.default_rng(0)
-    one = tf.constant(rng.random((2, 1, 5, 5, 6)), tf.float32)
+    query = tf.constant(rng.random((2, 5, 5, 6)), tf.float32)
+    one = tf.constant(rng.random((2, 1, 6)), tf.float32)
     scores = tf.constant([[0.3, 0.5], [0.2, 0.1]])
     same = tf.concat([one, one], 1)
-    other = tf.concat([one, tf.constant(rng.random((2, 1, 5, 5, 6)), tf.float32)], 1)
-    alone = fuse(one, scores[:, :1], head, (9, 9))
+    other = tf.concat([one, tf.constant(rng.random((2, 1, 6)), tf.float32)], 1)
+    alone = head.segment(query, one[:, 0], (9, 9))
     answers = []
-    for rule in ("weighted", "average", "maximum"):
-        np.testing.assert_allclose(fuse(same, scores, head, (9, 9), rule), alone, atol=1e-4)
-        answers.append(fuse(other, scores, head, (9, 9), rule).numpy())
+    for fusion in FUSIONS:
+        np.testing.assert_allclose(head.segment_shots(query, same, scores, (9, 9), fusion), alone,
+                                   atol=1e-4)
+        answers.append(head.segment_shots(query, other, scores, (9, 9), fusion).numpy())
     assert np.abs(answers[0] - answers[1]).max() > 1e-4
     assert np.all(answers[2] >= answers[1] - 1e-4)
 
 
 def test_weight_decay_is_coupled_and_spares_the_learned_step():
     model = build(step_size="learned")
-    model.weight_decay = 0.1
+    model.optimizer_options = OptimizerOptions(weight_decay=0.1)
     kernel = model.head.comparator.first.kernel
     zero = tf.zeros_like(kernel)
-    np.testing.assert_allclose(model._ruled(zero, kernel), 0.1 * kernel.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(model._adjusted(zero, kernel), 0.1 * kernel.numpy(), rtol=1e-6)
     raw = model.tuner.raw_step
-    assert float(model._ruled(tf.constant(0.0), raw)) == 0.0
+    assert float(model._adjusted(tf.constant(0.0), raw)) == 0.0
 
 
 def test_the_head_multiplier_spares_the_backbone():
     model = build()
-    model.head_multiplier = 10.0
+    model.optimizer_options = OptimizerOptions(head_multiplier=10.0)
     inside = model.encoder.backbone.trainable_variables
     for variable in model.trainable_variables:
-        ruled = model._ruled(tf.ones_like(variable), variable).numpy().flat[0]
-        assert ruled == (1.0 if any(variable is v for v in inside) else 10.0), variable.path
+        adjusted = model._adjusted(tf.ones_like(variable), variable).numpy().flat[0]
+        assert adjusted == (1.0 if any(variable is v for v in inside) else 10.0), variable.path
 
 
 def test_losses_ignore_255_and_balance_by_area():

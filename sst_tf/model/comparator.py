@@ -1,0 +1,38 @@
+"""Comparator f_m (Eq. 6, 12, 13): features and prototype in, a response out."""
+
+import tensorflow as tf
+from keras import layers
+
+from sst_tf.model.layers import Conv2D
+
+
+class Comparator(layers.Layer):
+    """Relation network f_m: R and the tiled prototype R_s^r, concatenated, two 3x3 convolutions.
+
+    Args:
+        product: bring both to unit root mean square per pixel and put their product beside them.
+            A concatenation alone has to learn what comparing is, and in minutes of training it
+            learns to ignore the support instead (docs/results.md).
+
+    Shapes: features [B, h, w, C], prototype [B, C] -> M [B, h, w, C].
+    """
+
+    def __init__(self, channels, product=False, **kwargs):
+        super().__init__(**kwargs)
+        self.product = product
+        self.first = Conv2D(channels, 3, activation="relu", name="first")
+        self.second = Conv2D(channels, 3, activation="relu", name="second")
+        self.first.build((None, None, None, (3 if product else 2) * channels))
+        self.second.build((None, None, None, channels))
+
+    def call(self, features, prototype):
+        if self.product:
+            features, prototype = _unit(features), _unit(prototype)
+        tiled = tf.zeros_like(features) + prototype[:, None, None, :]  # [B, h, w, C]
+        parts = [features, tiled] + ([features * tiled] if self.product else [])
+        return self.second(self.first(tf.concat(parts, axis=-1)))
+
+
+def _unit(x):
+    """Unit root mean square over channels; the constant keeps all-zero pixels harmless."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-3)

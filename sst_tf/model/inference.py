@@ -1,0 +1,103 @@
+"""The one way to an answer: tune a class once, segment photos often.
+
+Tuning does not look at the query, so what it leaves of a class serves every photo. Training, served
+graphs, evaluation and `Predictor` all go through the tuner and `Head`; whoever has photos and no
+gradient to take goes through here.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from sst_tf.model import losses
+from sst_tf.model.encoder import Encoder
+from sst_tf.model.head import Head
+from sst_tf.model.layers import resize_aligned
+from sst_tf.model.tuner import Tuned, Tuner
+
+
+class TunedSupport(NamedTuple):
+    """What is kept of N marked photos."""
+
+    prototype: tf.Tensor  # pooled from R'_s [N, C]
+    untuned_prototype: tf.Tensor  # pooled from R_s [N, C]
+    score: tf.Tensor  # IoU of S_sup before the step, the weight of Eq. 14 [N]
+    score_after: tf.Tensor  # IoU of the tuned prototype's answer to the untouched photo [N]
+    relative_update: tf.Tensor  # norm of the masked update over that of the masked R_s [N]
+
+
+class SelfSegmentation(NamedTuple):
+    """N marked photos under their own mask, at the masks' size."""
+
+    before: tf.Tensor  # S_sup, foreground log-odds [N, H, W]
+    after: tf.Tensor  # f_d(f_m(R_s, R'_s)): the untouched photo under the tuned prototype
+    step: tf.Tensor  # how far the step moves each place, length of R_s - R'_s [N, H, W]
+
+
+class Inference:
+    """A segmenter's answers without its training.
+
+    Args:
+        encoder: f_e.
+        tuner: f_b and f_t.
+        head: f_m and f_d.
+    """
+
+    def __init__(self, encoder: Encoder, tuner: Tuner, head: Head):
+        self.encoder, self.tuner, self.head = encoder, tuner, head
+
+    @tf.function(reduce_retracing=True)
+    def embed_photos(self, images: tf.Tensor) -> tf.Tensor:
+        """R of raw RGB photos, [N, H, W, 3] -> [N, h, w, C] float32 (Eq. 2, 3)."""
+        return tf.cast(self.encoder(images), tf.float32)
+
+    @tf.function(reduce_retracing=True)
+    def embed_features(self, features: tf.Tensor) -> tf.Tensor:
+        """R of a frozen backbone's features, [N, h, w, C_b] -> [N, h, w, C] float32."""
+        return tf.cast(self.encoder.embed(features), tf.float32)
+
+    @tf.function(reduce_retracing=True)
+    def tune(self, support_features: tf.Tensor, mask: tf.Tensor) -> TunedSupport:
+        """Tune N supports, each on its own (Eq. 8 to 11).
+
+        Args:
+            support_features: R_s [N, h, w, C].
+            mask: T_S [N, H, W] of 0, 1, 255.
+        """
+        tuned = self.tuner(support_features, mask, head=self.head)
+        after = self._after(support_features, tuned)
+        return TunedSupport(tuned.prototype, tuned.untuned_prototype,
+                            losses.hard_iou(tuned.logit, mask), losses.hard_iou(after, mask),
+                            tuned.relative_update)
+
+    @tf.function(reduce_retracing=True)
+    def self_segment(self, support_features: tf.Tensor, mask: tf.Tensor) -> SelfSegmentation:
+        """N supports under their own mask, before and after the step; arguments as in `tune`."""
+        tuned = self.tuner(support_features, mask, head=self.head)
+        moved = tf.norm(tuned.features - support_features, axis=-1)  # [N, h, w]
+        return SelfSegmentation(tuned.logit, self._after(support_features, tuned),
+                                resize_aligned(moved, spatial(tuned.logit)))
+
+    @tf.function  # traced anew for each K and each fusion
+    def segment(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor, size,
+                fusion: str = "weighted") -> tf.Tensor:
+        """Foreground probability [B, H, W] of photos under K prototypes each (Eq. 7, 13, 14).
+
+        Args:
+            query_features: R_q [B, h, w, C].
+            prototypes: [B, K, C].
+            scores: [B, K], what the shots weigh.
+            size: (H, W) of the answer.
+            fusion: of K > 1 shots, see `Head.segment_shots`.
+        """
+        return tf.sigmoid(self.head.segment_shots(query_features, prototypes, scores, size, fusion))
+
+    def _after(self, features, tuned: Tuned):
+        return self.head.segment(tf.cast(features, tf.float32), tuned.prototype,
+                                 spatial(tuned.logit))
+
+
+def spatial(maps: tf.Tensor) -> tuple:
+    """(H, W) of maps [..., H, W], static where known."""
+    dynamic = tf.shape(maps)
+    return tuple(maps.shape[i] if maps.shape[i] is not None else dynamic[i] for i in (-2, -1))
