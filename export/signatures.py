@@ -76,7 +76,7 @@ class Signatures:
         support_mask = tf.ensure_shape(support_mask, [None, self.shots])
         query_image = tf.ensure_shape(query_image, [None])
         query_image = guards.required(query_image, [
-            (tf.shape(query_image)[0] > 0, "query_image: empty; at least one photo is due"),
+            (tf.shape(query_image)[0] > 0, "query_image: empty; at least one photo is expected"),
             (tf.shape(query_image, tf.int64)[0] * (self.shots + 1) * self.image_size**2
              <= guards.MAX_PIXELS, f"query_image: more than {guards.MAX_PIXELS} pixels of the "
              f"{self.image_size} x {self.image_size} that photos are brought to in one request")])

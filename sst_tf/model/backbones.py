@@ -46,7 +46,7 @@ class Normalize(layers.Layer):
         return {**super().get_config(), "mode": self.mode}
 
 
-def resnet50(dilated=True):
+def resnet50(dilated: bool = True) -> keras.Model:
     """ResNet-50 through conv4 as Keras distributes it: stride in a block's first 1x1, BGR.
 
     conv3 (512) and conv4 (1024), joined to 1536 channels. Dilated: conv4 at stride 1 with its
@@ -83,7 +83,7 @@ def resnet50(dilated=True):
     return _finish("resnet50", image, stages[1:], dilated)
 
 
-def vgg16(dilated=True):
+def vgg16(dilated: bool = True) -> keras.Model:
     """VGG-16: conv4_3 (512) and conv5_3 (512), joined to 1024 channels.
 
     Dilated: pool 4 at stride 1 and conv5 dilated by 2. Pools pad at the end where a side is odd
@@ -104,7 +104,7 @@ def vgg16(dilated=True):
     return _finish("vgg16", image, stages[3:], dilated)
 
 
-def resnet18(dilated=True):
+def resnet18(dilated: bool = True) -> keras.Model:
     """ResNet-18 through layer3 as torchvision defines it, batch norm folded into kernel and bias.
 
     layer2 (128) and layer3 (256), joined to 384 channels. Dilated: layer3 at stride 1. The
@@ -134,7 +134,7 @@ def resnet18(dilated=True):
     return _finish("resnet18", image, stages[1:], dilated)
 
 
-def small(dilated=True):
+def small(dilated: bool = True) -> keras.Model:
     """Six convolutions with group norm, trained from scratch; for the embedded data set."""
     image = keras.Input((None, None, 3))
     x = Normalize("unit", name="normalize")(image)

@@ -7,7 +7,7 @@ from sst_tf.model.layers import Conv2D
 
 
 class Comparator(layers.Layer):
-    """Relation network f_m: R and the tiled prototype R_s^r, concatenated, two 3x3 convolutions.
+    """Relation network f_m (Eq. 6, 13): R and the tiled R_s^r side by side, two 3x3 convolutions.
 
     Args:
         product: bring both to unit root mean square per pixel and put their product beside them.
@@ -17,7 +17,7 @@ class Comparator(layers.Layer):
     Shapes: features [B, h, w, C], prototype [B, C] -> M [B, h, w, C].
     """
 
-    def __init__(self, channels, product=False, **kwargs):
+    def __init__(self, channels: int, product: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.product = product
         self.first = Conv2D(channels, 3, activation="relu", name="first")
@@ -25,7 +25,8 @@ class Comparator(layers.Layer):
         self.first.build((None, None, None, (3 if product else 2) * channels))
         self.second.build((None, None, None, channels))
 
-    def call(self, features, prototype):
+    def call(self, features: tf.Tensor, prototype: tf.Tensor) -> tf.Tensor:
+        """M of features [B, h, w, C] under one prototype [B, C] each (Eq. 6, 13)."""
         if self.product:
             features, prototype = _unit(features), _unit(prototype)
         tiled = tf.zeros_like(features) + prototype[:, None, None, :]  # [B, h, w, C]

@@ -20,9 +20,10 @@ class LogOdds(Conv2D):
         initializer = keras.initializers.RandomNormal(stddev=0.01)
         super().__init__(**{"filters": 1, "kernel_size": 1, "initializer": initializer, **kwargs})
 
-    def load_own_variables(self, store):
-        for variable, key in ((self.kernel, "0"), (self.bias, "1")):
-            values = np.asarray(store[key])
+    def load_own_variables(self, store) -> None:
+        """Kernel and bias; two channels as their difference."""
+        for number, variable in enumerate((self.kernel, self.bias)):
+            values = np.asarray(store[str(number)])
             variable.assign(values[..., 1:] - values[..., :1] if values.shape[-1] == 2 else values)
 
 
@@ -36,7 +37,7 @@ class Decoder(layers.Layer):
 
     RATES = (6, 12, 18)
 
-    def __init__(self, channels, dropout=0.0, **kwargs):
+    def __init__(self, channels: int, dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.residual_first = [Conv2D(channels, 3, activation="relu", name=f"residual{i}_1")
                                for i in (1, 2)]
@@ -54,7 +55,8 @@ class Decoder(layers.Layer):
             convolution.build((None, None, None, channels))
         self.project.build((None, None, None, channels * (len(self.branches) + 1)))
 
-    def call(self, x, size, training=False):
+    def call(self, x: tf.Tensor, size, training: bool = False) -> tf.Tensor:
+        """S [B, H, W] of a response M [B, h, w, C] at (H, W) (Eq. 7)."""
         for first, second in zip(self.residual_first, self.residual_second, strict=True):
             x = tf.nn.relu(x + second(first(x)))
         context = self.pooled(tf.reduce_mean(x, axis=[1, 2], keepdims=True))  # [B, 1, 1, C]

@@ -9,7 +9,7 @@ from sst_tf.model.layers import Conv2D
 
 
 class Encoder(keras.layers.Layer):
-    """A backbone and a trainable 3x3 embedding with ReLU; the same weights for every photo.
+    """f_e (Eq. 2, 3): a backbone and a trainable 3x3 embedding with ReLU, the same for every photo.
 
     Args:
         backbone: "resnet50", "vgg16", "resnet18" or "small".
@@ -19,7 +19,7 @@ class Encoder(keras.layers.Layer):
     Shapes: [B, H, W, 3] uint8 -> [B, h, w, C] float32 with h = ceil(H / 8).
     """
 
-    def __init__(self, backbone, channels, train_backbone=False, **kwargs):
+    def __init__(self, backbone: str, channels: int, train_backbone: bool = False, **kwargs):
         super().__init__(**kwargs)
         if backbone not in backbones.BACKBONES:
             raise UserError(f"model.backbone: no backbone {backbone!r}; known: "
@@ -30,19 +30,20 @@ class Encoder(keras.layers.Layer):
         self.embedding = Conv2D(channels, 3, activation="relu", name="embedding")
         self.embedding.build((None, None, None, backbones.CHANNELS[backbone]))
 
-    def load(self, source):
+    def load(self, source: str) -> None:
         """Load backbone weights: "imagenet", "none" or a path (`sst_tf.model.weights.load`)."""
         weights.load(self.backbone, source)
 
-    def features(self, images, training=False):
+    def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Backbone features [B, h, w, C_b] float32, what a cache may hold when it is frozen."""
         training = bool(training) and self.train_backbone
         features = tf.cast(self.backbone(images, training=training), tf.float32)
         return features if self.train_backbone else tf.stop_gradient(features)
 
-    def embed(self, features):
+    def embed(self, features: tf.Tensor) -> tf.Tensor:
         """R_q or R_s: [B, h, w, C_b] -> [B, h, w, C]."""
         return self.embedding(features)
 
-    def call(self, images, training=False):
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """R_q or R_s of raw photos (Eq. 2, 3)."""
         return self.embed(self.features(images, training))

@@ -6,7 +6,7 @@ FUSIONS = ("weighted", "average", "maximum")
 
 
 def shot_weights(scores: tf.Tensor) -> tf.Tensor:
-    """Self-segmentation IoUs [B, K] to weights that sum to one; all-zero scores to 1 / K.
+    """Self-segmentation IoUs [B, K] to the weights of Eq. 14, which sum to one; all zeros to 1 / K.
 
     The paper's sum is not normalised; without that the decoder would see maps K times as large
     as those it was trained on.

@@ -25,9 +25,9 @@ class Conv2D(keras.layers.Layer):
     Shapes: [B, h, w, in] -> [B, h', w', filters].
     """
 
-    def __init__(self, filters, kernel_size, strides=1, dilation=1, activation=None,
-                 symmetric=False, padding="same", use_bias=True, initializer="he_normal",
-                 **kwargs):
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, dilation: int = 1,
+                 activation: str | None = None, symmetric: bool = False, padding: str = "same",
+                 use_bias: bool = True, initializer="he_normal", **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
@@ -48,7 +48,7 @@ class Conv2D(keras.layers.Layer):
         )
 
     def call(self, x):
-        padding = self.padding.upper()
+        padding: str | list = self.padding.upper()
         # At stride 1 SAME is symmetric too, and the CPU has gradients of a dilated convolution
         # for SAME only.
         if self.symmetric and self.strides > 1:
@@ -83,7 +83,7 @@ class Conv2D(keras.layers.Layer):
         }
 
 
-def convolve_dilated(x, kernel, dilation):
+def convolve_dilated(x: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
     """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` whose gradient runs everywhere.
 
     TensorFlow's gradient by the input needs a GPU or oneDNN where the kernel is dilated: plain CPU
@@ -104,7 +104,7 @@ def convolve_dilated(x, kernel, dilation):
     return convolve(x, kernel)
 
 
-def interpolation_matrix(target, source):
+def interpolation_matrix(target, source) -> tf.Tensor:
     """Linear interpolation with aligned corners, [target, source] float32.
 
     Row i holds the weights of the source points for target point i; the first and last points
@@ -121,7 +121,7 @@ def _static_or_dynamic(tensor, axis):
     return tensor.shape[axis] if tensor.shape[axis] is not None else tf.shape(tensor)[axis]
 
 
-def resize_aligned(x, size):
+def resize_aligned(x: tf.Tensor, size) -> tf.Tensor:
     """Bilinear resize with aligned corners of a map [B, h, w] to [B, H, W].
 
     Two small matrices instead of `ResizeBilinear`: equal to it within float error, and its
@@ -134,8 +134,8 @@ def resize_aligned(x, size):
     return tf.matmul(x, tf.cast(columns, x.dtype), transpose_b=True)  # [B, H, W]
 
 
-def pool_weights(mask, size):
-    """Share of foreground under each cell of the features' grid.
+def pool_weights(mask: tf.Tensor, size) -> tf.Tensor:
+    """Share of foreground under each cell of the features' grid, T_S of Eq. 12.
 
     Args:
         mask: [B, H, W], 1 foreground, 0 background, 255 does not count.
@@ -154,7 +154,7 @@ def pool_weights(mask, size):
     return pooled[..., None]
 
 
-def masked_average(features, weights):
+def masked_average(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Masked average pooling (Eq. 12): [B, h, w, C] and weights [B, h, w, 1] -> [B, C].
 
     Weights that sum to zero give the zero vector, not NaN.

@@ -5,7 +5,7 @@ import tensorflow as tf
 IGNORE = 255
 
 
-def pixel_weights(mask, balanced):
+def pixel_weights(mask: tf.Tensor, balanced: bool) -> tf.Tensor:
     """What each pixel weighs in the loss of its own episode, [B, H, W] float32.
 
     Args:
@@ -25,7 +25,7 @@ def pixel_weights(mask, balanced):
     return tf.math.divide_no_nan(halves, _area(halves))
 
 
-def cross_entropy(logit, mask, balanced=False):
+def cross_entropy(logit: tf.Tensor, mask: tf.Tensor, balanced: bool = False) -> tf.Tensor:
     """Cross-entropy of one foreground log-odds map per episode (Eq. 10).
 
     With two classes it depends on the logit difference d alone: softplus(d) - y d.
@@ -44,12 +44,12 @@ def cross_entropy(logit, mask, balanced=False):
     return tf.reduce_sum(loss * pixel_weights(mask, balanced), axis=[1, 2])
 
 
-def counted_pixels(mask):
+def counted_pixels(mask: tf.Tensor) -> tf.Tensor:
     """Pixels per map that are not 255, [B, H, W] -> [B] float32."""
     return tf.reduce_sum(tf.cast(tf.not_equal(mask, IGNORE), tf.float32), axis=[1, 2])
 
 
-def hard_iou(logit, mask):
+def hard_iou(logit: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """IoU of `logit > 0` with the mask, [B, H, W] twice -> [B] float32; 255 does not count."""
     predicted = tf.logical_and(logit > 0, tf.not_equal(mask, IGNORE))
     true = tf.equal(mask, 1)

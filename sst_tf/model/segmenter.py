@@ -83,15 +83,16 @@ class SSTSegmenter(keras.Model):
             "loss", "main", "auxiliary", "support_iou", "relative_update")}
         self.build(None)
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         """Every part was built with its weights in `__init__`."""
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict:
+        """What the constructor takes."""
         return {**super().get_config(), **self.settings}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "SSTSegmenter":
         """Also of files that were written when the options of the optimizer were its "rules"."""
         config = dict(config)
         if "optimizer_rules" in config:
@@ -100,7 +101,7 @@ class SSTSegmenter(keras.Model):
 
     # ---- the method, in the paper's order --------------------------------------------------
 
-    def encode(self, episode, training=False):
+    def encode(self, episode: dict, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """R_s [B K, h, w, C] and R_q [B, h, w, C], float32 (Eq. 2, 3)."""
         # Apart, as `Inference` does: a library may round a photo's features otherwise in a larger
         # batch, and the tuning step's ReLU gates are sharp edges.
@@ -113,7 +114,9 @@ class SSTSegmenter(keras.Model):
         features = photos if cached else self.encoder.features(photos, training)
         return tf.cast(self.encoder.embed(features), tf.float32)
 
-    def call(self, episode, training=False, fusion=None):
+    def call(self, episode: dict, training: bool = False, fusion: str | None = None
+             ) -> Segmentation:
+        """S of each query under its tuned supports (Eq. 2 to 14)."""
         mask = episode["support_mask"]  # [B, K, H, W]
         shots, size, fusion = mask.shape[1], spatial(mask), fusion or self.fusion
         support, query = self.encode(episode, training)
@@ -131,7 +134,7 @@ class SSTSegmenter(keras.Model):
 
     # ---- training ---------------------------------------------------------------------------
 
-    def losses_of(self, episode, training=False):
+    def losses_of(self, episode: dict, training: bool = False):
         """Main and auxiliary loss per episode, [B] each, with the `Segmentation`.
 
         The auxiliary loss is None where nothing needs the self-segmentation.
@@ -144,8 +147,8 @@ class SSTSegmenter(keras.Model):
         auxiliary = losses.cross_entropy(_merge(answer.support_logit), _merge(mask), self.balanced)
         return main, tf.reduce_mean(_split(auxiliary, mask.shape[1]), axis=1), answer
 
-    def train_step(self, episode):
-        """One outer step; the inner tape of the tuner runs inside the outer one."""
+    def train_step(self, episode: dict) -> dict:
+        """One outer step (Eq. 1); the inner tape of the tuner runs inside the outer one."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as outer:
             main, auxiliary, answer = self.losses_of(episode, training=True)
@@ -190,12 +193,13 @@ class SSTSegmenter(keras.Model):
             self.trackers[name].update_state(tf.stop_gradient(value))
 
     @property
-    def metrics(self):
+    def metrics(self) -> list:
+        """Keras resets these between epochs."""
         return list(self.trackers.values())
 
 
 @contextlib.contextmanager
-def dtype_policy(name):
+def dtype_policy(name: str):
     """Layers built inside have the Keras dtype policy `name`."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)

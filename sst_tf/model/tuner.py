@@ -30,7 +30,7 @@ class Tuned(NamedTuple):
 
 
 class Tuner(keras.layers.Layer):
-    """The base learner f_b and the update f_t.
+    """The base learner f_b (Eq. 4) and the update f_t (Eq. 5).
 
     Args:
         steps: inner steps; 0 switches tuning off. A later step starts from the R'_s before it.
@@ -44,9 +44,9 @@ class Tuner(keras.layers.Layer):
         loss: "cross_entropy" (the paper's) or "balanced".
     """
 
-    def __init__(self, steps=1, step_size=1.0, initial_step=0.1, reduction="mean",
-                 normalize="none", through="both", second_order=True, loss="cross_entropy",
-                 **kwargs):
+    def __init__(self, steps: int = 1, step_size: float | str = 1.0, initial_step: float = 0.1,
+                 reduction: str = "mean", normalize: str = "none", through: str = "both",
+                 second_order: bool = True, loss: str = "cross_entropy", **kwargs):
         super().__init__(**kwargs)
         self.steps = steps
         self.reduction = reduction
@@ -64,24 +64,26 @@ class Tuner(keras.layers.Layer):
             self.fixed_step = initial_step if self.learned else float(step_size)
 
     @property
-    def step_size(self):
+    def step_size(self) -> tf.Tensor:
         """The step as a positive scalar."""
         if self.learned and self.steps > 0:
             return tf.math.softplus(tf.convert_to_tensor(self.raw_step))
         return tf.constant(self.fixed_step, tf.float32)
 
-    def self_segment(self, query_role, support_role, mask, weights, head):
+    def self_segment(self, query_role: tf.Tensor, support_role: tf.Tensor, mask: tf.Tensor,
+                     weights: tf.Tensor, head) -> tf.Tensor:
         """S_sup (Eq. 8, 9, 12): foreground log-odds [N, H, W] of a support under its own mask."""
         prototype = masked_average(support_role, weights)  # [N, C]
         return head.segment(query_role, prototype, _size(mask))
 
-    def loss(self, logit, mask):
+    def loss(self, logit: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """L_sup (Eq. 10), reduced per support and never over them: [N, H, W] -> [N]."""
         loss = losses.cross_entropy(logit, mask, self.balanced)
         return loss * losses.counted_pixels(mask) if self.reduction == "sum" else loss
 
-    def gradient(self, features, original, mask, weights, head):
-        """dL_sup / dR_s (Eq. 11) at `features`, [N, h, w, C], with S_sup [N, H, W].
+    def gradient(self, features: tf.Tensor, original: tf.Tensor, mask: tf.Tensor,
+                 weights: tf.Tensor, head) -> tuple[tf.Tensor, tf.Tensor]:
+        """theta_s of Eq. 4, dL_sup / dR_s of Eq. 11, at `features`: [N, h, w, C]; and S_sup.
 
         Summed over the supports before it is differentiated, so that each support gets the
         gradient of its own loss: alone or in company, the same numbers.
@@ -93,7 +95,7 @@ class Tuner(keras.layers.Layer):
             total = tf.reduce_sum(self.loss(logit, mask))
         return tape.gradient(total, features), logit
 
-    def update(self, features, gradient, weights):
+    def update(self, features: tf.Tensor, gradient: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """What Eq. 11 takes off the features, [N, h, w, C]."""
         update = self.step_size * gradient
         if self.normalize == "relative":
@@ -101,8 +103,8 @@ class Tuner(keras.layers.Layer):
             update *= tf.stop_gradient(scale)[:, None, None, None]
         return update if self.second_order else tf.stop_gradient(update)
 
-    def call(self, features, mask, *, head):
-        """Tune N supports.
+    def call(self, features: tf.Tensor, mask: tf.Tensor, *, head) -> Tuned:
+        """R'_s = f_t(R_s; theta_s) of N supports (Eq. 5, 11).
 
         Args:
             features: R_s [N, h, w, C] float; the step is computed in float32.

@@ -12,7 +12,7 @@ from pipelines.errors import UserError
 APPLICATIONS = {"resnet50": "ResNet50", "vgg16": "VGG16"}
 
 
-def load(backbone, weights):
+def load(backbone: keras.Model, weights: str) -> None:
     """Fill a backbone of `sst_tf.model.backbones`.
 
     Args:
@@ -34,7 +34,7 @@ def load(backbone, weights):
     _assign(backbone, read(path), str(path))
 
 
-def read(path):
+def read(path: str | Path) -> dict[str, np.ndarray]:
     """Arrays of a weights file as {"layer/variable": array}."""
     path = Path(path)
     try:
@@ -75,7 +75,8 @@ def _assign(backbone, arrays, source):
             if key not in arrays:
                 missing.append(key)
             elif tuple(arrays[key].shape) != tuple(variable.shape):
-                wrong.append(f"{key} is {list(arrays[key].shape)}, {list(variable.shape)} is due")
+                wrong.append(f"{key} is {list(arrays[key].shape)}, expected "
+                             f"{list(variable.shape)}")
             else:
                 assignments.append((variable, arrays[key]))
     if missing or wrong:
