@@ -1,6 +1,5 @@
 """`python -m sst_tf.evaluate RUN`: fixed episodes of unseen classes, written to a results file."""
 
-import sys
 from pathlib import Path
 
 from pipelines.commands import command
@@ -24,15 +23,16 @@ def main(argv=None):
         description="Score a trained run on fixed episodes of unseen classes. Any key of the "
                     "run's configuration can be overridden, e.g. --evaluate.shots '[1]'.")
     parser.add_argument("run", nargs="?", help="run directory, as written by sst_tf.train")
-    argv = sys.argv[1:] if argv is None else list(argv)
-    folder = next((a for a in argv if Path(a).is_dir()), None)
-    if folder is None and "-h" not in argv and "--help" not in argv:
-        raise UserError("give a run directory: python -m sst_tf.evaluate runs/NAME")
-    path = None if folder is None else str(Run.open(folder).folder / "config.yaml")
+    folder = configuration.positional(parser, argv, "run")
+    if folder is None or not Path(folder).is_dir():
+        raise UserError(f"{folder or 'RUN'}: give a run directory: python -m sst_tf.evaluate "
+                        "runs/NAME")
+    path = str(Run.open(folder).folder / "config.yaml")
     config, _ = configuration.parse(parser, argv, path, record=True)
     config = protocol_options.under_protocol(config)
     run = Run.open(folder)
     model, data = run.model(), open_data(config, progress=True)
+    protocol_options.refuse_undrawable(config, data)
     store = open_store(config, model, data)
     for shots in config.evaluate.shots:
         results = evaluate(run, config, model, data, shots, store)

@@ -1,6 +1,5 @@
 """`python -m sst_tf.train [CONFIG.yaml] [--section.key value]`: train, then evaluate."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf.config import packaged
 from sst_tf.data.run_data import open_data
+from sst_tf.evaluation.protocol_options import refuse_undrawable
 from sst_tf.reporting.after_training import report
 from sst_tf.runs.directory import Run
-from sst_tf.training.distribute import is_chief, open_strategy
+from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
 from sst_tf.training.loop import train
 from sst_tf.training.resume import refuse_changes
 
@@ -30,13 +30,13 @@ def main(argv=None):
                         help="go on with a run that was stopped, from its last whole epoch")
     parser.add_argument("--skip_evaluation", action="store_true",
                         help="train only; evaluate later with sst_tf.evaluate")
-    argv = sys.argv[1:] if argv is None else list(argv)
     named = configuration.positional(parser, argv, "config")
     path = None if named is None else packaged.find(named)
     config, options = configuration.parse(parser, argv, path)
     if config.evaluate.protocol != "sst":
         raise UserError("evaluate.protocol: training ends with the run's own protocol; then python "
                         f"-m sst_tf.evaluate RUN --evaluate.protocol {config.evaluate.protocol}")
+    configuration.check_files(config)
     folder = Path(options.run_dir or f"runs/{Path(path).stem if path else 'default'}")
     last = Run(folder).last_path
     if last.is_file() and not options.resume:
@@ -45,7 +45,10 @@ def main(argv=None):
     if options.resume and last.is_file():
         refuse_changes(Run(folder), config)
     strategy = open_strategy(config.train.strategy)
+    refuse_uneven(config.train.batch, strategy.num_replicas_in_sync)
     data = open_data(config, progress=is_chief(strategy))
+    if not options.skip_evaluation:
+        refuse_undrawable(config, data)
     if is_chief(strategy):
         run = Run.create(folder, config)
         write_json(run.folder / "classes.json", data.class_names())

@@ -5,6 +5,7 @@ A YAML file has one section a class of `sections`; `--section.key value` overrid
 
 from jsonargparse import ArgumentParser
 
+from sst_tf.config.checks import check_files
 from sst_tf.config.identity import digest, identity, sha256, to_dict
 from sst_tf.config.reading import parse, parser, positional
 from sst_tf.config.resolve import resolved
@@ -21,5 +22,5 @@ from sst_tf.config.sections import (
 )
 
 __all__ = ["ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig", "ModelConfig",
-           "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "digest", "identity",
-           "parse", "parser", "positional", "resolved", "sha256", "to_dict"]
+           "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "check_files",
+           "digest", "identity", "parse", "parser", "positional", "resolved", "sha256", "to_dict"]

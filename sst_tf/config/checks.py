@@ -1,47 +1,116 @@
 """What types cannot tell: ranges, and keys that do not go together."""
 
+import dataclasses
+import itertools
+import operator
+from pathlib import Path
+
 from pipelines.errors import UserError
 from sst_tf.config.sections import Config
 
+BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "above"),
+          "below": (operator.lt, "below"), "most": (operator.le, "at most")}
+FILTERS = ("none", "area2048", "oslsm")
+READ_BY = {"classes": "voc", "annotations": "coco", "split_file": "folder"}
 
-def check(config: Config, source: str) -> None:
+
+def check(config: Config, source: str, trained: bool = False) -> None:
     """Refuse what cannot be used.
 
     Args:
         source: the file or "command line", for the message.
+        trained: of a run that is trained: how it was matters no more.
     Raises:
         UserError: one line naming the key.
     """
-    rules = {
-        "data.root": config.data.dataset == "shapes" or config.data.root is not None,
-        "data.image_size": config.data.image_size >= 33,
-        "data.validation_share": 0 < config.data.validation_share < 1,
-        "model.channels": config.model.channels > 0,
-        "tuner.steps": config.tuner.steps >= 0,
-        "tuner.initial_step": config.tuner.initial_step > 0,
-        "loss.auxiliary": config.loss.auxiliary >= 0,
-        "pretrain.steps": config.pretrain.steps >= 0,
-        "pretrain.batch": config.pretrain.batch > 0,
-        "train.batch": config.train.batch > 0,
-        "train.epochs": config.train.epochs > 0,
-        "train.steps_per_epoch": config.train.steps_per_epoch > 0,
-        "evaluate.ways": config.evaluate.ways > 0,
-        "evaluate.runs": config.evaluate.runs >= 0,
-        "evaluate.episodes": config.evaluate.episodes >= 0,
-        "evaluate.batch": config.evaluate.batch > 0,
-        "evaluate.processes": config.evaluate.processes > 0,
-        "evaluate.scales": bool(config.evaluate.scales) and min(config.evaluate.scales) > 0,
-        "evaluate.shots": bool(config.evaluate.shots) and min(config.evaluate.shots) > 0,
-    }
-    for key, fine in rules.items():
-        if not fine:
-            section, name = key.split(".")
-            value = getattr(getattr(config, section), name)
-            need = " (this data.dataset needs its folder)" if name == "root" else ""
-            raise UserError(f"{source}: {key}: {value!r} cannot be used{need}")
-    if config.train.cache_features and (config.train.augment != "none" or config.train.service):
-        raise UserError(f"{source}: train.cache_features: features are of whole, unchanged photos "
-                        "on this machine; set it to false for train.augment or train.service")
-    if config.train.cache_features and config.model.train_backbone:
-        raise UserError(f"{source}: train.cache_features: a trained backbone has no fixed "
-                        "features; set it or model.train_backbone to false")
+    rules = [_ranges(config), _evaluation(config)]
+    if not trained:
+        rules += [_data(config), _model(config), _training(config)]
+    for key, words in itertools.chain(*rules):
+        raise UserError(f"{source}: {key} {_value(config, key)!r}: {words}")
+
+
+def check_files(config: Config) -> None:
+    """Refuse files that are not there, before anything is read.
+
+    Raises:
+        UserError: one line naming the key and the file.
+    """
+    words = {"model.weights": ("imagenet", "none"), "data.pair_filter": FILTERS}
+    for section in dataclasses.fields(config):
+        for one in dataclasses.fields(getattr(config, section.name)):
+            key = f"{section.name}.{one.name}"
+            value = _value(config, key)
+            if one.metadata.get("kind") != "file" or value is None or value in words.get(key, ()):
+                continue
+            if not Path(value).is_file():
+                raise UserError(f"{key} {value!r}: no such file; expected "
+                                + ", ".join((*words.get(key, ()), "the path of a file")))
+
+
+def _value(config, key):
+    section, name = key.split(".")
+    return getattr(getattr(config, section), name)
+
+
+def _ranges(config):
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        for one in dataclasses.fields(values):
+            value, bounds = getattr(values, one.name), set(BOUNDS) & set(one.metadata)
+            some = value if isinstance(value, list) else [value]
+            key = f"{section.name}.{one.name}"
+            if bounds and not some:
+                yield key, "expected a value at least"
+            for bound in bounds:
+                holds, words = BOUNDS[bound]
+                limit = one.metadata[bound]
+                # Not a number is within no bounds; a word in a number's place has none.
+                if not all(holds(v, limit) for v in some if isinstance(v, (int, float))):
+                    yield key, f"expected {words} {limit}"
+
+
+def _data(config):
+    data = config.data
+    if data.dataset != "shapes" and data.root is None:
+        yield "data.root", "this data.dataset needs its folder"
+    for name, dataset in READ_BY.items():
+        if getattr(data, name) is not None and data.dataset != dataset:
+            yield f"data.{name}", f"data.dataset {data.dataset} does not read it, {dataset} does"
+
+
+def _model(config):
+    model, tuner = config.model, config.tuner
+    if model.backbone == "small" and model.weights == "none" and not model.train_backbone:
+        yield "model.train_backbone", "a small backbone without weights must be trained: true"
+    if tuner.step_size == "learned" and tuner.steps and not tuner.second_order:
+        yield "tuner.step_size", ("the step's size is learned through the update; set "
+                                  "tuner.second_order true")
+    if config.optimizer.name == "adam" and config.optimizer.head_multiplier != 1:
+        yield "optimizer.head_multiplier", ("Adam's step does not depend on the gradient's size; "
+                                            "leave it at 1 or take optimizer.name sgd")
+
+
+def _training(config):
+    train = config.train
+    if train.select_on == "novel" and not train.novel_episodes:
+        yield "train.select_on", ("no model is ever chosen with train.novel_episodes 0; set their "
+                                  "number or select on base classes")
+    if train.cache_features and (train.augment != "none" or train.service):
+        yield "train.cache_features", ("features are of whole, unchanged photos on this machine; "
+                                       "set it to false for train.augment or train.service")
+    if train.cache_features and config.model.train_backbone:
+        yield "train.cache_features", ("a trained backbone has no fixed features; set it or "
+                                       "model.train_backbone to false")
+
+
+def _evaluation(config):
+    settings = config.evaluate
+    if settings.ways > 1 and (settings.protocol != "sst" or (settings.runs or 1) > 1
+                              or settings.episode_file or settings.flip
+                              or settings.scales != [1.0]):
+        yield "evaluate.ways", ("not together with protocol, runs, episode_file, scales or flip; "
+                                "leave them out")
+    if settings.episode_file is not None and len(settings.shots) > 1:
+        yield "evaluate.episode_file", ("its episodes have one number of shots; give it as "
+                                        "--evaluate.shots '[k]'")

@@ -45,7 +45,7 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
         raise UserError(f"command line: {_one_line(error)}") from None
     sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
     config = Config(**sections)
-    check(config, path or "command line")
+    check(config, path or "command line", trained=record)
     return config, parsed
 
 

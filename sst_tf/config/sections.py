@@ -2,7 +2,8 @@
 
 A field is of one of three kinds, which decide what it adds to a configuration's identity
 (`sst_tf.config.identity`): a number counts by its value, a file by what is in it, a place (where
-things lie, how many share the work) not at all.
+things lie, how many share the work) not at all. `least`, `above`, `below` and `most` bound a value,
+or each of a list.
 """
 
 import dataclasses
@@ -15,8 +16,16 @@ def _file(default: str | None, beside: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={"kind": "file", "beside": beside})
 
 
-def _place(default: Any) -> Any:
-    return field(default=default, metadata={"kind": "place"})
+def _place(default: Any, **bounds: float) -> Any:
+    return field(default=default, metadata={"kind": "place", **bounds})
+
+
+def _number(default: Any, **bounds: float) -> Any:
+    return field(default=default, metadata={"kind": "number", **bounds})
+
+
+def _numbers(default: list, **bounds: float) -> Any:
+    return field(default_factory=lambda: list(default), metadata={"kind": "number", **bounds})
 
 
 @dataclass
@@ -54,18 +63,18 @@ class DataConfig:
     annotations: str | None = _file(None)
     train_split: str = "all"
     novel_split: str = "all"
-    fold: int = 0
+    fold: int = _number(0, least=0, most=3)
     layout: Literal["contiguous", "interleaved"] | None = None
     novel_classes: list[str] | None = None
     split_file: str | None = _file(None, beside=("trn.txt", "train.txt"))
     novel_policy: Literal["drop", "keep", "ignore255"] = "drop"
     pair_filter: str = _file("none")
-    image_size: int = 321
+    image_size: int = _number(321, least=33)
     resize: Literal["squash", "pad"] = "squash"
-    validation_share: float = 0.15
-    split_seed: int = 0
-    count: int = 2000
-    seed: int = 0
+    validation_share: float = _number(0.15, above=0, below=1)
+    split_seed: int = _number(0, least=0)
+    count: int = _number(2000, least=1)
+    seed: int = _number(0, least=0)
 
 
 @dataclass
@@ -85,8 +94,8 @@ class ModelConfig:
 
     backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
     weights: str = _file("imagenet")
-    channels: int = 256
-    dropout: float = 0.0
+    channels: int = _number(256, least=1)
+    dropout: float = _number(0.0, least=0, below=1)
     comparator: Literal["concatenate", "product"] = "product"
     train_backbone: bool = False
     fusion: Literal["weighted", "average", "maximum"] = "weighted"
@@ -108,9 +117,9 @@ class TunerConfig:
             L_sup (Eq. 10).
     """
 
-    steps: int = 1
-    step_size: float | Literal["learned"] = 0.1
-    initial_step: float = 0.1
+    steps: int = _number(1, least=0)
+    step_size: float | Literal["learned"] = _number(0.1, above=0)
+    initial_step: float = _number(0.1, above=0)
     reduction: Literal["mean", "sum"] = "mean"
     normalize: Literal["none", "relative"] = "relative"
     through: Literal["both", "prototype"] = "both"
@@ -128,7 +137,7 @@ class LossConfig:
             one, see `TunerConfig.loss`).
     """
 
-    auxiliary: float = 1.0
+    auxiliary: float = _number(1.0, least=0)
     balanced: bool = True
 
 
@@ -146,11 +155,11 @@ class OptimizerConfig:
     """
 
     name: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = 5e-4
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    head_multiplier: float = 1.0
-    clip_norm: float = 0.0
+    learning_rate: float = _number(5e-4, above=0)
+    momentum: float = _number(0.9, least=0, below=1)
+    weight_decay: float = _number(5e-4, least=0)
+    head_multiplier: float = _number(1.0, above=0)
+    clip_norm: float = _number(0.0, least=0)
     schedule: Literal["constant", "cosine"] = "constant"
 
 
@@ -164,9 +173,9 @@ class PretrainConfig:
         learning_rate: of Adam, cosine to zero over the steps.
     """
 
-    steps: int = 0
-    batch: int = 16
-    learning_rate: float = 2e-3
+    steps: int = _number(0, least=0)
+    batch: int = _number(16, least=1)
+    learning_rate: float = _number(2e-3, above=0)
 
 
 @dataclass
@@ -195,19 +204,19 @@ class TrainConfig:
             training photos.
     """
 
-    epochs: int = 10
-    steps_per_epoch: int = 100
-    batch: int = 4
-    shots: int = 1
-    seed: int = 0
+    epochs: int = _number(10, least=1)
+    steps_per_epoch: int = _number(100, least=1)
+    batch: int = _number(4, least=1)
+    shots: int = _number(1, least=1)
+    seed: int = _number(0, least=0)
     flip: bool = True
-    validation_every: int = 1
-    validation_episodes: int = 200
-    novel_episodes: int = 200
+    validation_every: int = _number(1, least=1)
+    validation_episodes: int = _number(200, least=1)
+    novel_episodes: int = _number(200, least=0)
     select_on: Literal["base", "novel"] = "base"
     cache_features: bool = False
     cache_dir: str = _place("cache/features")
-    parallel_calls: int = _place(0)
+    parallel_calls: int = _place(0, least=0)
     strategy: Literal["none", "mirrored", "multi_worker"] = _place("none")
     augment: Literal["none", "canet", "pfenet"] = "none"
     service: str | None = _place(None)
@@ -240,20 +249,20 @@ class EvaluateConfig:
     """
 
     protocol: Literal["sst", "canet", "hsnet", "pfenet", "repri", "panet", "bam"] = "sst"
-    episodes: int = 1000
-    runs: int = 1
+    episodes: int = _number(1000, least=0)
+    runs: int = _number(1, least=0)
     episode_file: str | None = _file(None)
-    shots: list[int] = field(default_factory=lambda: [1, 5])
-    ways: int = 1
-    seed: int = 0
-    scales: list[float] = field(default_factory=lambda: [1.0])
+    shots: list[int] = _numbers([1, 5], least=1)
+    ways: int = _number(1, least=1)
+    seed: int = _number(0, least=0)
+    scales: list[float] = _numbers([1.0], above=0)
     flip: bool = False
-    threshold_episodes: int = 400
+    threshold_episodes: int = _number(400, least=1)
     oracle: bool = False
-    resamples: int = 1000
-    absent_episodes: int = 200
-    batch: int = _place(8)
-    processes: int = _place(1)
+    resamples: int = _number(1000, least=1)
+    absent_episodes: int = _number(200, least=0)
+    batch: int = _place(8, least=1)
+    processes: int = _place(1, least=1)
 
 
 @dataclass

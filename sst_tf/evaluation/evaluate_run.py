@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.errors import DataError, UserError
+from pipelines.errors import DataError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
 from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
@@ -22,9 +22,6 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         The results dictionary.
     """
     settings = config.evaluate
-    if settings.ways > 1 and protocol_options.label(config):
-        raise UserError(f"evaluate.ways {settings.ways}: not together with protocol, runs, "
-                        "episode_file, scales or flip; leave them out")
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
     protocol = {
         "dataset": config.data.dataset, "split": "novel",

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 from pipelines.errors import UserError
 from pipelines.protocols import protocol, protocol_episodes
-from pipelines.sampler import load_episodes
+from pipelines.sampler import WaySampler, load_episodes
+from sst_tf.config import Config
 from sst_tf.data.photo_bank import PLAIN, ScoringOptions
+from sst_tf.data.run_data import RunData
 
 OWN = "sst"
 
@@ -55,6 +57,21 @@ def test_runs(settings, data, shots):
         raise UserError(f"evaluate.runs {runs}: {preset.name} has seeds for {preset.runs}")
     return [protocol_episodes(preset, data.novel, shots, run, settings.episodes or None)
             for run in range(runs)]
+
+
+def refuse_undrawable(config: Config, data: RunData) -> None:
+    """Draw what will be evaluated, so that a class with too few photos is told at once.
+
+    Raises:
+        DataError: naming the class.
+    """
+    settings = config.evaluate
+    for shots in settings.shots:
+        if settings.ways > 1:
+            WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
+        else:
+            test_runs(settings, data, shots)
+        data.sampler("validation", shots, settings.seed)
 
 
 def label(config):

@@ -30,6 +30,17 @@ def open_strategy(name):
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
+def refuse_uneven(batch: int, devices: int) -> None:
+    """Each step's episodes are shared evenly among the devices.
+
+    Raises:
+        UserError: a batch that they cannot share.
+    """
+    if batch % devices:
+        raise UserError(f"train.batch: {batch} episodes a step cannot be shared evenly among "
+                        f"{devices} devices; expected a multiple of {devices}")
+
+
 def is_chief(strategy):
     """Whether this process writes the run's files: worker 0, or the only one."""
     return worker_of(strategy)[0] == 0

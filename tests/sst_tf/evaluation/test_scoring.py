@@ -267,7 +267,7 @@ def test_two_ways_are_evaluated(run):
 
 
 @pytest.mark.parametrize("other", [("runs", "2"), ("flip", "true"), ("scales", "[0.5]")])
-def test_ways_do_not_drop_other_optionswithout_a_word(run, capsys, other):
+def test_ways_do_not_drop_other_rules_without_a_word(run, capsys, other):
     with pytest.raises(SystemExit):
         results(run, "--evaluate.ways", "2", f"--evaluate.{other[0]}", other[1])
     assert "evaluate.ways 2: not together" in capsys.readouterr().err
