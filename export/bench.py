@@ -10,8 +10,12 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,6 +26,7 @@ from export.trained import Trained
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser, Config, DataConfig, ModelConfig
 from sst_tf.model import backbones
+from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model
 from sst_tf.training.step_cost import Flops, matrix_rate
@@ -29,7 +34,7 @@ from sst_tf.training.step_cost import Flops, matrix_rate
 SIGNATURES = ("segment", "tune", "segment_tuned")
 
 
-def floors(model, size):
+def floors(model: SSTSegmenter, size: int) -> dict[str, int]:
     """{signature: FLOPs of one 1-shot episode's convolutions at `size` x `size` pixels}."""
     grid = (size - 1) // backbones.STRIDE + 1
     backbone = model.settings["model"]["backbone"]
@@ -39,7 +44,7 @@ def floors(model, size):
             "segment_tuned": encoder + head}
 
 
-def convolution_flops(encoder, size):
+def convolution_flops(encoder: keras.Model, size: int) -> int:
     """Two a multiply-add of every convolution in the encoder's graph for one photo."""
     graph = tf.function(lambda x: encoder(x), autograph=False).get_concrete_function(
         tf.TensorSpec([1, size, size, 3], tf.uint8)).graph
@@ -52,7 +57,7 @@ def convolution_flops(encoder, size):
     return total
 
 
-def untrained(folder, backbone, size, encoder="float32"):
+def untrained(folder: str | Path, backbone: Any, size: int, encoder: str = "float32") -> Trained:
     """A `Trained` of random weights, the paper's layers."""
     config = Config(data=DataConfig(image_size=size),
                     model=ModelConfig(backbone=backbone, weights="none",
@@ -66,7 +71,7 @@ def untrained(folder, backbone, size, encoder="float32"):
     return Trained.load(run.folder, 1, encoder, threshold=0.5)
 
 
-def inputs_of(trained, batch):
+def inputs_of(trained: Trained, batch: int) -> dict[str, dict[str, np.ndarray]]:
     """{signature: inputs} of `batch` episodes of noise, an object in the middle."""
     size, channels = trained.config.data.image_size, trained.model.settings["model"]["channels"]
     rng = np.random.default_rng(0)
@@ -81,7 +86,7 @@ def inputs_of(trained, batch):
                               "score": np.full((batch, 1), 0.5, np.float32)}}
 
 
-def best_times(cases, rounds):
+def best_times(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Shortest seconds of each {name: call}, in turn, so that a drift of the machine meets all."""
     for call in cases.values():
         call()  # what the first call alone does: compiling, planning
@@ -94,17 +99,17 @@ def best_times(cases, rounds):
     return best
 
 
-def clients_rate(call, clients, requests):
+def clients_rate(call: Callable[[], object], clients: int, requests: int) -> float:
     """Requests a second of `clients` threads that send `requests` together; no failure allowed."""
-    due, failures = [requests], []
+    left, failures = [requests], []
     lock = threading.Lock()
 
     def work():
         while True:
             with lock:
-                if due[0] <= 0:
+                if left[0] <= 0:
                     return
-                due[0] -= 1
+                left[0] -= 1
             try:
                 call()
             except Exception as error:  # one lost request makes the rate worthless
@@ -141,30 +146,30 @@ def main(argv=None):
 
 def _measure(folder, options):
     wide = untrained(folder / "run", options.backbone, options.image_size)
-    due = floors(wide.model, options.image_size)
+    flops = floors(wide.model, options.image_size)
     models = _models(folder, wide, options)
     rate = matrix_rate()
     devices = ", ".join(d.name for d in tf.config.list_logical_devices())
     print(f"{options.backbone} at {options.image_size} pixels, 1-shot, on {devices}; FLOPs of an "
-          "episode: " + ", ".join(f"{name} {value / 1e9:.1f} G" for name, value in due.items())
+          "episode: " + ", ".join(f"{name} {value / 1e9:.1f} G" for name, value in flops.items())
           + f"; matrix rate {rate / 1e9:.0f} GFLOP/s")
     print(f"{'':42}{'ms / episode':>13}{'times floor':>13}{'over float32':>14}", flush=True)
     plain = {}
     for batch in options.batches:
         feeds = inputs_of(wide, batch)
         for name in SIGNATURES:
-            cases = {kind: (lambda m=model, n=name, f=feeds[name]: m.run(n, f))
-                     for kind, model in models.items()}
+            cases: dict[str, Callable[[], object]] = {
+                kind: partial(model.run, name, feeds[name]) for kind, model in models.items()}
             best = best_times(cases, options.rounds)
             rate = max(rate, matrix_rate())
             plain[name, batch] = best["float32"] / batch
             for kind, seconds in best.items():
                 print(f"{name:14} {kind:16} batch {batch:3} {1000 * seconds / batch:13.0f}"
-                      f"{seconds / batch / (due[name] / rate):13.2f}"
+                      f"{seconds / batch / (flops[name] / rate):13.2f}"
                       f"{seconds / best['float32']:14.2f}", flush=True)
     one, whole = (plain[name, options.batches[0]] for name in ("segment_tuned", "segment"))
     print(f"segment_tuned over segment: {one / whole:.2f}   (FLOPs: "
-          f"{due['segment_tuned'] / due['segment']:.2f})")
+          f"{flops['segment_tuned'] / flops['segment']:.2f})")
     _rates(folder, inputs_of(wide, 1), options)
 
 
@@ -178,7 +183,8 @@ def _models(folder, wide, options):
     saved("served", wide)
     (folder / "models").mkdir()
     (folder / "served").rename(folder / "models" / "1")
-    models = {"float32": SavedModel(folder / "models" / "1")}
+    models: dict[str, SavedModel | onnx.OnnxModel] = {
+        "float32": SavedModel(folder / "models" / "1")}
     if "xla" in options.variants:
         models["float32, XLA"] = saved("xla", wide, fixed=True, jit_compile=True)
     if "bfloat16" in options.variants:

@@ -26,7 +26,7 @@ class RequestFailed(UserError):
         code: HTTP status or gRPC code's name.
     """
 
-    def __init__(self, code, message):
+    def __init__(self, code: int | str, message: object):
         super().__init__(f"the server answered {code}: {message}")
         self.code = code
 
@@ -40,7 +40,8 @@ class GrpcClient:
         timeout: seconds a request.
     """
 
-    def __init__(self, address, model="sst", version=None, timeout=60.0):
+    def __init__(self, address: str, model: str = "sst", version: int | None = None,
+                 timeout: float = 60.0):
         import grpc
         self._grpc, self._apis = grpc, protos.serving()
         self.model, self.version, self.timeout = model, version, timeout
@@ -49,7 +50,7 @@ class GrpcClient:
             ("grpc.max_send_message_length", MAX_MESSAGE)])
         self._stub = self._apis.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def run(self, signature, inputs):
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{output: array} for {input: array}; object arrays hold bytes.
 
         Raises:
@@ -67,21 +68,24 @@ class GrpcClient:
             raise RequestFailed(error.code().name, error.details()) from None
         return {name: tensors.from_proto(value) for name, value in answer.outputs.items()}
 
-    def close(self):
+    def close(self) -> None:
+        """End the connection."""
         self._channel.close()
 
 
 class RestClient:
     """Predict over REST; arguments and `run` as `GrpcClient`'s."""
 
-    def __init__(self, address, model="sst", version=None, timeout=60.0):
+    def __init__(self, address: str, model: str = "sst", version: int | None = None,
+                 timeout: float = 60.0):
         import requests
         self._requests, self._session = requests, requests.Session()
         which = f"/versions/{version}" if version else ""
         self.url = f"http://{address}/v1/models/{model}{which}"
-        self.timeout, self._outputs = timeout, None
+        self.timeout = timeout
+        self._outputs: dict[str, dict[str, int]] | None = None
 
-    def run(self, signature, inputs):
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{output: array} for {input: array}."""
         body = {"signature_name": signature, "inputs": {
             name: tensors.bytes_json(value) if np.asarray(value).dtype == object
@@ -115,11 +119,13 @@ class RestClient:
             raise RequestFailed(answer.status_code, content.get("error", content))
         return content
 
-    def close(self):
+    def close(self) -> None:
+        """End the connection."""
         self._session.close()
 
 
-def segment(client, supports, query):
+def segment(client: GrpcClient | RestClient, supports: list[tuple[str | Path, str | Path]],
+            query: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """The mask of a query at its own size, uint8 [H, W] of 0 and 255, and the supports' own IoU.
 
     Args:
@@ -133,18 +139,16 @@ def segment(client, supports, query):
     photos, masks = (read(paths)[None] for paths in zip(*supports, strict=True))
     answer = client.run("segment_bytes", {"support_image": photos, "support_mask": masks,
                                           "query_image": read([query])})
-    data = np.frombuffer(answer["mask_bytes"][0], np.uint8)
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), answer["support_iou"][0]
+    return _pixels(answer["mask_bytes"][0], cv2.IMREAD_GRAYSCALE), answer["support_iou"][0]
 
 
-def save_answer(folder, query, mask):
+def save_answer(folder: str | Path, query: str | Path, mask: np.ndarray) -> Path:
     """Write NAME_mask.png and NAME_overlay.png; returns the overlay's path."""
     from sst_tf.reporting import drawing
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The pixels as stored, which the mask was made for.
-    image = cv2.imdecode(np.frombuffer(_read(query), np.uint8),
-                         cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = _pixels(_read(query), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     shown = drawing.overlay(image[..., ::-1], (mask > 0).astype(np.uint8), (0, 200, 0))
     stem = Path(query).stem
     drawing.save(folder / f"{stem}_mask.png", np.repeat(mask[..., None], 3, -1))
@@ -152,7 +156,7 @@ def save_answer(folder, query, mask):
     return folder / f"{stem}_overlay.png"
 
 
-def latency(seconds):
+def latency(seconds: list[float]) -> str:
     """One line of a list of seconds."""
     ordered = sorted(seconds)
     worst = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
@@ -165,6 +169,13 @@ def _read(path):
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+
+
+def _pixels(data, flags):
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise UserError("expected an encoded picture; these bytes are none that OpenCV reads")
+    return pixels
 
 
 @command
@@ -183,8 +194,10 @@ def main(argv=None):
     options = parser.parse_args(argv)
     supports = [pair.rpartition("=")[::2] for pair in options.support]
     if any(not photo or not mask for photo, mask in supports):
-        raise UserError("--support: PHOTO=MASK is due, such as mug.jpg=mug_mask.png")
-    clients = {"grpc": (GrpcClient, options.port), "rest": (RestClient, options.rest_api_port)}
+        raise UserError("--support: expected PHOTO=MASK, such as mug.jpg=mug_mask.png")
+    clients: dict[str, tuple[type[GrpcClient | RestClient], int]] = {
+        "grpc": (GrpcClient, options.port),
+        "rest": (RestClient, options.rest_api_port)}
     for protocol in clients if options.protocol == "both" else [options.protocol]:
         kind, port = clients[protocol]
         client, seconds = kind(f"{options.host}:{port}", options.model_name), []

@@ -2,10 +2,13 @@
 
 import datetime
 import json
+from pathlib import Path
+from typing import Any
 
 import yaml
 
 from export import guards
+from export.trained import Trained
 from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.evaluation.metrics import BINS
@@ -14,12 +17,13 @@ from sst_tf.runs.provenance import commit, environment
 SETTINGS = "export.json"  # read by the client and the check
 
 
-def sha256(trained):
+def sha256(trained: Trained) -> str:
     """What a run's model file is known by."""
     return trained.run.model_sha256()
 
 
-def settings(trained, encoder, fixed, jit_compile, worst, photos):
+def settings(trained: Trained, encoder: str, fixed: bool, jit_compile: bool, worst: float,
+             photos: str) -> dict[str, Any]:
     """What a program must know of the export."""
     data = trained.config.data
     return {
@@ -36,7 +40,8 @@ def settings(trained, encoder, fixed, jit_compile, worst, photos):
     }
 
 
-def write(trained, folder, encoder, fixed, jit_compile, worst, photos):
+def write(trained: Trained, folder: Path, encoder: str, fixed: bool, jit_compile: bool,
+          worst: float, photos: str) -> None:
     """Fill a SavedModel's `assets` folder."""
     facts = settings(trained, encoder, fixed, jit_compile, worst, photos)
     write_json(folder / SETTINGS, facts)

@@ -17,7 +17,8 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 
 
-def serve(repository, host, rest_port, grpc_port, poll_seconds):
+def serve(repository: repositories.Repository, host: str, rest_port: int, grpc_port: int,
+          poll_seconds: float) -> None:
     """Serve until interrupted. Prints a line with both ports once requests are answered."""
     import uvicorn
 

@@ -11,7 +11,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipelines.errors import UserError
 
@@ -34,24 +36,26 @@ class Address:
     rest_port: int
     grpc_port: int
     process: subprocess.Popen
-    lines: list
+    lines: list[str]
 
-    def alive(self):
+    def alive(self) -> bool:
+        """Whether the process still runs."""
         return self.process.poll() is None
 
 
-def real_server():
+def real_server() -> str | None:
     """Path of tensorflow_model_server, None where there is none."""
     return shutil.which(REAL)
 
 
 @contextlib.contextmanager
-def serving(base_path, name="sst", real=False, seconds=120):
+def serving(base_path: str | Path, name: str = "sst", real: bool = False,
+            seconds: float = 120) -> Iterator[Address]:
     """`Address` of a server of the versions under `base_path`; stopped at the end."""
     host = "127.0.0.1"
     if real:
         rest, grpc = _free_port(), _free_port()
-        command = [real_server(), f"--port={grpc}", f"--rest_api_port={rest}",
+        command = [REAL, f"--port={grpc}", f"--rest_api_port={rest}",
                    f"--model_name={name}", f"--model_base_path={base_path}"]
     else:
         rest = grpc = 0
@@ -60,9 +64,8 @@ def serving(base_path, name="sst", real=False, seconds=120):
                    "--file_system_poll_wait_seconds", "0.2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")),
-                              daemon=True)
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout or []), daemon=True)
     reader.start()
     address = Address(REAL if real else "stand-in", host, rest, grpc, process, lines)
     try:

@@ -2,20 +2,22 @@
 
 import functools
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from export.signatures import Signatures
-from pipelines import EpisodeSampler, episode_dataset
+from pipelines import Episode, EpisodeSampler, Source, episode_dataset
 from pipelines.errors import DataError, UserError
 from pipelines.index import build_index
-from pipelines.reading.transforms import framed_size
 from pipelines.sources import open_source
 from sst_tf.config import Config
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.metrics import BINS
-from sst_tf.model.segmenter import SSTSegmenter, dtype_policy
+from sst_tf.model.segmenter import Segmentation, SSTSegmenter, dtype_policy
 from sst_tf.runs.directory import Run
 
 ENCODERS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -39,7 +41,8 @@ class Trained:
     threshold: int
 
     @classmethod
-    def load(cls, run_dir, shots=1, encoder="float32", threshold=None):
+    def load(cls, run_dir: str | Path, shots: int = 1, encoder: str = "float32",
+             threshold: float | None = None) -> "Trained":
         """Open a run directory.
 
         Args:
@@ -66,24 +69,24 @@ class Trained:
         return cls(run, run.config(), model, shots, round(threshold * BINS))
 
     @functools.cached_property
-    def answer(self):
+    def answer(self) -> Callable[[dict[str, tf.Tensor]], Segmentation]:
         """The Keras model's own call as a graph: episode dictionary to `Segmentation`."""
         return tf.function(lambda episode: self.model(episode), autograph=False)
 
-    def signatures(self, fixed=False, jit_compile=False):
+    def signatures(self, fixed: bool = False, jit_compile: bool = False) -> Signatures:
         """`export.signatures.Signatures` of it."""
         data = self.config.data
         return Signatures(self.model, self.shots, self.threshold, data.image_size, data.resize,
                           fixed, jit_compile)
 
-    def class_names(self):
+    def class_names(self) -> dict[str, list[str]]:
         """{"base": names, "novel": names} that training knew and did not know."""
         path = self.run.folder / "classes.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
         return open_data(self.config).class_names()
 
-    def episodes(self, count, seed=0):
+    def episodes(self, count: int, seed: int = 0) -> tuple[list[Episode], Source]:
         """(list of `count` episodes of base classes, a source) and what they come from.
 
         From the run's own validation photos; where its data set is not at hand, from the drawn
@@ -99,14 +102,11 @@ class Trained:
             source, sampler = data.source, data.sampler("validation", self.shots, seed)
         return sampler.take(count), source
 
-    def batches(self, episodes, source, batch=1):
+    def batches(self, episodes: list[Episode], source: Source,
+                batch: int = 1) -> Iterator[dict[str, np.ndarray]]:
         """`segment`'s inputs as NumPy arrays, one dictionary a batch."""
         data = self.config.data
         for one in episode_dataset(source, episodes, image_size=data.image_size, batch=batch,
                                    resize=data.resize):
             yield {name: one[name].numpy() for name in ("support_image", "support_mask",
                                                         "query_image")}
-
-    def framed(self, size):
-        """Rows and columns that a photo of (H, W) fills of the network's picture."""
-        return framed_size(*size, self.config.data.image_size, self.config.data.resize)

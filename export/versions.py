@@ -3,18 +3,19 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
 class Version:
     """A version in the making: fill `folder`, which is its final place once the block ends."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.folder = folder
 
 
 @contextlib.contextmanager
-def writing(output):
+def writing(output: str | Path) -> Iterator[Version]:
     """`Version` to fill; it moves to the next free number under `output` in one step.
 
     An error inside the block leaves nothing behind.
@@ -28,7 +29,7 @@ def writing(output):
         version.folder = _publish(version.folder, output)
 
 
-def numbers(output):
+def numbers(output: str | Path) -> list[int]:
     """Version numbers under a model's folder, ascending."""
     return sorted(int(p.name) for p in Path(output).iterdir() if p.name.isdigit() and p.is_dir())
 
@@ -45,6 +46,6 @@ def _publish(folder, output):
         return target
 
 
-def megabytes(folder):
+def megabytes(folder: str | Path) -> float:
     """Size of all files in a folder, in millions of bytes."""
     return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / 1e6

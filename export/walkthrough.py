@@ -1,18 +1,21 @@
 """`python -m export.walkthrough`: export a run, serve it, ask by REST and gRPC, draw, stop."""
 
+import time
 from pathlib import Path
 
 import cv2
 
 from export import client, saved_model, server_process
 from export.trained import Trained
+from pipelines import Episode, Source
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 
 
-def write_photos(folder, source, episode):
-    """(support pairs, query path, true mask) of an episode as files that a user would have."""
+def write_photos(folder: Path, source: Source,
+                 episode: Episode) -> tuple[list[tuple[Path, Path]], Path]:
+    """(pairs of support and mask, query) of an episode as files that a user would have."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def photo(name, kind):
@@ -59,7 +62,6 @@ def main(argv=None):
 
 
 def _timed(function, *arguments):
-    import time
     start = time.perf_counter()
     return function(*arguments), time.perf_counter() - start
 

@@ -3,9 +3,10 @@
 from concurrent import futures
 
 import grpc
+from google.protobuf.message import Message
 
 from export.standin import protos, tensors
-from export.standin.repository import INVALID_ARGUMENT, RequestError
+from export.standin.repository import INVALID_ARGUMENT, Repository, RequestError
 from export.standin.runtime import PREDICT
 
 MAX_MESSAGE = 256 * 2**20
@@ -14,7 +15,8 @@ OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE),
            ("grpc.max_send_message_length", MAX_MESSAGE)]
 
 
-def start(repository, host, port, threads=16):
+def start(repository: Repository, host: str, port: int,
+          threads: int = 16) -> tuple[grpc.Server, int]:
     """A running server and its port (a free one for 0)."""
     apis = protos.serving()
     server = grpc.server(futures.ThreadPoolExecutor(threads), options=OPTIONS)
@@ -27,7 +29,8 @@ def start(repository, host, port, threads=16):
     return server, port
 
 
-def metadata(repository, name, version=None, label=None):
+def metadata(repository: Repository, name: str, version: int | None = None,
+             label: str | None = None) -> Message:
     """`GetModelMetadataResponse` with the signatures of a version."""
     apis = protos.serving()
     version, model = repository.model(name, version, label)
@@ -44,7 +47,8 @@ def metadata(repository, name, version=None, label=None):
     return answer
 
 
-def status(repository, name, version=None, label=None):
+def status(repository: Repository, name: str, version: int | None = None,
+           label: str | None = None) -> Message:
     """`GetModelStatusResponse`."""
     apis = protos.serving()
     answer = apis.get_model_status_pb2.GetModelStatusResponse()
@@ -70,7 +74,7 @@ def _answer(context, call):
 
 
 def _prediction(apis):
-    class Prediction(apis.prediction_service_pb2_grpc.PredictionServiceServicer):
+    class Prediction(apis.prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[name-defined]
         def __init__(self, repository):
             self.repository = repository
 
@@ -110,7 +114,7 @@ def _decoded(name, proto):
 
 
 def _status(apis):
-    class Status(apis.model_service_pb2_grpc.ModelServiceServicer):
+    class Status(apis.model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[name-defined]
         def __init__(self, repository):
             self.repository = repository
 

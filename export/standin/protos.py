@@ -9,6 +9,14 @@ import contextlib
 import importlib.util
 import sys
 import types
+from pathlib import Path
+
+
+def tensorflow_folder() -> Path:
+    """Where the installed tensorflow package lies; it is not imported."""
+    spec = importlib.util.find_spec("tensorflow")
+    assert spec is not None and spec.submodule_search_locations, "a base dependency"
+    return Path(spec.submodule_search_locations[0])
 
 
 @contextlib.contextmanager
@@ -17,7 +25,7 @@ def _without_tensorflow():
         yield
         return
     package = types.ModuleType("tensorflow")
-    package.__path__ = list(importlib.util.find_spec("tensorflow").submodule_search_locations)
+    package.__path__ = [str(tensorflow_folder())]
     sys.modules["tensorflow"] = package
     try:
         yield
@@ -29,11 +37,11 @@ with _without_tensorflow():
     from tensorflow.core.framework import tensor_pb2, types_pb2
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
-__all__ = ["config_pb2", "meta_graph_pb2", "saved_model_pb2", "tensor_pb2", "types_pb2",
-           "serving"]
+__all__ = ["config_pb2", "meta_graph_pb2", "saved_model_pb2", "tensor_pb2", "serving",
+           "tensorflow_folder", "types_pb2"]
 
 
-def serving():
+def serving() -> types.SimpleNamespace:
     """Modules of tensorflow-serving-api, by name; ImportError without the extra `serving`."""
     names = ("predict_pb2", "prediction_log_pb2", "prediction_service_pb2_grpc",
              "model_service_pb2_grpc", "get_model_status_pb2", "get_model_metadata_pb2",

@@ -6,8 +6,11 @@ its last request is done.
 
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from export import versions
 from export.standin import protos, tensors
@@ -20,7 +23,7 @@ INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNAVAILABLE = 3, 5, 9, 14
 class RequestError(Exception):
     """What a client gets; `code` is gRPC's number."""
 
-    def __init__(self, code, message):
+    def __init__(self, code: int, message: str):
         super().__init__(message)
         self.code = code
 
@@ -38,11 +41,11 @@ class ModelConfig:
 
     base_path: str
     latest: int = 1
-    specific: list = field(default_factory=list)
-    labels: dict = field(default_factory=dict)
+    specific: list[int] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
 
 
-def read_config(path):
+def read_config(path: str | Path) -> dict[str, ModelConfig]:
     """{name: `ModelConfig`} of a models.config file, as TensorFlow Serving reads it."""
     from google.protobuf import text_format
     message = protos.serving().model_server_config_pb2.ModelServerConfig()
@@ -64,13 +67,14 @@ class Repository:
         log: called with a line for each change.
     """
 
-    def __init__(self, models, log=print):
+    def __init__(self, models: dict[str, ModelConfig], log: Callable[[str], object] = print):
         self.models, self.log = models, log
-        self._loaded = {name: {} for name in models}  # replaced whole, never changed in place
-        self._failed = {name: {} for name in models}  # version: reason
+        self._loaded: dict[str, dict[int, SavedModel]] = {
+            name: {} for name in models}  # replaced whole, never changed in place
+        self._failed: dict[str, dict[int, str]] = {name: {} for name in models}  # reasons
         self._stop = threading.Event()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Load what is new, then let go of what is no longer wanted."""
         for name, model in self.models.items():
             try:
@@ -97,17 +101,19 @@ class Repository:
                     self.log(f"{name}: version {version} unloaded")
             self._failed[name] = {v: why for v, why in failed.items() if v in there}
 
-    def watch(self, seconds):
+    def watch(self, seconds: float) -> None:
         """`refresh` for ever, in a thread of its own."""
         def loop():
             while not self._stop.wait(seconds):
                 self.refresh()
         threading.Thread(target=loop, daemon=True).start()
 
-    def stop(self):
+    def stop(self) -> None:
+        """End `watch`."""
         self._stop.set()
 
-    def model(self, name, version=None, label=None):
+    def model(self, name: str, version: int | None = None,
+              label: str | None = None) -> tuple[int, SavedModel]:
         """(version, `SavedModel`); the highest loaded one unless told."""
         if name not in self.models:
             raise RequestError(NOT_FOUND, f"Servable not found for request: {name}")
@@ -123,7 +129,9 @@ class Repository:
                                           f"version {version or 'any'}")
         return version, loaded[version]
 
-    def predict(self, name, signature, inputs, version=None, label=None):
+    def predict(self, name: str, signature: str, inputs: dict[str, np.ndarray] | Callable,
+                version: int | None = None,
+                label: str | None = None) -> tuple[int, str, dict[str, np.ndarray]]:
         """(version, signature, {output: array}); `inputs` reach the graph as they are.
 
         Args:
@@ -145,7 +153,8 @@ class Repository:
         except RuntimeFailure as error:
             raise RequestError(error.code, str(error)) from None
 
-    def status(self, name, version=None, label=None):
+    def status(self, name: str, version: int | None = None,
+               label: str | None = None) -> list[tuple[int, bool, str]]:
         """[(version, available, reason)], highest first."""
         if name not in self.models:
             raise RequestError(NOT_FOUND, f"Could not find any versions of model {name}")

@@ -10,14 +10,14 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from export.standin import grpc_api, tensors
-from export.standin.repository import INVALID_ARGUMENT, NOT_FOUND, RequestError
+from export.standin.repository import INVALID_ARGUMENT, NOT_FOUND, Repository, RequestError
 
 PATH = re.compile(r"/v1/models/(?P<name>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/"
                   r"(?P<label>[^/:]+))?(?P<action>:predict|/metadata)?")
 HTTP = {INVALID_ARGUMENT: 400, NOT_FOUND: 404, 8: 429, 9: 412, 12: 501, 14: 503}
 
 
-def application(repository):
+def application(repository: Repository) -> Starlette:
     """An ASGI application."""
 
     async def endpoint(request):
@@ -62,17 +62,17 @@ def _predict(repository, name, version, label, body):
         raise RequestError(INVALID_ARGUMENT, f"JSON Parse error: {error}") from None
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise RequestError(INVALID_ARGUMENT,
-                           "an object with either 'instances' or 'inputs' is due")
+                           "expected an object with either 'instances' or 'inputs'")
     signature = request.get("signature_name", "")
     if not isinstance(signature, str):
-        raise RequestError(INVALID_ARGUMENT, "signature_name: a text is due")
+        raise RequestError(INVALID_ARGUMENT, "signature_name: expected a text")
     rows = "instances" in request
 
     def inputs(taken):
         columns = _columns(request["instances"], taken) if rows else request["inputs"]
         if not isinstance(columns, dict) or set(columns) - set(taken):
             if len(taken) != 1:
-                raise RequestError(INVALID_ARGUMENT, f"an object of {sorted(taken)} is due")
+                raise RequestError(INVALID_ARGUMENT, f"expected an object of {sorted(taken)}")
             columns = {next(iter(taken)): columns}
         return {key: _array(key, value, taken[key].dtype) for key, value in columns.items()}
 
@@ -89,7 +89,7 @@ def _predict(repository, name, version, label, body):
 def _columns(instances, taken):
     """{input: [value of each row]} of rows; rows of one input may leave out its name."""
     if not isinstance(instances, list) or not instances:
-        raise RequestError(INVALID_ARGUMENT, "instances: a list of rows is due")
+        raise RequestError(INVALID_ARGUMENT, "instances: expected a list of rows")
     if len(taken) == 1 and not (isinstance(instances[0], dict) and set(instances[0]) <= set(taken)):
         return {next(iter(taken)): instances}
     if not all(isinstance(row, dict) and set(row) == set(taken) for row in instances):

@@ -5,13 +5,12 @@ holds reaches the graph as it is, as it would in a server.
 """
 
 import ctypes
-import importlib.util
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from pathlib import Path
 
 import numpy as np
 
-from export.standin.protos import meta_graph_pb2
+from export.standin.protos import meta_graph_pb2, tensorflow_folder
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8,
           9: np.int64, 10: np.bool_, 17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64}
@@ -25,7 +24,7 @@ CODES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 8: "RESOURCE_EXHAUSTED", 9: "FAI
 class RuntimeFailure(Exception):
     """What the runtime said; `code` is TensorFlow's and gRPC's number, such as 3."""
 
-    def __init__(self, code, message):
+    def __init__(self, code: int, message: str):
         super().__init__(f"{CODES.get(code, code)}: {message}")
         self.code = code
 
@@ -39,7 +38,7 @@ class _Buffer(Structure):
 
 
 def _library():
-    folder = Path(next(iter(importlib.util.find_spec("tensorflow").submodule_search_locations)))
+    folder = tensorflow_folder()
     ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"))
     library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
     pointers = ("TF_NewStatus", "TF_NewSessionOptions", "TF_NewGraph", "TF_NewBuffer",
@@ -64,7 +63,7 @@ class SavedModel:
         signatures: {name: (inputs, outputs)}, each {name: `TensorInfo`}.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path):
         self._tf = tf = _library()
         status, graph, buffer = (c_void_p(tf.TF_NewStatus()), c_void_p(tf.TF_NewGraph()),
                                  c_void_p(tf.TF_NewBuffer()))
@@ -82,7 +81,7 @@ class SavedModel:
                            for name, one in meta.signature_def.items()
                            if one.method_name == PREDICT}
 
-    def run(self, signature, inputs):
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{output: array} for {input: array}; bytes are object arrays. Safe from many threads.
 
         Raises:

@@ -3,10 +3,11 @@
 import base64
 import binascii
 import math
+from typing import Any
 
 import numpy as np
 
-from export.standin.protos import tensor_pb2, types_pb2
+from export.standin.protos import tensor_pb2
 from export.standin.runtime import DTYPES, NUMBERS, STRING
 
 MAX_BYTES = 2**30  # of one tensor; a short message can claim any shape
@@ -19,7 +20,7 @@ class Malformed(ValueError):
     """A tensor that cannot be one."""
 
 
-def to_proto(array):
+def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
     """`TensorProto` of an array; object arrays hold bytes."""
     array = np.asarray(array)
     text = array.dtype == object or array.dtype.kind == "S"
@@ -33,7 +34,7 @@ def to_proto(array):
     return proto
 
 
-def from_proto(proto):
+def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """The array of a `TensorProto`, in any of the forms that TensorFlow reads."""
     if proto.dtype not in FIELDS:
         raise Malformed(f"no tensors of type {proto.dtype} are taken")
@@ -63,12 +64,7 @@ def from_proto(proto):
     return array.reshape(shape)
 
 
-def type_name(info):
-    """A signature's tensor type by TensorFlow's name, such as DT_UINT8."""
-    return types_pb2.DataType.Name(info.dtype)
-
-
-def from_json(value, number):
+def from_json(value: Any, number: int) -> np.ndarray:
     """The array of nested lists, of a tensor type by number."""
     if number == STRING:
         return _strings(value)
@@ -81,15 +77,15 @@ def from_json(value, number):
         return array.astype(kind)
     whole = array.dtype.kind in "iu"
     if not (whole or (array.dtype.kind == "f" and kind.kind == "f")):
-        raise Malformed(f"holds {array.dtype} where {kind} is due")
+        raise Malformed(f"holds {array.dtype} where {kind} is expected")
     if whole and kind.kind in "iu":
-        limits = np.iinfo(kind)
+        limits = np.iinfo(str(kind))
         if array.min() < limits.min or array.max() > limits.max:
             raise Malformed(f"a number does not fit {kind}")
     return array.astype(kind)
 
 
-def to_json(name, array):
+def to_json(name: str, array: np.ndarray) -> list:
     """Nested lists; bytes as {"b64": ...} where a name ends in _bytes."""
     if array.dtype != object:
         return array.tolist()
@@ -102,7 +98,7 @@ def to_json(name, array):
     return np.vectorize(text, otypes=[object])(array).tolist()
 
 
-def bytes_json(array):
+def bytes_json(array: np.ndarray) -> list:
     """An array of bytes as the REST API takes it."""
     return to_json("_bytes", np.asarray(array, object))
 
@@ -139,4 +135,4 @@ def _text(value):
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError) as error:
             raise Malformed(f"b64: {error}") from None
-    raise Malformed('a text or {"b64": "..."} is due')
+    raise Malformed('expected a text or {"b64": "..."}')
