@@ -71,9 +71,9 @@ class Run:
         return json.loads(self.identity_path.read_text(encoding="utf-8"))
 
     def model(self):
-        """The best model, as saved."""
+        """The best model, as saved, without its optimizer (that of the last epoch is elsewhere)."""
         try:
-            return keras.saving.load_model(self.model_path, custom_objects={
+            return keras.saving.load_model(self.model_path, compile=False, custom_objects={
                 "SSTSegmenter": SSTSegmenter})
         except (OSError, ValueError) as error:
             raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
@@ -104,7 +104,12 @@ class Run:
             for prefix, variables in (("weight", model.weights),
                                       ("optimizer", model.optimizer.variables)):
                 for i, variable in enumerate(variables):
-                    variable.assign(arrays[f"{prefix}_{i}"])
+                    stored = arrays[f"{prefix}_{i}"]
+                    if stored.shape != tuple(variable.shape):
+                        raise UserError(f"{self.last_path}: {variable.path} has the shape "
+                                        f"{list(stored.shape)}, expected {list(variable.shape)}; "
+                                        "an earlier version wrote it: train in a new --run_dir")
+                    variable.assign(stored)
             return json.loads(str(arrays["state"]))
 
     def append_history(self, row):
