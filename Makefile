@@ -41,9 +41,10 @@ test-all: $(VENV)/installed ## the tests, slow ones too
 wheel-check: $(VENV)/installed ## build the wheel, install it elsewhere, train and predict by `sst`
 	$(BIN)/python -m pytest -m 'not gpu' tests/test_wheel.py
 
-lint: $(VENV)/installed ## the linter, and which room may import which
+lint: $(VENV)/installed ## style, which room may import which, types
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench
@@ -68,4 +69,4 @@ gpu-check: $(VENV)/installed ## on a GPU (pip install -e '.[gpu]'): tests, and t
 	NVIDIA_TF32_OVERRIDE=0 $(BIN)/python -m export.bench $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
-	rm -rf $(VENV) cache build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) cache build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -8,6 +8,7 @@ Keras model and sends requests that must be refused. Ends with status 1 at the f
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -27,11 +28,15 @@ OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
 DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round either way
 
 
+Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]  # a signature by name
+
+
 class Broken(Exception):
     """A promise that does not hold."""
 
 
-def require(condition, reason):
+def require(condition: object, reason: str) -> None:
+    """Raise `Broken` with the reason where a promise does not hold."""
     if not condition:
         raise Broken(reason)
 
@@ -45,7 +50,7 @@ class Case:
         episodes: how many.
     """
 
-    def __init__(self, folder, run_dir, episodes=3):
+    def __init__(self, folder: str | Path, run_dir: str | Path, episodes: int = 3):
         self.folder = Path(folder)
         path = self.folder / "assets" / model_card.SETTINGS
         try:
@@ -62,12 +67,12 @@ class Case:
         self.batches = list(self.trained.batches(self.episodes, self.source))
         self.whole = {name: np.concatenate([batch[name] for batch in self.batches])
                       for name in self.batches[0]}
-        self.due = [replay.expected(self.trained, batch) for batch in self.batches]
+        self.expected = [replay.expected(self.trained, batch) for batch in self.batches]
         self.support = {name: self.whole[name][:, 0] for name in ("support_image", "support_mask")}
 
-    def near(self, answer, due, what):
+    def near(self, answer: np.ndarray, expected: np.ndarray, what: str) -> float:
         """The largest difference of probability; `Broken` above the tolerance."""
-        found = float(np.max(np.abs(answer - due)))
+        found = float(np.max(np.abs(answer - expected)))
         require(found <= self.tolerance, f"{what} differs by {found:.1e}, above "
                                          f"{self.tolerance:.0e}")
         return found
@@ -76,7 +81,7 @@ class Case:
 # ---- what the file holds -----------------------------------------------------------------------
 
 
-def gradient_operations(case):
+def gradient_operations(case: Case) -> str:
     """The step's gradient is in the graphs, no gradient of weights."""
     graph, lines = graphs.read(case.folder), []
     for name in saved_model.TUNING:
@@ -88,7 +93,7 @@ def gradient_operations(case):
     return ", ".join(sorted(set().union(*lines)))
 
 
-def nothing_must_compile(case):
+def nothing_must_compile(case: Case) -> str:
     """No operation that only XLA can run, unless asked for."""
     graph = graphs.read(case.folder)
     forced = [f.signature.name for f in graph.graph_def.library.function
@@ -97,7 +102,7 @@ def nothing_must_compile(case):
     return "compiled by XLA as asked" if case.facts["xla"] else "no function must"
 
 
-def output_types(case):
+def output_types(case: Case) -> str:
     """float32, int32 or bytes, dimension 0 free."""
     graph, count = graphs.read(case.folder), 0
     for name, signature in graph.signature_def.items():
@@ -113,47 +118,50 @@ def output_types(case):
 # ---- what a server answers ---------------------------------------------------------------------
 
 
-def whole_episode(case, run):
+def whole_episode(case: Case, run: Run) -> str:
     """segment and serving_default give the Keras model's probabilities and masks."""
     worst = 0.0
     for name in ("segment", "serving_default"):
-        for batch, due in zip(case.batches, case.due, strict=True):
+        for batch, expected in zip(case.batches, case.expected, strict=True):
             answer = run(name, batch)
-            worst = max(worst, case.near(answer["probability"], due["probability"], name))
-            require(np.mean(answer["mask"] != due["mask"]) <= DIFFERENT_MASKS, f"{name}: masks")
-            require(np.allclose(answer["support_iou"], due["support_iou"],
+            worst = max(worst, case.near(answer["probability"], expected["probability"], name))
+            require(np.mean(answer["mask"] != expected["mask"]) <= DIFFERENT_MASKS,
+                    f"{name}: masks")
+            require(np.allclose(answer["support_iou"], expected["support_iou"],
                                 atol=max(DIFFERENT_MASKS, case.tolerance)),
                     f"{name}: support_iou")
     return f"{worst:.1e}"
 
 
-def tuned_first(case, run):
+def tuned_first(case: Case, run: Run) -> str:
     """tune, then segment_tuned, give the same probabilities."""
-    worst = max(case.near(replay.tuned_first(run, batch)["probability"], due["probability"],
+    worst = max(case.near(replay.tuned_first(run, batch)["probability"], expected["probability"],
                           "answer")
-                for batch, due in zip(case.batches, case.due, strict=True))
+                for batch, expected in zip(case.batches, case.expected, strict=True))
     return f"{worst:.1e}"
 
 
-def encoded_photos(case, run):
+def encoded_photos(case: Case, run: Run) -> str:
     """segment_bytes gives the masks of Python's own decoding, at the query's size."""
     worst = 0.0
     for episode in case.episodes:
         data = run("segment_bytes", replay.encoded(case.source, episode))["mask_bytes"][0]
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        due = replay.expected_mask(case.trained, case.source, episode)
-        require(mask.shape == due.shape, f"mask of {mask.shape} for a photo of {due.shape}")
-        worst = max(worst, float(np.mean(mask != due)))
+        expected = replay.expected_mask(case.trained, case.source, episode)
+        require(mask.shape == expected.shape,
+                f"mask of {mask.shape} for a photo of {expected.shape}")
+        worst = max(worst, float(np.mean(mask != expected)))
     allowed = DIFFERENT_MASKS if case.facts["encoder"] == "float32" else 0.05
     require(worst <= allowed, f"{worst:.2%} of a mask differ")
     return f"{worst:.3%} of pixels"
 
 
-def own_segmentation(case, run):
+def own_segmentation(case: Case, run: Run) -> str:
     """self_segment shows the step of the Keras model."""
     answer, mask = run("self_segment", case.support), case.support["support_mask"]
-    logit = [case.trained.answer({k: tf.constant(v) for k, v in batch.items()}).support_logit[:, 0]
-             for batch in case.batches]
+    answers = [case.trained.answer({k: tf.constant(v) for k, v in batch.items()})
+               for batch in case.batches]
+    logit = [one.support_logit[:, 0] for one in answers if one.support_logit is not None]
     worst = case.near(answer["before"], tf.sigmoid(tf.concat(logit, 0)).numpy(), "before")
     model = case.trained.model
     tuned = model.inference.tune(
@@ -165,7 +173,7 @@ def own_segmentation(case, run):
     return f"{worst:.1e}"
 
 
-def batching(case, run):
+def batching(case: Case, run: Run) -> str:
     """f(concat) = concat(f), the batch padded with copies of its first row as servers pad."""
     padded = {name: np.concatenate([value, value[:1]]) for name, value in case.whole.items()}
     together, worst = run("segment", padded), 0.0
@@ -176,7 +184,7 @@ def batching(case, run):
     return f"{worst:.1e}"
 
 
-def tuning_inside(case, run):
+def tuning_inside(case: Case, run: Run) -> str:
     """The served prototype is the tuned one, and it answers otherwise than the untuned."""
     model = case.trained.model
     tuned = model.inference.tune(
@@ -190,7 +198,7 @@ def tuning_inside(case, run):
     return f"the prototype moves by up to {moved:.2g}"
 
 
-def guards(case, run):
+def guards(case: Case, run: Run) -> str:
     """Bad requests get a reason; the server lives."""
     batch, encoded = case.batches[0], replay.encoded(case.source, case.episodes[0])
     support = {name: value[:1] for name, value in case.support.items()}
@@ -235,30 +243,32 @@ def guards(case, run):
             require(error.code in REFUSALS, f"{name}: {what}: {error}")
         else:
             raise Broken(f"{name}: {what} was answered")
-    case.near(run("segment", batch)["probability"], case.due[0]["probability"], "afterwards")
+    case.near(run("segment", batch)["probability"], case.expected[0]["probability"], "afterwards")
     return f"{len(bad)} bad requests refused with a reason"
 
 
-FILE_CHECKS = (gradient_operations, nothing_must_compile, output_types)
-SERVER_CHECKS = (whole_episode, tuned_first, encoded_photos, own_segmentation, batching,
-                 tuning_inside, guards)
+FILE_CHECKS: tuple[Callable[[Case], str], ...] = (
+    gradient_operations, nothing_must_compile, output_types)
+SERVER_CHECKS: tuple[Callable[[Case, Run], str], ...] = (
+    whole_episode, tuned_first, encoded_photos, own_segmentation, batching, tuning_inside, guards)
 
 
-def onnx_answers(case, folder):
+def onnx_answers(case: Case, folder: str | Path) -> str:
     """onnxruntime gives the Keras model's probabilities."""
     from export import onnx
     model, worst = onnx.OnnxModel(Path(folder)), 0.0
-    for batch, due in zip(case.batches, case.due, strict=True):
+    for batch, expected in zip(case.batches, case.expected, strict=True):
         for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
-            worst = max(worst, replay.largest_difference(answer, due)["probability"])
+            worst = max(worst, replay.largest_difference(answer, expected)["probability"])
     require(worst <= onnx.TOLERANCE, f"differs by {worst:.1e}, above {onnx.TOLERANCE:.0e}")
     return f"{worst:.1e}"
 
 
-def rows(case, onnx=None, seconds=120):
+def rows(case: Case, onnx: str | Path | None = None,
+         seconds: float = 120) -> Iterator[tuple[str, Callable, str]]:
     """Run all checks; yields (where, what, result); raises `Broken` with its row's name."""
-    for check in FILE_CHECKS:
-        yield "file", check, _named(check, case)
+    for of_file in FILE_CHECKS:
+        yield "file", of_file, _named(of_file, case)
     for real in [False] + [True] * (server_process.real_server() is not None):
         with tempfile.TemporaryDirectory() as base:
             (Path(base) / "1").symlink_to(case.folder.resolve())
@@ -292,7 +302,7 @@ def main(argv=None):
           f"{case.facts['encoder']}; {len(case.episodes)} episodes of {case.source.name}")
     try:
         for where, check, result in rows(case, options.onnx):
-            promise = " ".join(check.__doc__.split())
+            promise = " ".join((check.__doc__ or "").split())
             print(f"ok  {where:12} {promise:88} {result}", flush=True)
     except Broken as error:
         print(f"BROKEN  {error}", flush=True)

@@ -10,17 +10,18 @@ import tensorflow as tf
 MAX_PIXELS = 2**24  # of all photos of a request: some 5 GiB of feature maps, 160 photos of 321x321
 
 
-def photos(name, images, leading, side=None):
+def photos(name: str, images: tf.Tensor, leading: list[int | None],
+           side: int | None = None) -> tf.Tensor:
     """uint8 [*leading, H, W, 3] with a pixel in it and not too many; H and W free or `side`."""
     images = tf.ensure_shape(images, [*leading, side, side, 3])
     shape = tf.shape(images, tf.int64)
     return required(images, [
-        (tf.reduce_all(shape > 0), f"{name}: empty; at least one photo with a pixel is due"),
+        (tf.reduce_all(shape > 0), f"{name}: empty; expected at least one photo with a pixel"),
         (tf.reduce_prod(shape[:-1]) <= MAX_PIXELS,
          f"{name}: more than {MAX_PIXELS} pixels in one request")])
 
 
-def masks(name, masks, images, image_name):
+def masks(name: str, masks: tf.Tensor, images: tf.Tensor, image_name: str) -> tf.Tensor:
     """uint8 masks of 0, 1, 255 of the size of their photos, each with a foreground pixel."""
     masks = tf.ensure_shape(masks, images.shape[:-1])
     masks = required(masks, [(tf.reduce_all(tf.shape(masks) == tf.shape(images)[:-1]),
@@ -32,31 +33,32 @@ def masks(name, masks, images, image_name):
          f"{name}: a mask holds no pixel of 1, so nothing is marked")])
 
 
-def batch(name, value, other, other_name):
+def batch(name: str, value: tf.Tensor, other: tf.Tensor, other_name: str) -> tf.Tensor:
     """A tensor with as many rows as another."""
     return required(value, [(tf.shape(value)[0] == tf.shape(other)[0],
                              f"{name}: another number of rows than {other_name}")])
 
 
-def same_size(name, images, other, other_name):
+def same_size(name: str, images: tf.Tensor, other: tf.Tensor, other_name: str) -> tf.Tensor:
     """Photos [..., H, W, 3] of the height and width of others."""
     return required(images, [(tf.reduce_all(tf.shape(images)[-3:] == tf.shape(other)[-3:]),
                               f"{name}: of another height or width than {other_name}")])
 
 
-def tuned(prototype, score, shots, channels):
+def tuned(prototype: tf.Tensor, score: tf.Tensor, shots: int,
+          channels: int) -> tuple[tf.Tensor, tf.Tensor]:
     """(prototype [B, K, C], score [B, K]) of numbers that are numbers."""
     prototype = tf.ensure_shape(prototype, [None, shots, channels])
     score = tf.ensure_shape(score, [None, shots])
     prototype = required(prototype, [
-        (tf.shape(prototype)[0] > 0, "prototype: empty; at least one row is due"),
+        (tf.shape(prototype)[0] > 0, "prototype: empty; expected at least one row"),
         (tf.reduce_all(tf.math.is_finite(prototype)), "prototype: holds NaN or infinity")])
     score = required(score, [(tf.reduce_all((score >= 0) & (score <= 1)),
                               "score: holds a number outside 0..1")])
     return prototype, batch("score", score, prototype, "prototype")
 
 
-def required(value, checks):
+def required(value: tf.Tensor, checks: list[tuple[tf.Tensor, str]]) -> tf.Tensor:
     """`value`, once all (condition, reason) hold; INVALID_ARGUMENT with the reason otherwise."""
     with tf.control_dependencies([tf.debugging.Assert(condition, [reason])
                                   for condition, reason in checks]):

@@ -6,6 +6,7 @@ did not see as the Keras model does. An export that answers otherwise leaves no 
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +20,8 @@ TOLERANCE = 1e-4  # of probabilities, against the Keras model
 NAMES = ("segment", "tune", "segment_tuned")
 
 
-def export(trained, output, fixed=False, episodes=4):
+def export(trained: Trained, output: str | Path, fixed: bool = False,
+           episodes: int = 4) -> tuple[Path, float]:
     """Write the next version under `output`; returns its folder and the largest difference."""
     from export import onnx_graph  # its packages come with the extra `onnx`
     signatures = trained.signatures(fixed)
@@ -47,7 +49,7 @@ class OnnxModel:
         threads: of each session; 0 lets onnxruntime choose.
     """
 
-    def __init__(self, folder, providers=None, threads=0):
+    def __init__(self, folder: Path, providers: list[str] | None = None, threads: int = 0):
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -56,7 +58,7 @@ class OnnxModel:
                 str(folder / f"{name}.onnx"), options,
                 providers or onnxruntime.get_available_providers()) for name in NAMES}
 
-    def run(self, signature, inputs):
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{output: array} for {input: array}."""
         session = self._sessions[signature]
         names = [output.name for output in session.get_outputs()]
@@ -75,10 +77,10 @@ def _compare(trained, converted, batches, fixed):
             for name, value in batches[0].items()})
     worst = 0.0
     for trial in trials:
-        due = replay.expected(trained, trial)
+        expected = replay.expected(trained, trial)
         for way, answer in (("segment", converted.run("segment", trial)),
                             ("tune and segment_tuned", replay.tuned_first(converted.run, trial))):
-            difference = replay.largest_difference(answer, due)["probability"]
+            difference = replay.largest_difference(answer, expected)["probability"]
             if not difference <= TOLERANCE:
                 raise UserError(f"{way}: onnxruntime differs from the Keras model by "
                                 f"{difference:.1e} (at most {TOLERANCE:.0e} is allowed); nothing "

@@ -1,16 +1,22 @@
 """Photos through the Keras model and through an export of it, and how far the answers differ."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from export import graph_decoding
+from export.trained import Trained
+from pipelines import Episode, Source
 from pipelines.reading.transforms import resize_class_mask, resize_image
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.model import losses
 
+Arrays = dict[str, np.ndarray]
 
-def expected(trained, batch):
+
+def expected(trained: Trained, batch: Arrays) -> Arrays:
     """What the Keras model answers to the inputs of `segment`, by output name."""
     answer = trained.answer({name: tf.constant(value) for name, value in batch.items()})
     probability = tf.sigmoid(answer.logit).numpy()
@@ -22,7 +28,7 @@ def expected(trained, batch):
             "support_iou": iou.numpy().reshape(mask.shape[:2])}
 
 
-def tuned_first(call, batch):
+def tuned_first(call: Callable[[str, Arrays], Arrays], batch: Arrays) -> Arrays:
     """`segment`'s answer by way of `tune` and `segment_tuned`.
 
     Args:
@@ -37,7 +43,7 @@ def tuned_first(call, batch):
         "score": tuned["score"].reshape(rows, shots)})
 
 
-def encoded(source, episode):
+def encoded(source: Source, episode: Episode) -> Arrays:
     """The inputs of `segment_bytes` for one episode: lossless bytes of photos at their size."""
     def png(pixels):
         return cv2.imencode(".png", pixels)[1].tobytes()
@@ -50,7 +56,7 @@ def encoded(source, episode):
         "query_image": np.array([png(source.read_image(episode.query)[..., ::-1])], object)}
 
 
-def expected_mask(trained, source, episode):
+def expected_mask(trained: Trained, source: Source, episode: Episode) -> np.ndarray:
     """The uint8 mask of 0 and 255 [H, W] that `segment_bytes` owes, by way of Python."""
     data = trained.config.data
     query = source.read_image(episode.query)
@@ -67,7 +73,7 @@ def expected_mask(trained, source, episode):
     return tf.io.decode_png(data)[..., 0].numpy()
 
 
-def largest_difference(one, other):
+def largest_difference(one: Arrays, other: Arrays) -> dict[str, float]:
     """The largest absolute difference of two dictionaries of arrays, by their common names."""
     return {name: float(np.max(np.abs(one[name].astype(np.float64) - other[name])))
             for name in one.keys() & other.keys() if name != "mask"}

@@ -4,6 +4,8 @@ A new integer version appears under --output in one move, once its answers have 
 the Keras model's; a failed or killed export leaves no version.
 """
 
+from pathlib import Path
+
 import tensorflow as tf
 
 from export import graphs, model_card, replay, versions, warmup
@@ -18,7 +20,8 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
 TUNING = ("segment", "segment_bytes", "tune", "self_segment")  # signatures with the step inside
 
 
-def save(trained, folder, fixed=False, jit_compile=False):
+def save(trained: Trained, folder: str | Path, fixed: bool = False,
+         jit_compile: bool = False) -> None:
     """Write a SavedModel of the five signatures to a folder."""
     functions = trained.signatures(fixed, jit_compile).functions()
     root = tf.Module()
@@ -28,7 +31,7 @@ def save(trained, folder, fixed=False, jit_compile=False):
     graphs.prune(folder)
 
 
-def prove_tuning(folder, steps):
+def prove_tuning(folder: str | Path, steps: int) -> None:
     """The gradient step must be in the graphs, and no gradient of weights."""
     graph = graphs.read(folder)
     for name in TUNING:
@@ -40,8 +43,8 @@ def prove_tuning(folder, steps):
             raise UserError(f"{name}: holds no gradient operation, so tuning is not inside")
 
 
-def export(trained, output, fixed=False, jit_compile=False, encoder="float32", warm=True,
-           episodes=4):
+def export(trained: Trained, output: str | Path, fixed: bool = False, jit_compile: bool = False,
+           encoder: str = "float32", warm: bool = True, episodes: int = 4) -> tuple[Path, float]:
     """Write the next version under `output`; returns its folder and the largest difference."""
     with versions.writing(output) as version:
         folder = version.folder
@@ -66,10 +69,10 @@ def _compare(trained, folder, batches, tolerance):
 
     worst = 0.0
     for batch in batches:
-        due = replay.expected(trained, batch)
+        expected = replay.expected(trained, batch)
         for way, answer in (("segment", call("segment", batch)),
                             ("tune and segment_tuned", replay.tuned_first(call, batch))):
-            difference = replay.largest_difference(answer, due)["probability"]
+            difference = replay.largest_difference(answer, expected)["probability"]
             if not difference <= tolerance:
                 raise UserError(f"{way}: differs from the Keras model by {difference:.1e} (at most "
                                 f"{tolerance:.0e} is allowed); nothing was exported")

@@ -89,7 +89,7 @@ class Signatures:
                                          "support_mask: a mask is not of its photo's size")])
         answer = self._segment(images, marks, queries)
         encoded = tf.map_fn(
-            lambda pair: graph_decoding.answer(*pair, self.threshold, self.resize),
+            lambda pair: graph_decoding.answer(pair[0], pair[1], self.threshold, self.resize),
             (answer["probability"], sizes), fn_output_signature=tf.string)
         return {"mask_bytes": encoded, "support_iou": answer["support_iou"]}
 

@@ -1,15 +1,19 @@
 """Warm-up requests: a server replays them before it calls a version ready."""
 
+from pathlib import Path
+
 import tensorflow as tf
 
 from export import replay
 from export.standin import protos
+from export.trained import Trained
+from pipelines import Episode, Source
 from pipelines.errors import UserError
 
 FILE = "tf_serving_warmup_requests"
 
 
-def write(trained, folder, episodes, source):
+def write(trained: Trained, folder: Path, episodes: list[Episode], source: Source) -> None:
     """One request a signature, as TensorFlow Serving reads them from `assets.extra`."""
     try:
         apis = protos.serving()

@@ -1,5 +1,6 @@
 """Data sets, one a file, behind one small protocol."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,14 +13,17 @@ class Source(Protocol):
 
     Attributes:
         name: of the data set.
-        classes: names; class id i + 1 is `classes[i]`.
 
     A source with `files(image_id)`, the paths that a photo's masks depend on, has its index kept on
     disk (`pipelines.index.read_facts`).
     """
 
     name: str
-    classes: tuple[str, ...]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names; class id i + 1 is `classes[i]`."""
+
 
     def image_ids(self, split: str) -> list[str]:
         """Photo ids of a split; "all" is every photo with a mask."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipelines import EpisodeSampler, episode_dataset, open_source
+from pipelines import EpisodeSampler, Source, episode_dataset, open_source
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
@@ -23,7 +23,7 @@ class RunData:
         classes_of: {photo: classes with any pixel in it}, whatever pairs are left out.
     """
 
-    source: object
+    source: Source
     novel_ids: tuple[int, ...]
     train: list
     validation: list

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -64,9 +64,9 @@ class SSTSegmenter(keras.Model):
         if not isinstance(optimizer_options, OptimizerOptions):
             optimizer_options = OptimizerOptions(**(optimizer_options or {}))
         self.optimizer_options = optimizer_options
-        self.settings = {"model": dict(model), "tuner": dict(tuner), "loss": dict(loss),
-                         "optimizer_options": dataclasses.asdict(optimizer_options),
-                         "fusion": fusion}
+        self.settings: dict[str, Any] = {
+            "model": dict(model), "tuner": dict(tuner), "loss": dict(loss),
+            "optimizer_options": dataclasses.asdict(optimizer_options), "fusion": fusion}
         self.auxiliary = float(loss["auxiliary"])
         self.balanced = bool(loss["balanced"])
         self.fusion = fusion

@@ -153,7 +153,7 @@ def page(teacher, examples, title):
         return [pair for number, shot in enumerate(shots, start=1) for pair in (
             (shot.marked, f"shot {number}: {shot.text}"), (shot.gradient, f"gradient {number}"))]
 
-    def pick(photo, event: gr.SelectData):
+    def pick(photo, event: gr.SelectData):  # type: ignore[name-defined]
         return photo[0] + 1, examples[event.index]
 
     def search(shots, image, always):
