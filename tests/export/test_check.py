@@ -55,8 +55,9 @@ def test_half_precision_outputs_are_broken(run, exported, tmp_path, capsys):
 def test_other_weights_are_broken(case):
     """A server that answers something else, by a little."""
     def other(signature, inputs):
-        return {"probability": case.due[0]["probability"] + 1e-3, "mask": case.due[0]["mask"],
-                "support_iou": case.due[0]["support_iou"]}
+        right = case.expected[0]
+        return {"probability": right["probability"] + 1e-3, "mask": right["mask"],
+                "support_iou": right["support_iou"]}
     with pytest.raises(Broken, match="differs by"):
         check.whole_episode(case, other)
 
