@@ -2,8 +2,9 @@
 
 All three read the same files of the same episodes at full size, without a cache, on as many threads
 or processes as there are cores; one episode is two photos and two masks. The floor decodes and
-resizes with OpenCV and does nothing else: no augmentation, no batches. The DataLoader does what
-`episodes` does, with Pillow. Rounds alternate; ratios of each round count, not times.
+resizes with OpenCV (averaging areas) and does nothing else: no augmentation, no batches. The
+DataLoader does what `episodes` does, with Pillow. Rounds alternate; ratios of each round count, not
+times.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pipelines.commands import command
 from pipelines.dataset import episode_dataset
 from pipelines.errors import UserError
 from pipelines.index import build_index
-from pipelines.reading.augment import MEAN_COLOUR, Augment, draw, inverse, placed
+from pipelines.reading.augment import MEAN_COLOUR, Augment, draw, inverse, placed, shown_sides
 from pipelines.sampler import EpisodeSampler
 from pipelines.sources import open_source
 from pipelines.sources.masks import one_class
@@ -39,7 +40,8 @@ def floor(source, episodes, size, workers):
         for photo, mask in photos_of(source, episode):
             image = cv2.imread(str(photo), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
             index = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
-            pictures.append((cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR),
+            how = cv2.INTER_AREA if min(image.shape[:2]) >= size else cv2.INTER_LINEAR
+            pictures.append((cv2.resize(image, (size, size), interpolation=how),
                              cv2.resize(index, (size, size), interpolation=cv2.INTER_NEAREST)))
         return pictures
 
@@ -81,14 +83,21 @@ def torch_loader(source, episodes, size, workers, batch):
 def pillow_picture(photo, mask, class_id, size, numbers):
     """A photo and its class mask, augmented by Pillow: uint8 [S, S, 3], [S, S]."""
     image, index = Image.open(photo).convert("RGB"), np.asarray(Image.open(mask))
-    back = inverse(index.shape, (size, size), size, *placed(numbers, HOW), numbers[5] < 0.5)
-    # Pillow counts from the pixels' corners, OpenCV from their centres.
-    turn, move = back[:, :2], back[:, 2] + 0.5 - back[:, :2].sum(1) / 2
-    data = (*turn[0], move[0], *turn[1], move[1])
-    shown = image.transform((size, size), Image.Transform.AFFINE, data,
+    scale, angle, shift = placed(numbers, HOW)
+
+    def data(shape):
+        back = inverse(shape, (size, size), size, scale, angle, shift, numbers[5] < 0.5)
+        # Pillow counts from the pixels' corners, OpenCV from their centres.
+        turn, move = back[:, :2], back[:, 2] + 0.5 - back[:, :2].sum(1) / 2
+        return *turn[0], move[0], *turn[1], move[1]
+
+    sides = shown_sides(index.shape, (size, size), scale)
+    small = image.resize(sides[::-1], Image.Resampling.BILINEAR)
+    shown = small.transform((size, size), Image.Transform.AFFINE, data(sides),
                             Image.Resampling.BILINEAR, fillcolor=MEAN_COLOUR)
     target = Image.fromarray(one_class(index, class_id)).transform(
-        (size, size), Image.Transform.AFFINE, data, Image.Resampling.NEAREST, fillcolor=255)
+        (size, size), Image.Transform.AFFINE, data(index.shape), Image.Resampling.NEAREST,
+        fillcolor=255)
     return np.array(shown), np.array(target)
 
 
@@ -97,9 +106,17 @@ def check(source, episodes, size):
     few = episodes[:8]
     plain = next(ours(source, few, size, 1, len(few), None))
     for row, (support, query) in enumerate(floor(source, few, size, 1)):
-        for (image, _), key in ((support, "support_image"), (query, "query_image")):
-            difference = np.abs(np.squeeze(plain[key][row]).astype(int) - image).max()
-            assert difference <= 2, f"floor and ours differ by {difference} gray levels"
+        photos = photos_of(source, few[row])
+        for (image, _), key, (photo, _) in zip((support, query), ("support_image", "query_image"),
+                                               photos, strict=True):
+            mine = np.squeeze(plain[key][row]).astype(int)
+            # OpenCV averages areas, Pillow and ours weigh them by a triangle: near, not the same.
+            level = np.abs(mine - image).mean()
+            assert level < 4, f"floor and ours differ by {level:.2f} gray levels"
+            whole = Image.open(photo).convert("RGB")
+            pillow = whole.resize((size, size), Image.Resampling.BILINEAR)
+            difference = np.abs(mine - np.asarray(pillow)).max()
+            assert difference <= 2, f"Pillow's resize and ours differ by {difference} gray levels"
     augmented = next(ours(source, few, size, 1, len(few), HOW))
     for row, episode in enumerate(few):
         roles = zip(("support", "query"), photos_of(source, episode),

@@ -1,4 +1,4 @@
-"""Random changes of a photo and its mask together: one affine map, each resampled once."""
+"""Random changes of a photo and its mask together, by one affine map."""
 
 import math
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.reading.transforms import framed_size
@@ -67,8 +68,9 @@ def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
         into: arrays to write the result to; new ones unless given.
 
     Returns:
-        uint8 [S, S, 3] and [S, S]. The image is sampled bilinearly, the mask nearest. Where the
-        object would leave the picture or vanish, the photo is shown whole, mirrored at most.
+        uint8 [S, S, 3] and [S, S]. The image is shrunk with antialiasing to about the scale at
+        which it is shown, then sampled bilinearly; the mask is sampled nearest. Where the object
+        would leave the picture or vanish, the photo is shown whole, mirrored at most.
     """
     framed = framed_size(*mask.shape, size, resize)
     flipped = flip and numbers[5] < 0.5
@@ -78,17 +80,38 @@ def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
     inside = resize == "squash" and scale >= 1 and angle == 0
     _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
     if not (target == 1).any() and (mask == 1).any():
-        back = inverse(mask.shape, framed, size, 1.0, 0.0, (0.0, 0.0), flipped)
+        scale, angle, shift = 1.0, 0.0, (0.0, 0.0)
+        back = inverse(mask.shape, framed, size, scale, angle, shift, flipped)
         inside = resize == "squash"
         _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
         if not (target == 1).any():  # an object of a few pixels: keep its middle
             row, column = np.argwhere(mask == 1).mean(0)
             x, y = np.linalg.solve(back[:, :2], np.array([column, row]) - back[:, 2])
             target[int(np.clip(np.rint(y), 0, size - 1)), int(np.clip(np.rint(x), 0, size - 1))] = 1
+    image = shrunk(image, framed, scale)
+    back = inverse(image.shape, framed, size, scale, angle, shift, flipped)
     _warp(image, back, shown, cv2.INTER_LINEAR, None if inside else MEAN_COLOUR)
     if numbers[4] < how.blur:
         cv2.GaussianBlur(shown, (5, 5), 0, shown)
     return shown, target
+
+
+def shrunk(image, framed, scale):
+    """A photo [H, W, 3] no larger than it will be shown; unchanged where it is small already.
+
+    Warping takes four pixels for each of its own and would step over the others.
+    """
+    sides = shown_sides(image.shape, framed, scale)
+    if sides == image.shape[:2]:
+        return image
+    # Pillow's filter is that of `transforms.resize_image`; it runs outside Python's lock.
+    return np.asarray(Image.fromarray(image).resize(sides[::-1], Image.Resampling.BILINEAR))
+
+
+def shown_sides(shape, framed, scale):
+    """(rows, columns) at which a photo of `shape` [H, W, ...] is shown, at most its own."""
+    return tuple(min(side, max(1, round(shown * scale)))
+                 for side, shown in zip(shape[:2], framed, strict=True))
 
 
 def placed(numbers, how):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 RESIZES = ("squash", "pad")
+RESIZE_METHOD = "bilinear-antialiased"  # of photos; part of what is kept of them
 CELL = 8  # padded photos end with a cell of the feature map, stride 8
 
 
@@ -20,9 +21,13 @@ def framed_size(height, width, size, resize):
 
 
 def resize_image(image, size, resize="squash"):
-    """uint8 [H, W, 3] -> uint8 [size, size, 3]: bilinear; padding is black."""
+    """uint8 [H, W, 3] -> uint8 [size, size, 3]: bilinear, antialiased; padding is black.
+
+    Where a photo shrinks, the triangle of the filter grows with it, so that each of its pixels
+    counts (as in Pillow); point-sampled, a fine pattern would come out as a coarse one.
+    """
     framed = _framed(image, size, resize)
-    resized = tf.image.resize(image, framed, "bilinear")
+    resized = tf.image.resize(image, framed, "bilinear", antialias=True)
     resized = tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
     return _pad(resized, framed, size, 0)
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipelines import photo_dataset
+from pipelines.reading.transforms import RESIZE_METHOD
 
 
 class FeatureStore:
@@ -74,7 +75,7 @@ class FeatureStore:
             digest.update(np.ascontiguousarray(variable.numpy()).data)
         digest.update(repr((self.encoder.backbone.name, self.image_size, self.source.name,
                             str(getattr(self.source, "root", "")), self.names)).encode())
-        digest.update(b"" if self.resize == "squash" else self.resize.encode())
+        digest.update(f"{self.resize} {RESIZE_METHOD}".encode())
         return digest.hexdigest()[:16]
 
     def _open(self, name, shape, dtype):

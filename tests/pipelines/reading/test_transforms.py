@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from pipelines.reading.augment import NUMBERS, Augment, augment
+from pipelines.reading.files import read_photo
 from pipelines.reading.transforms import (
     flips,
     framed_size,
@@ -93,3 +96,38 @@ def test_framed_size_of_numbers_and_of_tensors():
         assert plain == tuple(int(side) for side in graph)
         assert all(side % 8 == 0 and 8 <= side <= 473 for side in plain)
     assert framed_size(375, 500, 473, "pad") == (352, 472)  # pfenet: 354 and 473, cut
+
+
+def test_a_fine_pattern_shrinks_to_gray_and_not_to_aliases():
+    """A telephone's 12 megapixels with a checker of one pixel a field."""
+    rows, columns = np.ogrid[:3000, :4000]
+    checker = ((rows + columns) % 2 * 255).astype(np.uint8)
+    photo = np.repeat(checker[..., None], 3, -1)
+    for resize in ("squash", "pad"):
+        high, wide = framed_size(3000, 4000, 257, resize)
+        small = resize_image(tf.constant(photo), 257, resize).numpy()[:high, :wide].astype(int)
+        assert np.abs(small - 127.5).max() <= 8, resize
+    for numbers, flip in ((np.full(NUMBERS, 0.5), False), (np.full(NUMBERS, 0.2), True)):
+        how = Augment(scale=(0.8, 1.2), rotation=10.0)
+        shown, _ = augment(photo, np.ones((3000, 4000), np.uint8), 257, numbers, flip, how)
+        assert np.abs(shown[90:170, 90:170].astype(int) - 127.5).max() <= 8
+
+
+def test_photos_shrink_as_in_pillow(shared):
+    path = shared / "data/mini80/JPEGImages"
+    for photo in sorted(path.iterdir())[:4]:
+        with Image.open(photo) as picture:
+            expected = np.asarray(picture.convert("RGB").resize((97, 97),
+                                                                Image.Resampling.BILINEAR))
+        mine = both(lambda i: resize_image(i, 97), tf.constant(read_photo(photo))).astype(int)
+        assert np.abs(mine - expected).max() <= 1
+
+
+def test_shrinking_runs_in_a_saved_model(tmp_path):
+    module = tf.Module()
+    module.small = tf.function(lambda image: resize_image(image, 33, "pad"), input_signature=[
+        tf.TensorSpec([None, None, 3], tf.uint8)])
+    tf.saved_model.save(module, tmp_path)
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8))
+    np.testing.assert_array_equal(tf.saved_model.load(tmp_path).small(image),
+                                  resize_image(image, 33, "pad"))
