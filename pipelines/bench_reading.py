@@ -143,6 +143,7 @@ def rate(batches):
 
 
 def parser():
+    """The options of the command."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.bench_reading",
                                      description=__doc__.partition(": ")[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)

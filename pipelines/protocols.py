@@ -49,6 +49,7 @@ class Protocol:
 
     @property
     def runs(self):
+        """How many runs over other episodes the protocol has."""
         return len(self.seeds)
 
 

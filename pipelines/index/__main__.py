@@ -23,6 +23,7 @@ POLICIES = ["keep", "drop", "ignore255"]
 
 
 def parser():
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.index", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -16,6 +16,7 @@ stays done.
 
 
 def parser():
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.prepare", description=__doc__.partition(": ")[2],
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)

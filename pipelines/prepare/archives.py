@@ -27,6 +27,7 @@ class Archive(NamedTuple):
 
     @property
     def name(self):
+        """File name, the last part of the address."""
         return self.url.rpartition("/")[2]
 
 

@@ -54,6 +54,7 @@ class COCOSource:
 
     @cached_property
     def classes(self):
+        """Names of COCO's 80 classes, or of one's own."""
         return next(iter(self.parts.values())).classes if self.own else COCO_CLASSES
 
     def image_ids(self, split):

@@ -45,6 +45,7 @@ class FolderSource:
 
     @cached_property
     def classes(self):
+        """Names of the folders."""
         return tuple(self.photos)
 
     def image_ids(self, split):

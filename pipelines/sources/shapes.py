@@ -117,6 +117,7 @@ class ShapesSource(IndexMasks):
         return self._draw(self._number(image_id))[1]
 
     def check(self, image_id):
+        """Raise a `DataError` for an id that is none; a drawn picture is always whole."""
         self._number(image_id)
 
     def _number(self, image_id):

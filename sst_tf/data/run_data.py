@@ -33,6 +33,7 @@ class RunData:
 
     @property
     def ignore_ids(self):
+        """Classes whose pixels count as void in training photos."""
         return self.novel_ids if self.novel_policy == "ignore255" else ()
 
     def class_names(self):

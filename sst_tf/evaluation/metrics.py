@@ -25,6 +25,7 @@ class Counts:
 
     @classmethod
     def empty(cls, episodes):
+        """Counts of zero for a list of episodes."""
         return cls(np.zeros((len(episodes), 2, BINS + 1), np.int64),
                    np.array([e.class_id for e in episodes]),
                    [(e.query, *e.support) for e in episodes])

@@ -31,6 +31,7 @@ class Scored:
 
     @property
     def relative_update(self):
+        """Length of the step over the features', mean over the supports."""
         return float(np.mean([moved for *_, moved in self.supports.values()]))
 
 
@@ -154,9 +155,11 @@ def _supports(episodes):
 
 def filled(items, batch):
     """A last chunk filled up with its last item: a library may round otherwise in a smaller batch,
-    and a photo's numbers must not depend on its company."""
+    and a photo's numbers must not depend on its company.
+    """
     return [*items, *[items[-1]] * (batch - len(items))]
 
 
 def chunks(items, size):
+    """Lists of `size` items; the last may be shorter."""
     return [list(items[i:i + size]) for i in range(0, len(items), size)]

@@ -39,6 +39,7 @@ class ClassCard:
 
     @property
     def shots(self):
+        """How many marked photos it was made of."""
         return len(self.prototype)
 
     @classmethod

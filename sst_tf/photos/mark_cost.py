@@ -51,6 +51,7 @@ class MarkedBank(PhotoBank):
         self.make, self.iou = make, {}
 
     def support_mask(self, name, class_id):
+        """The mask that the mark gives, in place of the true one."""
         true = self.source.class_mask(name, class_id)
         try:
             mask, _ = annotations.mask_of(self.make(true), self.source.read_image(name), name)

@@ -34,6 +34,7 @@ class Shot:
 
     @property
     def text(self):
+        """How it was marked and how well it segments itself, in words."""
         return (f"{self.card.how[0]}; own IoU {self.card.score[0]:.2f}, after the step "
                 f"{self.card.score_after[0]:.2f}")
 

@@ -41,6 +41,7 @@ class Report:
         self.output, self.lines = Path(output), []
 
     def add(self, *lines):
+        """Append Markdown lines and an empty one."""
         self.lines += [*lines, ""]
 
     def picture(self, name, pixels, text):
@@ -49,6 +50,7 @@ class Report:
         self.add(f"![{text}](figures/{name}.jpg)", "", text)
 
     def plot(self, name, draw, *arguments, text):
+        """A figure that `draw` writes to a path, with what is to be seen in it."""
         draw(self.output / "figures" / f"{name}.png", *arguments)
         self.add(f"![{text}](figures/{name}.png)", "", text)
 
@@ -89,6 +91,7 @@ class Subject:
                                                open_data(self.config))
 
     def results(self, shots):
+        """The results file at k shots."""
         path = self.run.evaluation_path(evaluation_name(shots))
         return json.loads(path.read_text(encoding="utf-8"))
 

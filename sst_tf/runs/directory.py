@@ -83,6 +83,7 @@ class Run:
         return hashlib.sha256(self.model_path.read_bytes()).hexdigest()
 
     def save_model(self, model):
+        """Replace the model's file whole."""
         partial = self.folder / "partial.keras"
         model.save(partial)
         os.replace(partial, self.model_path)
@@ -143,4 +144,5 @@ class Run:
         return json.loads(self.presence_path.read_text(encoding="utf-8"))
 
     def evaluation_path(self, name):
+        """Path of a results file."""
         return self.folder / "evaluations" / f"{name}.json"

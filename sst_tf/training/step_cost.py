@@ -22,14 +22,17 @@ class Flops:
     channels: int
 
     def convolution(self, kernel, inputs, outputs):
+        """Two a multiply-add of one convolution."""
         return 2 * self.side**2 * kernel**2 * inputs * outputs
 
     @property
     def embedding(self):
+        """Of the encoder's trained layer."""
         return self.convolution(3, self.backbone_channels, self.channels)
 
     @property
     def head(self):
+        """Of comparator and decoder."""
         c, branches = self.channels, len(Decoder.RATES)
         comparator = self.convolution(3, 2 * c, c) + self.convolution(3, c, c)
         residual = 4 * self.convolution(3, c, c)
