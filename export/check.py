@@ -25,7 +25,7 @@ from sst_tf.model import losses
 
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
-DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round either way
+DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round up or down
 
 
 Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]  # a signature by name

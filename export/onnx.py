@@ -78,11 +78,11 @@ def _compare(trained, converted, batches, fixed):
     worst = 0.0
     for trial in trials:
         expected = replay.expected(trained, trial)
-        for way, answer in (("segment", converted.run("segment", trial)),
+        for route, answer in (("segment", converted.run("segment", trial)),
                             ("tune and segment_tuned", replay.tuned_first(converted.run, trial))):
             difference = replay.largest_difference(answer, expected)["probability"]
             if not difference <= TOLERANCE:
-                raise UserError(f"{way}: onnxruntime differs from the Keras model by "
+                raise UserError(f"{route}: onnxruntime differs from the Keras model by "
                                 f"{difference:.1e} (at most {TOLERANCE:.0e} is allowed); nothing "
                                 "was exported")
             worst = max(worst, difference)

@@ -29,7 +29,7 @@ def expected(trained: Trained, batch: Arrays) -> Arrays:
 
 
 def tuned_first(call: Callable[[str, Arrays], Arrays], batch: Arrays) -> Arrays:
-    """`segment`'s answer by way of `tune` and `segment_tuned`.
+    """`segment`'s answer through `tune` and `segment_tuned`.
 
     Args:
         call: (signature, {input: array}) -> {output: array}.
@@ -57,7 +57,7 @@ def encoded(source: Source, episode: Episode) -> Arrays:
 
 
 def expected_mask(trained: Trained, source: Source, episode: Episode) -> np.ndarray:
-    """The uint8 mask of 0 and 255 [H, W] that `segment_bytes` owes, by way of Python."""
+    """The uint8 mask of 0 and 255 [H, W] that `segment_bytes` owes, through Python."""
     data = trained.config.data
     query = source.read_image(episode.query)
     batch = {

@@ -70,12 +70,12 @@ def _compare(trained, folder, batches, tolerance):
     worst = 0.0
     for batch in batches:
         expected = replay.expected(trained, batch)
-        for way, answer in (("segment", call("segment", batch)),
+        for route, answer in (("segment", call("segment", batch)),
                             ("tune and segment_tuned", replay.tuned_first(call, batch))):
             difference = replay.largest_difference(answer, expected)["probability"]
             if not difference <= tolerance:
-                raise UserError(f"{way}: differs from the Keras model by {difference:.1e} (at most "
-                                f"{tolerance:.0e} is allowed); nothing was exported")
+                raise UserError(f"{route}: differs from the Keras model by {difference:.1e} (at "
+                                f"most {tolerance:.0e} is allowed); nothing was exported")
             worst = max(worst, difference)
     return worst
 

@@ -95,11 +95,12 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
         """Support images and masks, query image and mask, [H, W] of the query's photo."""
         names = tf.reshape(episode["support_name"], [-1])
         class_ids = tf.repeat(tf.reshape(episode["support_class_id"], [-1]), shots)
-        taught = []
+        supported = []
         for i in range(supports):
             mask = reader.class_mask(names[i], class_ids[i], ignore_ids, support=True)
-            taught.append(shown(names[i], resize_class_mask(mask, image_size, resize), flipped[i]))
-        images, masks = (tf.stack(kind) for kind in zip(*taught, strict=True))
+            small = resize_class_mask(mask, image_size, resize)
+            supported.append(shown(names[i], small, flipped[i]))
+        images, masks = (tf.stack(kind) for kind in zip(*supported, strict=True))
         if ways:
             images, masks = (tf.reshape(t, [ways, shots, *t.shape[1:]]) for t in (images, masks))
         mask = whole_mask(episode)

@@ -17,7 +17,7 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.images import MAX_PIXELS
 from sst_tf.photos.paint_page import (
-    Teacher,
+    Desk,
     gradio,
     page,
     samples,
@@ -45,7 +45,7 @@ def main(argv=None):
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice as many
         predictor = Predictor.from_run(options.run_dir)
         examples = samples(predictor.config, folder, options.photos)
-        blocks = page(Teacher(predictor), examples, "Few-shot segmentation")
+        blocks = page(Desk(predictor), examples, "Few-shot segmentation")
         fonts = ["system-ui", "sans-serif"]  # none is fetched from elsewhere
         try:
             blocks.launch(

@@ -1,6 +1,6 @@
-"""`python -m sst_tf.predict`: find taught classes in a folder of photos, single photos or a video.
+"""`python -m sst_tf.predict`: find marked classes in a folder of photos, in photos or a video.
 
-Teach a class by --support PHOTO=MARK, or take class cards of earlier teaching. A MARK is a mask
+Show a class by --support PHOTO=MARK, or take class cards that were saved before. A MARK is a mask
 picture, a labelme or COCO JSON file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on
 background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg
 and NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it
@@ -25,8 +25,8 @@ def main(argv=None):
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",
                         help="marked photos of one class")
     parser.add_argument("--name", default="object", help="name of that class")
-    parser.add_argument("--card", nargs="+", default=[], help="class cards taught before")
-    parser.add_argument("--save_card", help="write what --support taught, for --card")
+    parser.add_argument("--card", nargs="+", default=[], help="class cards that --save_card wrote")
+    parser.add_argument("--save_card", help="write what tuning left of --support, for --card")
     parser.add_argument("--input", nargs="+", default=[], help="folders, photos, videos")
     parser.add_argument("--output", default="predictions", help="folder of answers")
     parser.add_argument("--always_answer", action="store_true",
@@ -35,8 +35,8 @@ def main(argv=None):
     parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
     options = parser.parse_args(argv)
     if not options.support and not options.card:
-        raise UserError("nothing to look for: --support PHOTO=MARK teaches a class, --card takes "
-                        "one taught before")
+        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --card takes "
+                        "one that was saved")
     found, answers = find_photos(options.input, options.output)
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
@@ -50,7 +50,7 @@ def main(argv=None):
             raise UserError("--support: PHOTO=MARK is due, such as mug.jpg=mug_mask.png")
         card = predictor.set_support([photo for photo, _ in pairs],
                                      [parse_mark(mark) for _, mark in pairs], options.name)
-        print(f"taught {card.name!r} from {card.shots} photo(s), marked by "
+        print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "
               f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
               + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
                           zip(card.score, card.score_after, strict=True)))

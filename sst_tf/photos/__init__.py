@@ -1,1 +1,1 @@
-"""One's own photos: marks, taught classes, answers."""
+"""One's own photos: marks, tuned classes, answers."""

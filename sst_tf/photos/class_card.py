@@ -1,4 +1,4 @@
-"""Class cards: what a model learnt of a class, in a small file. Taught once, used ever after."""
+"""Class cards: what tuning left of a class, in a small file. Tuned once, used ever after."""
 
 import io
 import json
@@ -51,7 +51,7 @@ class ClassCard:
         arrays = (np.concatenate([getattr(card, field) for card in cards])
                   for field in ("prototype", "untuned", "score", "score_after"))
         return cls(first.name, *arrays, first.thumbnail,
-                   tuple(way for card in cards for way in card.how), first.model_sha256)
+                   tuple(how for card in cards for how in card.how), first.model_sha256)
 
     def save(self, path):
         """Write the card (.npz), under a temporary name first; returns its path."""
@@ -84,7 +84,7 @@ class ClassCard:
                            tuple(facts["how"]), facts["model_sha256"])
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or 'no class card'}") from None
-        except Exception as error:  # zip, JSON and NumPy each fail in their own way
+        except Exception as error:  # zip, JSON and NumPy each raise their own
             raise DataError(f"{path}: no class card ({type(error).__name__}: {error})") from None
         shapes = {card.prototype.shape, card.untuned.shape}
         if (facts.get("format") != FORMAT or len(shapes) != 1 or card.prototype.ndim != 2

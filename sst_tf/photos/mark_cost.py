@@ -40,7 +40,7 @@ KINDS = {"mask": None, "polygon": polygon, "box": box, "scribbles": scribbles}
 
 
 class MarkedBank(PhotoBank):
-    """A bank whose supports are marked in another way than by their true masks.
+    """A bank whose supports are marked otherwise than by their true masks.
 
     Attributes:
         iou: {(photo, class): IoU of the mask made from the mark with the true one}.

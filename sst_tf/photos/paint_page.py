@@ -39,7 +39,7 @@ class Shot:
                 f"{self.card.score_after[0]:.2f}")
 
 
-class Teacher:
+class Desk:
     """What the page's buttons do, on one model.
 
     Args:
@@ -52,7 +52,7 @@ class Teacher:
         self.mark(blank, np.eye(64, dtype=bool), "mask")  # the first run traces the graph
 
     def mark(self, image, strokes, kind):
-        """A `Shot` and the seconds that teaching took.
+        """A `Shot` and the seconds that tuning took.
 
         Args:
             image: uint8 [H, W, 3] RGB.
@@ -134,7 +134,7 @@ def samples(config, folder, photos_folder=None):
     return paths
 
 
-def page(teacher, examples, title):
+def page(desk, examples, title):
     """The page as `gradio.Blocks`."""
     gr = gradio()
 
@@ -142,12 +142,12 @@ def page(teacher, examples, title):
         if value is None or value.get("background") is None:
             raise gr.Error("choose a photo first")
         if len(shots) >= MAX_SHOTS:
-            raise gr.Error(f"{MAX_SHOTS} shots at most; start over to teach anew")
+            raise gr.Error(f"{MAX_SHOTS} shots at most; start over to mark others")
         image = np.ascontiguousarray(value["background"][..., :3])
         strokes = np.any([layer[..., 3] > 0 for layer in value["layers"]], axis=0)
-        shot, seconds = _tell(gr, teacher.mark, image, strokes, kind)
+        shot, seconds = _tell(gr, desk.mark, image, strokes, kind)
         shots = [*shots, shot]
-        return (shots, gallery(shots), (photo[0] + 1, None), f"Shot {len(shots)} taught in "
+        return (shots, gallery(shots), (photo[0] + 1, None), f"Shot {len(shots)} tuned in "
                 f"{1000 * seconds:.0f} ms: {shot.text}.")
 
     def gallery(shots):
@@ -162,7 +162,7 @@ def page(teacher, examples, title):
             raise gr.Error("add a marked photo first")
         if image is None:
             raise gr.Error("choose a photo to search")
-        return _tell(gr, teacher.answer, shots, image, always)
+        return _tell(gr, desk.answer, shots, image, always)
 
     def card(shots):
         if not shots:
@@ -177,7 +177,7 @@ def page(teacher, examples, title):
                         label="What I painted (box and strokes: GrabCut guesses the mask)")
         adding = gr.Button("Add this shot", variant="primary", elem_id="add", render=False)
         said = gr.Textbox(label="What happened", elem_id="said", interactive=False, render=False)
-        taught = gr.Gallery(label="Shots: what was marked, and where the step moves the features",
+        marked = gr.Gallery(label="Shots: what was marked, and where the step moves the features",
                             elem_id="shots", columns=4, height="auto", format="png", render=False,
                             object_fit="contain", buttons=["fullscreen"])
         alone = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
@@ -195,7 +195,7 @@ def page(teacher, examples, title):
                         elem_id="support", canvas_size=(640, 480), brush=gr.Brush(
                             default_size=16, colors=["#32cd32"], color_mode="fixed"))
                     adding.click(add, [editor, kind, shots, photo],
-                                 [shots, taught, photo, said], **alone)
+                                 [shots, marked, photo, said], **alone)
                 kind.render()
                 adding.render()
                 if examples:
@@ -217,13 +217,13 @@ def page(teacher, examples, title):
                      "buttons": ["fullscreen", "download"]}
             tuned = gr.Image(label="With the step (tuned)", elem_id="tuned", **shown)
             untuned = gr.Image(label="Without it", elem_id="untuned", **shown)
-        taught.render()
+        marked.render()
         with gr.Row():
             clearing = gr.Button("Start over", elem_id="clear")
             saving = gr.DownloadButton("Save the class card", elem_id="card")
         searching.click(search, [shots, query, always], [tuned, untuned, said], **alone)
         clearing.click(lambda: ([], [], None, None, "Start by painting."), None,
-                       [shots, taught, tuned, untuned, said], api_visibility="private")
+                       [shots, marked, tuned, untuned, said], api_visibility="private")
         saving.click(card, shots, saving, api_visibility="private")
     return blocks.queue(max_size=16)
 

@@ -143,7 +143,7 @@ def test_an_empty_batch_gets_a_reason(served, batch):
 @pytest.mark.parametrize("prototype, score, reason", [
     (np.nan, 0.5, "prototype: holds NaN"), (1.0, np.nan, "score: holds"),
     (1.0, -1, "score: holds")])
-def test_bad_lessons_get_a_reason(served, batch, prototype, score, reason):
+def test_bad_prototypes_get_a_reason(served, batch, prototype, score, reason):
     with pytest.raises(RuntimeFailure, match=reason):
         served.run("segment_tuned", {
             "query_image": batch["query_image"],

@@ -111,14 +111,14 @@ def refilled(draw, name, value):
 def broken(draw, inputs):
     """A copy of good inputs with one thing broken, and what."""
     name = draw(st.sampled_from(sorted(inputs)))
-    way = draw(st.sampled_from(["cut", "type", "values", "missing", "extra"]))
+    change = draw(st.sampled_from(["cut", "type", "values", "missing", "extra"]))
     value = inputs[name]
-    if way == "missing":
+    if change == "missing":
         return {k: v for k, v in inputs.items() if k != name}
-    if way == "extra":
+    if change == "extra":
         return {**inputs, draw(st.text(min_size=1, max_size=8)): value}
     bad = {"cut": lambda: cut(draw, value), "type": lambda: retyped(draw, value),
-           "values": lambda: refilled(draw, name, value)}[way]()
+           "values": lambda: refilled(draw, name, value)}[change]()
     return {**inputs, name: cut(draw, value) if bad is None else bad}
 
 
@@ -165,22 +165,22 @@ def as_json(inputs):
 @st.composite
 def broken_body(draw, signature, inputs):
     """A REST body: a broken tensor, or JSON that is not a request."""
-    way = draw(st.sampled_from(["tensor", "tensor", "json", "text", "key", "values", "nested"]))
+    change = draw(st.sampled_from(["tensor", "tensor", "json", "text", "key", "values", "nested"]))
     body = {"signature_name": signature}
-    if way == "tensor":
+    if change == "tensor":
         body["inputs"] = as_json(draw(broken(inputs)))
         return json.dumps(body).encode()
-    if way == "json":
+    if change == "json":
         leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
         anything = st.recursive(leaf, lambda inner: st.lists(inner, max_size=3)
                                 | st.dictionaries(st.text(max_size=5), inner, max_size=3))
         body[draw(st.sampled_from(["inputs", "instances"]))] = draw(anything)
         return json.dumps(body).encode()
-    if way == "text":
+    if change == "text":
         return draw(st.binary(max_size=60))
-    if way == "key":
+    if change == "key":
         return json.dumps({draw(st.text(max_size=6)): as_json(inputs)}).encode()
-    if way == "nested":
+    if change == "nested":
         return b'{"inputs": ' + b"[" * draw(st.integers(1, 200_000))
     name = draw(st.sampled_from(sorted(inputs)))
     value = draw(st.sampled_from([

@@ -175,8 +175,8 @@ def test_scoring_at_the_photo_s_size_and_void():
     assert (truth == 255).sum() == 0
     padded = bank_of(ScoringOptions(void_query="background")).judge(probability, "a", 1)[1]
     assert (padded[40:] == 255).all() and (padded[:40, :56] != 255).all()  # padding never counts
-    taught = bank_of(ScoringOptions(void_support="background")).support_mask("a", 1)
-    assert (taught[:40] != 255).all() and (taught[40:] == 255).all()
+    marked = bank_of(ScoringOptions(void_support="background")).support_mask("a", 1)
+    assert (marked[:40] != 255).all() and (marked[40:] == 255).all()
     assert (bank_of(ScoringOptions()).support_mask("a", 1)[:40] == 255).any()
 
 

@@ -33,8 +33,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teacher(run):
-    return paint_page.Teacher(Predictor.from_run(run.folder))
+def desk(run):
+    return paint_page.Desk(Predictor.from_run(run.folder))
 
 
 @pytest.fixture(scope="module")
@@ -50,45 +50,45 @@ def photo():
 # ---- the buttons ---------------------------------------------------------------------------------
 
 
-def test_shots_answer_as_the_predictor_does(teacher, run, photo):
+def test_shots_answer_as_the_predictor_does(desk, run, photo):
     image, mask = photo
-    shots = [teacher.mark(image, mask, "mask")[0], teacher.mark(image[:, ::-1], mask, "mask")[0]]
-    tuned, untuned, words = teacher.answer(shots, image, always=True)
+    shots = [desk.mark(image, mask, "mask")[0], desk.mark(image[:, ::-1], mask, "mask")[0]]
+    tuned, untuned, words = desk.answer(shots, image, always=True)
     assert max(tuned.shape) == max(untuned.shape) == paint_page.SHOWN_SIDE
     assert words.startswith("2 shot(s)")
     other = Predictor.from_run(run.folder, empty=False)
     card = other.set_support([image, image[:, ::-1]], [mask, mask])
     joined = ClassCard.joined([shot.card for shot in shots])
     np.testing.assert_allclose(card.prototype, joined.prototype, atol=1e-6)
-    np.testing.assert_array_equal(teacher.predictor.predict(image).mask,
+    np.testing.assert_array_equal(desk.predictor.predict(image).mask,
                                   other.predict(image).mask)
 
 
-def test_strokes_become_masks(teacher, photo):
+def test_strokes_become_masks(desk, photo):
     image, mask = photo
     box, strokes = np.zeros_like(mask), np.zeros_like(mask)
     box[16, 26] = box[63, 73] = True  # two dabs at the corners
     strokes[30:50, 48:52] = True
-    green = [teacher.mark(image, painted, kind)[0].marked[..., 1].astype(int)
+    green = [desk.mark(image, painted, kind)[0].marked[..., 1].astype(int)
              for painted, kind in ((mask, "mask"), (box, "box"), (strokes, "scribbles"))]
     for other in green[1:]:  # GrabCut finds the square
         assert np.mean(np.abs(other - green[0]) > 20) < 0.03
 
 
-def test_nothing_painted_is_said(teacher, photo):
+def test_nothing_painted_is_said(desk, photo):
     with pytest.raises(DataError, match="nothing is painted"):
-        teacher.mark(photo[0], np.zeros((80, 120), bool), "box")
+        desk.mark(photo[0], np.zeros((80, 120), bool), "box")
 
 
-def test_the_gradient_is_shown_at_the_photo_s_shape(teacher, photo):
-    shot, seconds = teacher.mark(*photo, "mask")
+def test_the_gradient_is_shown_at_the_photo_s_shape(desk, photo):
+    shot, seconds = desk.mark(*photo, "mask")
     assert shot.gradient.shape == shot.marked.shape == (320, 480, 3)
     assert shot.gradient.std() > 5 and seconds > 0
 
 
-def test_cards_of_other_models_do_not_join(teacher, photo):
+def test_cards_of_other_models_do_not_join(desk, photo):
     import dataclasses
-    card = teacher.mark(*photo, "mask")[0].card
+    card = desk.mark(*photo, "mask")[0].card
     with pytest.raises(DataError, match="different models"):
         ClassCard.joined([card, dataclasses.replace(card, model_sha256="0")])
 
@@ -149,10 +149,10 @@ def _paint_and_add(browser, number):  # noqa: F811
             ).move_by_offset(30, 10).move_by_offset(30, 10).release().perform()
         time.sleep(0.5)
         try:
-            return _press(browser, "add", f"Shot {number} taught", 8)
+            return _press(browser, "add", f"Shot {number} tuned", 8)
         except TimeoutException:
             continue
-    raise AssertionError(f"shot {number} was not taught")
+    raise AssertionError(f"shot {number} was not tuned")
 
 
 def _pick(browser, where, number):  # noqa: F811

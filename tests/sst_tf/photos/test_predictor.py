@@ -52,7 +52,7 @@ def write(path, picture):
 # ---- answers -------------------------------------------------------------------------------------
 
 
-def test_a_class_is_taught_and_answered_at_the_photo_s_size(predictor):
+def test_a_class_is_tuned_and_answered_at_the_photo_s_size(predictor):
     card = predictor.set_support(*scene(), name="mug")
     assert card.shots == 1 and card.how == ("mask",) and card.prototype.shape == (1, 16)
     assert np.abs(card.prototype - card.untuned).max() > 1e-3  # the step was taken
@@ -150,7 +150,7 @@ def test_a_card_answers_in_a_new_process(run, predictor, tmp_path):
 
 def test_a_card_of_another_model_is_refused(predictor, tmp_path):
     path = predictor.set_support(*scene(), name="mug").save(tmp_path / "mug.npz")
-    with pytest.raises(DataError, match="'mug' was taught to another model"):
+    with pytest.raises(DataError, match="'mug' was tuned for another model"):
         ClassCard.load(path, "0" * 64)
 
 
