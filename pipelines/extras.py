@@ -6,7 +6,6 @@ EXTRAS = {  # top-level module: extra
     "gradio": "demo",
     "importlib_resources": "tfds",
     "jinja2": "report",
-    "markdown": "report",
     "matplotlib": "report",
     "onnx": "onnx",
     "onnxruntime": "onnx",

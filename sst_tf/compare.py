@@ -5,7 +5,8 @@ from jsonargparse import ArgumentParser
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.evaluation.stored import Evaluation, refuse_unequal
-from sst_tf.reporting.comparison import differences, over_seeds, rows
+from sst_tf.reporting.comparison import differences, over_seeds, table
+from sst_tf.reporting.document import Items, markdown
 
 
 @command
@@ -26,11 +27,9 @@ def main(argv=None):
         [Evaluation(folder, options.shots, options.name) for folder in folders]
         for folders in (options.runs, options.against))
     refuse_unequal(evaluations + yardsticks)
-    print("\n".join(rows(evaluations + yardsticks)))
-    print()
-    for line in (over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
-                 else differences(evaluations, options.resamples)):
-        print("-", line)
+    lines = (over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
+             else differences(evaluations, options.resamples))
+    print(markdown([table(evaluations + yardsticks), Items.of(lines)]), end="")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,7 @@ def main(argv=None):
     for path in options.experiment:
         experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)
         cells = [cell for cell in experiment.cells(options.experiment_runs) if not cell.missing()]
-        report.add(experiment_table.markdown(experiment, cells) if cells else
-                   f"## {experiment.title}\n\nNo run of it is there yet.")
+        report.add(*experiment_table.parts(experiment, cells))
     subjects = [Subject(folder, not options.without_photos) for folder in options.runs]
     if subjects:
         for part in (describe, gauges, curves):

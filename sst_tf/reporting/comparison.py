@@ -1,25 +1,30 @@
 """Runs side by side, each paired with the first."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from sst_tf.evaluation import metrics
-from sst_tf.evaluation.stored import POINTS
+from sst_tf.evaluation.stored import POINTS, Evaluation
+from sst_tf.reporting.document import Table
 
 UNTRAINED = ("all_foreground", "prototype")
+HEAD = ("", "mIoU at 0.5", "95 %", "mIoU at chosen", "95 %", "chosen", "area at 0.5",
+        "area at chosen", "support IoU before, after")
 
 
-def rows(evaluations):
-    """Markdown rows: untrained answers once, then a row a run."""
-    yield ("| | mIoU at 0.5 | 95 % | mIoU at chosen | 95 % | chosen | area at 0.5 | area at chosen "
-           "| support IoU before, after |")
-    yield "|---|---|---|---|---|---|---|---|---|"
+def table(evaluations: list[Evaluation]) -> Table:
+    """Untrained answers once, then a row a run."""
+    return Table(HEAD, list(_rows(evaluations)))
+
+
+def _rows(evaluations):
     for name in UNTRAINED:
         entry = evaluations[0].results["scores"].get(name)
         if entry is None:  # N-way evaluations have none
             continue
-        low, high = entry["miou_interval"]
-        yield (f"| {name.replace('_', ' ')} | {entry['miou']:.3f} | {low:.3f} .. {high:.3f} | | | "
-               f"| {entry['area_ratio']:.2f} | | |")
+        yield (name.replace("_", " "), f"{entry['miou']:.3f}", _span(entry["miou_interval"]), "",
+               "", "", f"{entry['area_ratio']:.2f}", "", "")
     for one in evaluations:
         iou = one.results["support_iou"]
         for kind in ("tuned", "untuned"):
@@ -29,12 +34,12 @@ def rows(evaluations):
             at = entry["threshold"]
             label = one.name if kind == "tuned" else f"{one.name}, step left out (diagnostic)"
             after = f"{iou['before']:.3f}, {iou['after']:.3f}" if kind == "tuned" else ""
-            yield (f"| {label} | {entry['miou']:.3f} | {_span(entry['miou_interval'])} | "
-                   f"{at['miou_at_chosen']:.3f} | {_span(at['interval'])} | {at['chosen']:.2f} | "
-                   f"{entry['area_ratio']:.2f} | {at['area_ratio_at_chosen']:.2f} | {after} |")
+            yield (label, f"{entry['miou']:.3f}", _span(entry["miou_interval"]),
+                   f"{at['miou_at_chosen']:.3f}", _span(at["interval"]), f"{at['chosen']:.2f}",
+                   f"{entry['area_ratio']:.2f}", f"{at['area_ratio_at_chosen']:.2f}", after)
 
 
-def differences(evaluations, resamples):
+def differences(evaluations: list[Evaluation], resamples: int) -> Iterator[str]:
     """Lines: each run minus the first on the same resamples of the same episodes' photos."""
     first = evaluations[0]
     weights = metrics.photo_weights(first.counts, resamples)
@@ -47,7 +52,8 @@ def differences(evaluations, resamples):
                    f"95 % {_span(metrics.interval(spread), '+')}")
 
 
-def over_seeds(group, yardsticks, resamples):
+def over_seeds(group: list[Evaluation], yardsticks: list[Evaluation], resamples: int
+               ) -> Iterator[str]:
     """Lines: mean difference of two groups of runs, seed by seed, on the same resamples.
 
     The interval resamples photos for the mean over seeds; the range is over the seeds.

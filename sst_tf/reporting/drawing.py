@@ -1,12 +1,12 @@
 """A grid one can look at: support, query, truth, answer before and after tuning."""
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import pipelines
+from pipelines.writing import replacing
 
 COLUMNS = ("support", "query", "truth", "before tuning", "after tuning")
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
@@ -42,14 +42,11 @@ def _heading(text, side):
     return strip
 
 
-def save(path, picture):
-    """Write an RGB picture, under a temporary name first."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"partial-{path.name}")
-    cv2.imwrite(str(partial), picture[..., ::-1])
-    os.replace(partial, path)
-    return path
+def save(path: str | Path, picture: np.ndarray) -> Path:
+    """Write an RGB picture, whole or not at all; returns its path."""
+    with replacing(path) as partial:
+        cv2.imwrite(str(partial), picture[..., ::-1])
+    return Path(path)
 
 
 def episode_grid(model, source, episodes, image_size, thresholds, resize="squash"):

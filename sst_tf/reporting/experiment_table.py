@@ -5,6 +5,9 @@ from scipy import stats
 
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.stored import POINTS, Evaluation, evaluation_name, refuse_unequal
+from sst_tf.experiments.grid import Cell, Experiment
+from sst_tf.reporting import document
+from sst_tf.reporting.document import Heading, Items, Paragraph, Table
 
 RESAMPLES = 1000
 
@@ -13,7 +16,7 @@ class Grid:
     """Evaluations of an experiment at k shots.
 
     Args:
-        cells: `sst_tf.experiment.Cell`s whose results are there.
+        cells: `Cell`s whose results are there.
         shots: k.
     """
 
@@ -113,32 +116,40 @@ class Grid:
         return np.ones((1, len(evaluation.counts.class_ids)))
 
 
-def markdown(experiment, cells):
+def markdown(experiment: Experiment, cells: list[Cell]) -> str:
     """The tables of an experiment as Markdown."""
-    lines = [f"## {experiment.title}", ""]
-    for name in ("source", "protocol", "expect"):
-        if value := getattr(experiment, name):
-            lines.append(f"{name.capitalize()}: {value}  ")
+    return document.markdown(parts(experiment, cells))
+
+
+def parts(experiment: Experiment, cells: list[Cell]) -> list[document.Part]:
+    """Heading, facts, and a table with its differences for each number of shots and threshold."""
+    made: list[document.Part] = [Heading(experiment.title)]
+    facts = [(name.capitalize(), getattr(experiment, name))
+             for name in ("source", "protocol", "expect") if getattr(experiment, name)]
+    if facts:
+        made.append(Items(facts))
+    if not cells:
+        return [*made, Paragraph("No run of it is there yet.")]
     for shots in experiment.shots:
-        if not cells:
-            continue
         grid = Grid(cells, shots)
+        seeds = f"Seeds {', '.join(str(s) for s in grid.seeds)}" + (
+            "; ± is their standard deviation." if len(grid.seeds) > 1 else ".")
         for point, words in POINTS.items():
-            lines += ["", f"### {shots}-shot, mIoU {words}", "",
-                      *_table(grid, experiment, shots, point)]
-            lines += ["", *_differences(grid, experiment, point)]
-    return "\n".join(lines) + "\n"
+            made += [Heading(f"{shots}-shot, mIoU {words}", 3),
+                     _table(grid, experiment, shots, point),
+                     Paragraph(f"{grid.episodes()} {seeds}")]
+            if lines := list(_differences(grid, experiment, point)):
+                made.append(Items.of(lines))
+    return made
 
 
 def _table(grid, experiment, shots, point):
     published = bool(experiment.paper) and point == "half"
-    yield "| | " + " | ".join(f"fold {f}" for f in grid.folds) + " | mean | 95 % over photos |" + (
-        " paper |" if published else "")
-    yield "|---" * (len(grid.folds) + 3 + published) + "|"
+    rows = []
     for row in experiment.rows:
         if row not in grid.rows:
             continue
-        texts = []
+        texts = [row]
         for fold in grid.folds:
             mean, spread = grid.mean(row, fold, point)
             texts.append("missing" if mean is None else f"{100 * mean:.1f}" + (
@@ -149,11 +160,9 @@ def _table(grid, experiment, shots, point):
         if published:
             values = experiment.paper.get(row, {}).get(shots, [])
             texts.append(", ".join(str(v) for v in values))
-        yield f"| {row} | " + " | ".join(texts) + " |"
-    seeds = ", ".join(str(s) for s in grid.seeds)
-    yield ""
-    yield (f"{grid.episodes()} Seeds {seeds}"
-           + ("; ± is their standard deviation." if len(grid.seeds) > 1 else "."))
+        rows.append(texts)
+    return Table(["", *(f"fold {fold}" for fold in grid.folds), "mean", "95 % over photos",
+                  *(["paper"] if published else [])], rows)
 
 
 def _differences(grid, experiment, point):
@@ -168,5 +177,5 @@ def _differences(grid, experiment, point):
         if seeds := grid.over_seeds(row, other, point):
             by_seed = (f", over {seeds[2]} training seeds {100 * seeds[0]:+.1f} .. "
                        f"{100 * seeds[1]:+.1f}")
-        yield (f"- {row} minus {other}: {100 * mean:+.1f} points, 95 % over photos "
+        yield (f"{row} minus {other}: {100 * mean:+.1f} points, 95 % over photos "
                f"{100 * low:+.1f} .. {100 * high:+.1f}{by_seed} ({cells})")

@@ -118,7 +118,7 @@ def curves(path, histories, column):
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(column.replace("_", " "))
-    axes.legend(fontsize=7)
+    _legend(axes)
     return _save(figure, path)
 
 
@@ -130,10 +130,10 @@ def bars(path, scores):
     for i, (run, values) in enumerate(scores.items()):
         axes.barh(np.arange(len(names)) + i * height, [values.get(n, 0) for n in names], height,
                   label=run)
-    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names)
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("IoU at 0.5")
-    axes.legend(fontsize=7)
+    _legend(axes)
     return _save(figure, path)
 
 
@@ -144,6 +144,12 @@ def _axes(width, height):
         raise UserError("plots need the extra `report` (pip install 'sst-tf[report]')") from None
     figure = Figure((width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _legend(axes):
+    """Names as they are: a dollar sign in one opens no formula."""
+    for text in axes.figure.legend(fontsize=7, loc="outside upper left").get_texts():
+        text.set_parse_math(False)
 
 
 def _save(figure, path):

@@ -1,6 +1,9 @@
 """The report: everything it promises is on the page, in a browser and at phone width."""
 
+import json
 import re
+import shutil
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 from pipelines.errors import UserError
 from sst_tf import evaluate, report
 from sst_tf.config import DataConfig
-from sst_tf.reporting import figures
+from sst_tf.reporting import document, figures
 from sst_tf.reporting.report_page import Report, Subject, describe, episodes
 from sst_tf.runs.directory import Run
 from tests.browser import browser, console_errors  # noqa: F401  a fixture
@@ -70,8 +73,6 @@ def test_a_browser_shows_it(page, browser, width):  # noqa: F811
 
 
 def test_unequal_runs_are_not_compared(page, tmp_path):
-    import json
-    import shutil
     shutil.copytree(page.parent / "two", tmp_path / "two")
     path = Run(tmp_path / "two").evaluation_path("novel_1shot")
     content = json.loads(path.read_text())
@@ -79,11 +80,10 @@ def test_unequal_runs_are_not_compared(page, tmp_path):
     path.write_text(json.dumps(content))
     made = Report(tmp_path / "page")
     describe(made, [Subject(page.parent / "one"), Subject(tmp_path / "two")])
-    assert any("Not compared: two and one differ in image_size" in line for line in made.lines)
+    assert "Not compared: two and one differ in image_size" in document.markdown(made.parts)
 
 
 def test_runs_without_photos_or_evaluations(page, tmp_path):
-    import shutil
     shutil.copytree(page.parent / "one", tmp_path / "bare")
     shutil.rmtree(tmp_path / "bare" / "evaluations")
     with pytest.raises(UserError, match="not evaluated"):
@@ -92,7 +92,7 @@ def test_runs_without_photos_or_evaluations(page, tmp_path):
     one.painter = None
     made = Report(tmp_path / "page")
     episodes(made, [one])
-    assert "its photos are not here" in made.lines[0]
+    assert "its photos are not here" in made.parts[0].text
 
 
 def test_confusion_counts_false_foreground_by_what_it_covers(page):
@@ -121,3 +121,53 @@ def test_a_page_without_photos(page, tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "## 1-shot" in text and "figure 6" in text and "figure 3" not in text
     assert not list((tmp_path / "figures").glob("*.jpg"))
+
+
+# ---- names are text ------------------------------------------------------------------------------
+
+SCRIPT, PIPE, DOLLAR = "<script>alert(1)</script>", "a|b", r"*$\nothing$*"
+RUN = "c|d <img src=x onerror=alert(2)>"  # a folder's name
+
+
+@pytest.fixture(scope="module")
+def hostile(page, tmp_path_factory):
+    """A report on a run whose folder and classes have names that HTML or Markdown would read."""
+    folder = tmp_path_factory.mktemp("hostile")
+    shutil.copytree(page.parent / "one", folder / RUN)
+    for shots in (1, 2):
+        path = Run(folder / RUN).evaluation_path(f"novel_{shots}shot")
+        content = json.loads(path.read_text())
+        content["protocol"]["novel_classes"][:3] = [SCRIPT, PIPE, DOLLAR]
+        classes = content["scores"]["tuned"]["per_class"]
+        content["scores"]["tuned"]["per_class"] = dict(zip(
+            [SCRIPT, PIPE, DOLLAR, *list(classes)[3:]], classes.values(), strict=True))
+        path.write_text(json.dumps(content))
+    report.main([str(folder / RUN), "--output", str(folder / "page"), "--title", SCRIPT])
+    return folder / "page"
+
+
+def test_names_are_text_in_html(hostile):
+    html = (hostile / "report.html").read_text()
+    assert "<script" not in html and "<img src=x" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "a|b" in html
+
+
+def test_names_are_text_in_markdown(hostile):
+    text = (hostile / "report.md").read_text()
+    assert "<script" not in text and "<img" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and r"a\|b" in text
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+    pictures = re.findall(r"\]\((figures/[^)]+)\)", text)
+    assert pictures and all((hostile / unquote(path)).is_file() for path in pictures)
+
+
+def test_names_are_text_in_a_browser(hostile, browser):  # noqa: F811
+    browser.get((hostile / "report.html").as_uri())
+    assert not console_errors(browser)  # an alert would have made `get` fail as well
+    assert browser.title == SCRIPT
+    shown = browser.find_element("css selector", "body").text
+    for name in (SCRIPT, PIPE, DOLLAR, RUN):
+        assert name in shown, name
+    assert browser.execute_script(
+        "return document.querySelectorAll('script,[onerror],[src]:not([src^=data])').length") == 0
