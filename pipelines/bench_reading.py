@@ -128,7 +128,7 @@ def check(source, episodes, size):
             mine = np.squeeze(augmented[f"{role}_image"][row]).astype(int)
             level = np.abs(mine - image).mean()
             share = (np.squeeze(augmented[f"{role}_mask"][row]) != target).mean()
-            assert level < 1.0 and share < 0.005, (
+            assert level < 1.5 and share < 0.005, (
                 f"Pillow and ours differ by {level:.2f} gray levels, {share:.4f} of the mask")
 
 

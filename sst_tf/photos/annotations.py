@@ -51,7 +51,7 @@ def mask_of(mark, image, what="mask", photo=None, label=None):
         image: uint8 [H, W, 3] RGB, upright.
         what: name for messages.
         photo: the photo's path, by whose name a COCO file knows it.
-        label: the class, where a COCO file has several.
+        label: the class's name, which selects where a JSON file has several labels.
     Raises:
         DataError: another size than the photo's, other values, nothing marked.
     """
@@ -74,17 +74,23 @@ def mask_of(mark, image, what="mask", photo=None, label=None):
     return mask, how
 
 
-def labelme(path, label=None):
-    """`Polygon` of a labelme file's polygons and rectangles, of one label or all."""
-    return _labelme(_read_json(path), path, label)
+def labelme(path: str | Path, label: str | None = None) -> Polygon:
+    """A labelme file's polygons and rectangles, of one label or all.
+
+    Raises:
+        DataError: no such file, another form, no shape or none of the label.
+    """
+    shapes = _labelme(_read_json(path), path)
+    if label is not None:
+        shapes = _of_label(shapes, label, path)
+    return Polygon([points for _, points in shapes])
 
 
-def _labelme(content, path, label=None):
+def _labelme(content, path):
+    """[(label, points [N, 2])], at least one."""
     try:
-        parts = []
+        shapes = []
         for shape in content["shapes"]:
-            if label is not None and shape["label"] != label:
-                continue
             points = np.array(shape["points"], np.float64)
             kind = shape.get("shape_type", "polygon")
             if kind == "rectangle":
@@ -93,14 +99,24 @@ def _labelme(content, path, label=None):
             elif kind != "polygon":
                 raise DataError(f"{path}: a shape of type {kind!r}; polygons and rectangles are "
                                 "read")
-            parts.append(points)
+            shapes.append((str(shape["label"]), points))
     except DataError:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no labelme file ({type(error).__name__}: {error})") from None
-    if not parts:
-        raise DataError(f"{path}: no shape" + (f" of label {label!r}" if label else ""))
-    return Polygon(parts)
+    if not shapes:
+        raise DataError(f"{path}: no shape")
+    return shapes
+
+
+def _of_label(shapes, label, path):
+    """The shapes of a label; DataError that lists the labels where there is none."""
+    found = [shape for shape in shapes if shape[0] == label]
+    if not found:
+        labels = ", ".join(sorted({name for name, _ in shapes}))
+        raise DataError(f"{path}: no shape of {label!r}; it shows {labels}: the class must have "
+                        "one of these names")
+    return found
 
 
 def _coco(content, path, size, photo=None, label=None):
@@ -149,7 +165,10 @@ def _from_json(path, size, photo, label):
     content = _read_json(path)
     if isinstance(content, dict) and "annotations" in content:
         return _coco(content, path, size, photo, label)
-    return _labelme(content, path)
+    shapes = _labelme(content, path)
+    if len({name for name, _ in shapes}) > 1:
+        shapes = _of_label(shapes, label, path)
+    return Polygon([points for _, points in shapes])
 
 
 def _read_json(path):
