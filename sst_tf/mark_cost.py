@@ -11,7 +11,7 @@ from sst_tf.config import ArgumentParser
 from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
-from sst_tf.evaluation import metrics
+from sst_tf.evaluation import bootstrap, metrics
 from sst_tf.evaluation.scoring import score
 from sst_tf.photos.mark_cost import KINDS, MarkedBank
 from sst_tf.runs.directory import Run
@@ -39,13 +39,13 @@ def main(argv=None):
         arguments = (data.source, episodes, config.data.image_size, store, config.data.resize)
         bank = MarkedBank(make, *arguments) if make else PhotoBank(*arguments)
         counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
-        weights = metrics.photo_weights(counts, config.evaluate.resamples)
+        weights = bootstrap.photo_weights(counts.photos, config.evaluate.resamples)
         at, spread = metrics.mean_iou(counts, known), metrics.mean_iou(counts, known, weights)
         exact = exact or (at, spread)
         texts = [f"{np.mean(list(bank.iou.values())):.2f}" if make else "1", f"{at:.3f}",
-                 "{:.3f} .. {:.3f}".format(*metrics.interval(spread))]
+                 "{:.3f} .. {:.3f}".format(*bootstrap.interval(spread))]
         texts += [f"{at - exact[0]:+.3f}", "{:+.3f} .. {:+.3f}".format(
-            *metrics.interval(spread - exact[1]))] if make else ["", ""]
+            *bootstrap.interval(spread - exact[1]))] if make else ["", ""]
         print(f"| {kind} | " + " | ".join(texts) + " |", flush=True)
 
 

@@ -6,7 +6,7 @@ from pipelines.errors import DataError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
 from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
-from sst_tf.evaluation import metrics, multiclass, parallel, presence, protocol_options
+from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
 from sst_tf.evaluation.scoring import score
 from sst_tf.evaluation.stored import evaluation_name
 from sst_tf.runs.results import results_of
@@ -43,7 +43,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     by_run = protocol_options.test_runs(settings, data, shots)
     episodes = [episode for one in by_run for episode in one]
     scored = _score(run, config, model, data, episodes, store, progress)
-    weights = metrics.photo_weights(scored.counts["tuned"], settings.resamples)
+    weights = bootstrap.photo_weights(scored.counts["tuned"].photos, settings.resamples)
     scores = {}
     for name, counts in scored.counts.items():
         chosen = thresholds.get("tuned" if name == "oracle" else name)

@@ -1,8 +1,12 @@
-"""IoU as the field counts it, at every threshold at once, with intervals over photos."""
+"""IoU as the field counts it, at every threshold at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from pipelines.sampler import Episode
+from sst_tf.evaluation import bootstrap
 
 BINS = 100  # thresholds 0.00, 0.01, ... 1.00
 HALF = BINS // 2
@@ -24,20 +28,20 @@ class Counts:
     photos: list[tuple[str, ...]]
 
     @classmethod
-    def empty(cls, episodes):
+    def empty(cls, episodes: Sequence[Episode]) -> "Counts":
         """Counts of zero for a list of episodes."""
         return cls(np.zeros((len(episodes), 2, BINS + 1), np.int64),
                    np.array([e.class_id for e in episodes]),
                    [(e.query, *e.support) for e in episodes])
 
-    def put(self, row, probability, mask):
+    def put(self, row: int, probability: np.ndarray, mask: np.ndarray) -> None:
         """Count one episode: probability [H, W] float in 0..1, mask [H, W] of 0, 1, 255."""
         counted = mask != 255
         bins = np.floor(probability[counted].astype(np.float64) * BINS + 1e-9).astype(np.int64)
         flat = np.bincount(bins + (mask[counted] == 1) * (BINS + 1), minlength=2 * (BINS + 1))
         self.histogram[row] = flat.reshape(2, BINS + 1)
 
-    def at(self, threshold_bin):
+    def at(self, threshold_bin: int) -> tuple[np.ndarray, ...]:
         """Per episode at `probability >= threshold_bin / BINS`: (tp, fp, fn, tn), [E] each."""
         positive = self.histogram[:, :, threshold_bin:].sum(-1)
         total = self.histogram.sum(-1)
@@ -45,17 +49,19 @@ class Counts:
         return tp, fp, total[:, 1] - tp, total[:, 0] - fp
 
 
-def class_sums(values, class_ids, classes, weights=None):
+def class_sums(values: np.ndarray, class_ids: np.ndarray, classes: np.ndarray,
+               weights: np.ndarray | None = None) -> np.ndarray:
     """Sums of [E] values over each class's episodes: [C], or [R, C] under weights [R, E]."""
     table = values[:, None] * (class_ids[:, None] == classes[None, :])
     return table.sum(0) if weights is None else weights @ table
 
 
-def mean_iou(counts, threshold_bin=HALF, weights=None):
+def mean_iou(counts: Counts, threshold_bin: int = HALF,
+             weights: np.ndarray | None = None) -> np.ndarray:
     """Class-wise accumulated IoU, averaged over classes (paper, 5.1).
 
     Intersections and unions are summed over all episodes of a class before the division.
-    Returns a float, or [R] under weights [R, E]; a class that a resample lost is left out of it.
+    Returns a number, or [R] under weights [R, E]; a class that a resample lost is left out of it.
     """
     tp, fp, fn, _ = counts.at(threshold_bin)
     classes = np.unique(counts.class_ids)
@@ -65,28 +71,12 @@ def mean_iou(counts, threshold_bin=HALF, weights=None):
         return np.nanmean(np.where(union > 0, inter / union, np.nan), axis=-1)
 
 
-def best_threshold(counts):
+def best_threshold(counts: Counts) -> int:
     """The threshold (a bin) with the highest mean IoU; for base-class episodes only."""
-    return int(np.argmax([mean_iou(counts, t) if t else 0.0 for t in range(BINS)]))
+    return int(np.argmax([float(mean_iou(counts, t)) if t else 0.0 for t in range(BINS)]))
 
 
-def photo_weights(counts, resamples, seed=0):
-    """Bootstrap weights [R, E] that resample photos, not episodes.
-
-    Episodes share photos: fewer than two hundred photos may make a thousand episodes, which are
-    then far from independent. Each resample draws the photos with replacement; an episode weighs
-    the multiplicity of its query times the mean multiplicity of its supports (two crossed
-    factors, as in the pigeonhole bootstrap of Owen, 2007).
-    """
-    names = sorted({name for row in counts.photos for name in row})
-    number = {name: i for i, name in enumerate(names)}
-    rows = np.array([[number[name] for name in row] for row in counts.photos])
-    draws = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=resamples)  # [R, P]
-    return draws[:, rows[:, 0]] * draws[:, rows[:, 1:]].mean(-1)
-
-
-def over_runs(counts, sizes, chosen_bin=None):
+def over_runs(counts: Counts, sizes: Sequence[int], chosen_bin: int | None = None) -> dict:
     """mIoU of each of several runs, their mean and standard deviation.
 
     Args:
@@ -106,12 +96,8 @@ def over_runs(counts, sizes, chosen_bin=None):
     return found
 
 
-def interval(values):
-    """Central 95 %."""
-    return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]
-
-
-def summary(counts, class_names, chosen_bin=None, weights=None):
+def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None = None,
+            weights: np.ndarray | None = None) -> dict:
     """The `scores` entry of a results file (see `docs/evaluation.md`)."""
     tp, fp, fn, tn = counts.at(HALF)
     classes = np.unique(counts.class_ids)
@@ -128,7 +114,7 @@ def summary(counts, class_names, chosen_bin=None, weights=None):
             "episodes": int(rows.sum()),
             "photos": len({counts.photos[i][0] for i in np.flatnonzero(rows)}),
         }
-    result = {
+    result: dict = {
         "miou": float(mean_iou(counts)),
         "fb_iou": float((foreground + background) / 2),
         "episode_iou": float(episode.mean()),
@@ -136,7 +122,7 @@ def summary(counts, class_names, chosen_bin=None, weights=None):
         "per_class": per_class,
     }
     if weights is not None:
-        result["miou_interval"] = interval(mean_iou(counts, HALF, weights))
+        result["miou_interval"] = bootstrap.interval(mean_iou(counts, HALF, weights))
     if chosen_bin is not None:
         tp, fp, fn, _ = counts.at(chosen_bin)
         result["threshold"] = {
@@ -145,5 +131,6 @@ def summary(counts, class_names, chosen_bin=None, weights=None):
             "area_ratio_at_chosen": float((tp + fp).sum() / max((tp + fn).sum(), 1)),
         }
         if weights is not None:
-            result["threshold"]["interval"] = interval(mean_iou(counts, chosen_bin, weights))
+            result["threshold"]["interval"] = bootstrap.interval(
+                mean_iou(counts, chosen_bin, weights))
     return result

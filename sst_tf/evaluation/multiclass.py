@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 from pipelines.sampler import WaySampler, episodes_sha256
 from sst_tf.data.photo_bank import PhotoBank
-from sst_tf.evaluation import metrics
+from sst_tf.evaluation import bootstrap, metrics
 from sst_tf.evaluation.metrics import BINS, HALF, Counts
 from sst_tf.evaluation.scoring import answers, chunks, embed_all, tune
 
@@ -49,7 +49,7 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
                 put(found[kind][name], rows, chosen, bank, by_way, one / BINS)
             bar.update(len(rows))
         bar.close()
-    weights = metrics.photo_weights(found["tuned"]["half"], settings.resamples)
+    weights = bootstrap.photo_weights(found["tuned"]["half"].photos, settings.resamples)
     scores = {}
     for kind, counts in found.items():
         scores[kind] = metrics.summary(counts["half"], data.source.classes, None, weights)

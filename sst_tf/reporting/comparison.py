@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sst_tf.evaluation import metrics
+from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import POINTS, Evaluation
 from sst_tf.reporting.document import Table
 
@@ -42,14 +42,14 @@ def _rows(evaluations):
 def differences(evaluations: list[Evaluation], resamples: int) -> Iterator[str]:
     """Lines: each run minus the first on the same resamples of the same episodes' photos."""
     first = evaluations[0]
-    weights = metrics.photo_weights(first.counts, resamples)
+    weights = bootstrap.photo_weights(first.counts.photos, resamples)
     ones = np.ones((1, weights.shape[1]))
     for other in evaluations[1:]:
         for point, words in POINTS.items():
             at = [float(e.resampled(point, ones)[0]) for e in (other, first)]
             spread = other.resampled(point, weights) - first.resampled(point, weights)
             yield (f"{other.name} minus {first.name}, {words}: {at[0] - at[1]:+.3f}, "
-                   f"95 % {_span(metrics.interval(spread), '+')}")
+                   f"95 % {_span(bootstrap.interval(spread), '+')}")
 
 
 def over_seeds(group: list[Evaluation], yardsticks: list[Evaluation], resamples: int
@@ -58,14 +58,14 @@ def over_seeds(group: list[Evaluation], yardsticks: list[Evaluation], resamples:
 
     The interval resamples photos for the mean over seeds; the range is over the seeds.
     """
-    weights = metrics.photo_weights(group[0].counts, resamples)
+    weights = bootstrap.photo_weights(group[0].counts.photos, resamples)
     ones = np.ones((1, weights.shape[1]))
     for point, words in POINTS.items():
         spread, at = (np.mean([a.resampled(point, w) - b.resampled(point, w)
                                for a, b in zip(group, yardsticks, strict=True)], axis=axis)
                       for w, axis in ((weights, 0), (ones, 1)))
         yield (f"mean over {len(group)} seeds, {words}: {at.mean():+.3f}, 95 % over photos "
-               f"{_span(metrics.interval(spread), '+')}, by seed "
+               f"{_span(bootstrap.interval(spread), '+')}, by seed "
                + ", ".join(f"{value:+.3f}" for value in at))
 
 

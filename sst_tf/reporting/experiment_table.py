@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from sst_tf.evaluation import metrics
+from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import POINTS, Evaluation, evaluation_name, refuse_unequal
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.reporting import document
@@ -48,7 +48,7 @@ class Grid:
             return None, None
         spread = self._resampled(row, point)
         mean = np.mean([self.mean(row, fold, point)[0] for fold in self.folds])
-        return float(mean), metrics.interval(spread)
+        return float(mean), bootstrap.interval(spread)
 
     def difference(self, row, other, point):
         """Mean difference over the cells that both rows have, 95 % over photos, by cell.
@@ -72,7 +72,7 @@ class Grid:
         folds = {}
         for (fold, _), value in zip(pairs, by_cell, strict=True):
             folds.setdefault(fold, []).append(value)
-        return (float(np.mean([np.mean(v) for v in folds.values()])), metrics.interval(spread),
+        return (float(np.mean([np.mean(v) for v in folds.values()])), bootstrap.interval(spread),
                 folds)
 
     def over_seeds(self, row, other, point):
@@ -107,8 +107,8 @@ class Grid:
 
     def _fold_weights(self, fold, evaluation):
         if fold not in self._weights:
-            self._weights[fold] = metrics.photo_weights(evaluation.counts, RESAMPLES,
-                                                        seed=len(self._weights))
+            self._weights[fold] = bootstrap.photo_weights(
+                evaluation.counts.photos, RESAMPLES, seed=len(self._weights))
         return self._weights[fold]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""IoU accumulator against brute force; intervals."""
+"""IoU accumulator against brute force."""
 
 import numpy as np
 import pytest
@@ -53,18 +53,6 @@ def test_one_half_counts_as_foreground():
     counts.put(0, np.array([[0.5, 0.4999, 1.0, 0.29]]), np.array([[1, 1, 1, 0]]))
     tp, fp, fn, tn = (v[0] for v in counts.at(metrics.HALF))
     assert (tp, fp, fn, tn) == (2, 0, 1, 1)
-
-
-def test_photos_are_resampled_not_episodes():
-    # One photo behind every episode: resampling photos says that nothing is known of the spread
-    # over photos (all weights equal), where resampling 50 episodes would claim a narrow interval.
-    same = metrics.Counts.empty([Episode(i, 1, ("s",), "q", 1) for i in range(50)])
-    weights = metrics.photo_weights(same, 200)
-    assert np.all(weights == weights[:, :1])
-    many = metrics.Counts.empty([Episode(i, 1, (f"s{i}",), f"q{i}", 1) for i in range(50)])
-    weights = metrics.photo_weights(many, 200)
-    assert weights.mean() == pytest.approx(1.0, abs=0.1)
-    assert np.any(weights != weights[:, :1])
 
 
 def test_best_threshold_is_the_best(scored):

@@ -11,7 +11,7 @@ import yaml
 from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import experiment
-from sst_tf.evaluation import metrics
+from sst_tf.evaluation import bootstrap
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.reporting import experiment_table
 from sst_tf.runs.directory import Run
@@ -178,7 +178,7 @@ def test_tables_average_folds_and_pair_episodes(tmp_path):
     mean, (low, high), folds = grid.difference("good", "bad", "half")
     assert mean == pytest.approx(0.5) and 0.2 < low < 0.5 < high < 0.8
     assert list(folds) == ["0", "1"]
-    assert metrics.interval(np.arange(101)) == [2.5, 97.5]
+    assert bootstrap.interval(np.arange(101)) == [2.5, 97.5]
     assert grid.episodes() == "Episodes a fold: 40 of 80 photos."
 
 

@@ -1,0 +1,19 @@
+"""Intervals over photos."""
+
+import numpy as np
+import pytest
+
+from pipelines import Episode
+from sst_tf.evaluation import bootstrap, metrics
+
+
+def test_photos_are_resampled_not_episodes():
+    # One photo behind every episode: resampling photos says that nothing is known of the spread
+    # over photos (all weights equal), where resampling 50 episodes would claim a narrow interval.
+    same = metrics.Counts.empty([Episode(i, 1, ("s",), "q", 1) for i in range(50)])
+    weights = bootstrap.photo_weights(same.photos, 200)
+    assert np.all(weights == weights[:, :1])
+    many = metrics.Counts.empty([Episode(i, 1, (f"s{i}",), f"q{i}", 1) for i in range(50)])
+    weights = bootstrap.photo_weights(many.photos, 200)
+    assert weights.mean() == pytest.approx(1.0, abs=0.1)
+    assert np.any(weights != weights[:, :1])
