@@ -75,10 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         near = difflib.get_close_matches(name, known, 1)
         raise UserError(f"sst: no command {name!r}; " + (f"did you mean {near[0]!r}? " if near
                                                          else "") + "sst --help lists them")
-    module = known[name]
-    if module in ("pipelines.prepare.__main__", "pipelines.index", "pipelines.remote"):
-        module += ".__main__"
-    importlib.import_module(module).main(rest)
+    importlib.import_module(known[name]).main(rest)
 
 
 if __name__ == "__main__":
