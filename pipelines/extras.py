@@ -10,7 +10,6 @@ EXTRAS = {  # top-level module: extra
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "pycocotools": "coco",
-    "requests": "serving",
     "starlette": "serving",
     "tensorboard": "tensorboard",
     "tensorflow_datasets": "tfds",

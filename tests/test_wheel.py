@@ -23,6 +23,15 @@ QUICK = ["--data.count", "400", "--data.image_size", "33", "--model.channels", "
          "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "4",
          "--evaluate.resamples", "10"]
 
+# `sst` where no extra is installed.
+BARE = """
+import sys
+from pipelines.extras import EXTRAS
+sys.modules.update(dict.fromkeys(EXTRAS))
+from sst_tf.cli import main
+main()
+"""
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
@@ -90,17 +99,31 @@ def test_help_and_packaged_names(sst):
     assert "shapes_small" in sst("train", "shapes_tiny", status=2).splitlines()[-1]
 
 
-def test_train_evaluate_and_predict(sst, tmp_path):
-    printed = sst("train", "shapes_small", *QUICK)
+@pytest.mark.slow  # `make wheel-check` runs it
+def test_train_evaluate_and_predict_without_extras(sst, tmp_path):
+    def bare(*arguments):
+        return sst(*arguments, command=("python", "-c", BARE))
+
+    printed = bare("train", "shapes_small", *QUICK)
     assert "unseen classes, 1-shot" in printed
-    assert (sst.folder / "runs" / "shapes_small" / "model.keras").is_file()
-    assert "1-shot, 5 episodes" in sst("evaluate", "runs/shapes_small", "--evaluate.episodes", "5")
+    run = sst.folder / "runs" / "shapes_small"
+    assert (run / "model.keras").is_file() and not (run / "tensorboard").exists()
+    assert "1-shot, 5 episodes" in bare("evaluate", "runs/shapes_small", "--evaluate.episodes", "5")
 
     source = open_source("shapes", count=8)
     photo, other = source.image_ids("all")[:2]
     for name in (photo, other):
         cv2.imwrite(str(tmp_path / f"{name}.png"), source.read_image(name)[..., ::-1])
-    sst("predict", "--run_dir", "runs/shapes_small", "--support",
-        f"{tmp_path / photo}.png=box:8,8,60,60", "--input", tmp_path / f"{other}.png", "--output",
-        "answers", "--always_answer")
+    bare("predict", "--run_dir", "runs/shapes_small", "--support",
+         f"{tmp_path / photo}.png=box:8,8,60,60", "--input", tmp_path / f"{other}.png", "--output",
+         "answers", "--always_answer")
     assert (sst.folder / "answers" / f"{other}.png.index.png").is_file()
+
+
+@pytest.mark.parametrize("arguments, extra", [
+    (["export-onnx", "--run_dir", "run", "--output", "models"], "onnx"),
+    (["report", "run"], "report"),
+    (["serve", "--model_base_path", "models"], "serving")])
+def test_a_command_without_its_extra_says_so_in_one_line(sst, arguments, extra):
+    printed = sst(*arguments, command=("python", "-c", BARE), status=2).splitlines()[-1]
+    assert printed.startswith("error: ") and f"pip install 'sst-tf[{extra}]'" in printed
