@@ -17,7 +17,7 @@ from export.standin import protos, tensors
 from export.standin.runtime import RuntimeFailure, SavedModel
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
-INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, UNAVAILABLE = 3, 5, 9, 14
+INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9
 
 
 class RequestError(Exception):
