@@ -49,8 +49,8 @@ def main(argv=None):
         print(f"{mode:26}{episode_seconds:12.3f}{floor:8.3f}{episode_seconds / floor:13.2f}"
               f"{seconds / best['+ auxiliary']:18.2f}")
     second = best["+ tuning, second order"] / best["+ auxiliary"]
-    due = flops.step("+ tuning, second order") / flops.step("+ auxiliary")
-    print(f"second-order ratio: {second:.2f}   (FLOPs: {due:.2f})")
+    work = flops.step("+ tuning, second order") / flops.step("+ auxiliary")
+    print(f"second-order ratio: {second:.2f}   (FLOPs: {work:.2f})")
     print(f"first-order ratio: {best['+ tuning, first order'] / best['+ auxiliary']:.2f}")
 
 

@@ -44,7 +44,7 @@ class Flops:
         """One training step of one 1-shot episode with cached backbone features.
 
         A backward pass costs two forward passes where both the weights' and the inputs' gradient
-        are due; the embedding's input is cached and needs none. Tuning adds the inner gradient,
+        are needed; the embedding's input is cached and has none. Tuning adds the inner gradient,
         one pass of input gradients. Its outer gradient costs three passes' work: at second order
         it is differentiated (twice a pass, and the linear part of the first backward again).
         """
