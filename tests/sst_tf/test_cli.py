@@ -1,8 +1,10 @@
 """`sst`: what it offers, what it loads, what it says to a wrong word."""
 
 import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,8 @@ from sst_tf.config import Config, packaged, parse, parser
 from sst_tf.experiments.grid import Experiment
 
 TABLES = cli.commands()
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = {name: module for table in TABLES.values() for name, (module, _) in table.items()}
 
 
@@ -29,6 +33,14 @@ def test_help_has_one_line_a_command(capsys):
     for name in MODULES:
         assert sum(line.split()[:1] == [name] for line in lines) == 1
     assert {"train", "evaluate", "predict", "experiment", "export-onnx", "check"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_commands_that_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^|`|bin/)sst ([a-z][a-z-]*)", text, re.M))
+    assert named <= set(MODULES)
+    assert named or page.name not in ("README.md", "predict.md")
 
 
 def test_help_starts_without_tensorflow():
