@@ -17,6 +17,7 @@ from pipelines.sources import open_source
 from sst_tf.config import Config
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.metrics import BINS
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import Segmentation, SSTSegmenter, dtype_policy
 from sst_tf.runs.directory import Run
 
@@ -57,13 +58,13 @@ class Trained:
             narrow.set_weights(model.get_weights())
             model = narrow
         if threshold is None:
-            chosen = run.thresholds()
-            if str(shots) not in chosen:
+            chosen = OperatingPoint(run).known(shots)
+            if chosen is None:
                 raise UserError(
                     f"{run.thresholds_path}: no threshold for {shots} shots; choose one with "
                     f"python -m sst_tf.evaluate {run_dir} --evaluate.shots '[{shots}]', or give "
                     "--threshold")
-            threshold = chosen[str(shots)]["tuned"] / BINS
+            threshold = chosen["tuned"] / BINS
         if not 0 <= threshold <= 1:
             raise UserError(f"--threshold: {threshold} is not within 0..1")
         return cls(run, run.config(), model, shots, round(threshold * BINS))

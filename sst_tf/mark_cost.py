@@ -12,6 +12,7 @@ from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import bootstrap, metrics
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
 from sst_tf.photos.mark_cost import KINDS, MarkedBank
 from sst_tf.runs.directory import Run
@@ -29,7 +30,7 @@ def main(argv=None):
     data = open_data(config, progress=True)
     store = open_store(config, model, data)
     episodes = data.sampler("novel", options.shots, config.evaluate.seed).take(options.episodes)
-    known = run.thresholds().get(str(options.shots), {"tuned": metrics.HALF})["tuned"]
+    known = OperatingPoint(run).bins(options.shots)["tuned"]
     print(f"{options.run}: {options.shots}-shot, {len(episodes)} episodes of novel classes, "
           f"threshold {known / metrics.BINS:.2f} of exact masks")
     print("| support marked by | IoU of its mask | mIoU | 95 % over photos | minus exact | 95 % |")

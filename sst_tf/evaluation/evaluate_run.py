@@ -7,6 +7,7 @@ from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
 from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
 from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
 from sst_tf.evaluation.stored import evaluation_name
 from sst_tf.runs.results import results_of
@@ -86,9 +87,9 @@ def results_path(run, config, shots):
 
 def base_threshold(run, config, model, data, shots, store=None, progress=True):
     """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
-    stored, key = run.thresholds(), protocol_options.threshold_key(config, shots)
-    if key in stored:
-        return stored[key]
+    point = OperatingPoint(run, config)
+    if found := point.stored(shots):
+        return found
     sampler = data.sampler("validation", shots, config.evaluate.seed)
     if sampler.skipped and progress:
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
@@ -98,7 +99,7 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
                      protocol_options.counting(config))
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
-    write_json(run.thresholds_path, {**stored, key: chosen})
+    point.keep(shots, chosen)
     return chosen
 
 
@@ -132,8 +133,7 @@ def presence_rates(run, config, model, data, shots, store=None):
     if ("novel", "absent") in scores:
         found["novel"] = presence.rates(scores["novel", "present"], scores["novel", "absent"],
                                         found["threshold"])
-    if config.model.fusion == "weighted":
-        write_json(run.presence_path, {**run.presence(), str(shots): found})
+    OperatingPoint(run, config).keep_presence(shots, found)
     return found
 
 
@@ -142,7 +142,7 @@ def support_check(model, data, config, bank_store=None):
     episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
         min(config.evaluate.episodes or 400, 400))
     bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
-                     config.data.resize)
+                     config.data.resize, protocol_options.counting(config))
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
 
 

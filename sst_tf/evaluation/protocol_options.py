@@ -88,18 +88,6 @@ def label(config):
     return "".join(f"_{part}" for part in parts)
 
 
-def threshold_key(config, shots):
-    """Under which name a run keeps the operating point that base classes chose."""
-    settings, parts = config.evaluate, [str(shots)]
-    if config.model.fusion != "weighted":
-        parts.append(config.model.fusion)
-    if settings.protocol != OWN:
-        parts.append(settings.protocol)
-    if counting(config).views != (PLAIN,):
-        parts.append(str([list(view) for view in counting(config).views]))
-    return " ".join(parts)
-
-
 def facts(config):
     """What a results file says of other rules than the plain ones."""
     settings = config.evaluate

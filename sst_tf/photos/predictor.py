@@ -1,6 +1,5 @@
 """`Predictor`: tune a class to marked photos, find it in others; any size in, that size out."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 from pipelines.errors import DataError, UserError
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
 from sst_tf.evaluation import presence
-from sst_tf.evaluation.metrics import BINS
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import load_photo, orientation, picture_values, thumbnail, turn
@@ -64,8 +63,7 @@ class Predictor:
         self.run, self.config, self.model = run, run.config(), run.model()
         self.empty, self.cards = empty, {}
         self.model_sha256 = run.model_sha256()
-        self._thresholds, self._presence = run.thresholds(), run.presence()
-        self._warned = set()
+        self.operating_point = OperatingPoint(run)
 
     @classmethod
     def from_run(cls, run_dir, empty=True):
@@ -170,13 +168,11 @@ class Predictor:
 
     def threshold(self, shots):
         """Probability from which a pixel is foreground: the run's operating point for k shots."""
-        return self._nearest(self._thresholds, shots, {"tuned": BINS // 2}, "threshold"
-                             )["tuned"] / BINS
+        return self.operating_point.threshold(shots)
 
     def presence_threshold(self, shots):
         """Score from which a class counts as present; 0 where the run has none."""
-        return self._nearest(self._presence, shots, {"threshold": 0.0}, "presence threshold"
-                             )["threshold"]
+        return self.operating_point.presence_threshold(shots)
 
     # ---- parts ------------------------------------------------------------------------------
 
@@ -207,20 +203,6 @@ class Predictor:
             wins = mask & (full > best)
             index[wins], best[wins] = number, full[wins]
         return Scene(index, predictions)
-
-    def _nearest(self, table, shots, default, what):
-        """The entry for k shots, or the one chosen for the nearest number of shots."""
-        known = {int(key): value for key, value in table.items() if key.isdigit()}
-        if shots in known:
-            return known[shots]
-        near = min(known, key=lambda k: abs(k - shots), default=None)
-        if (what, shots) not in self._warned:
-            self._warned.add((what, shots))
-            instead = f"that of {near}" if near is not None else "the plain one"
-            warnings.warn(f"{self.run.folder}: no {what} for {shots} shots, {instead} is used; "
-                          f"python -m sst_tf.evaluate {self.run.folder} --evaluate.shots "
-                          f"'[{shots}]' sets it", stacklevel=3)
-        return known[near] if near is not None else default
 
 
 def _list(value):

@@ -3,6 +3,7 @@
 from pipelines.writing import write_json
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.evaluate_run import evaluate, support_check
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.reporting import drawing
 from sst_tf.reporting.results_text import table
 
@@ -30,7 +31,7 @@ def check_support(run, config, model, data, store, right):
     Both at the threshold that base classes chose; at 0.5 a timid model has no IoU to lose.
     """
     counts = support_check(model, data, config, store)
-    wrong = float(metrics.mean_iou(counts, run.thresholds()["1"]["tuned"]))
+    wrong = float(metrics.mean_iou(counts, OperatingPoint(run, config).bins(1)["tuned"]))
     print(f"\nsanity: mIoU with a support of the class scored {right:.3f}, with a support of "
           f"another class {wrong:.3f}" + ("" if wrong < 0.7 * right else
                                           "  <- the support hardly matters to this model"))
@@ -39,9 +40,8 @@ def check_support(run, config, model, data, store, right):
 
 def draw(run, config, model, data):
     """Leave a grid of novel episodes as a picture and print its path."""
-    chosen = run.thresholds()["1"]
-    thresholds = {name: chosen.get(name, chosen["tuned"]) / metrics.BINS
-                  for name in ("untuned", "tuned")}
+    point = OperatingPoint(run, config)
+    thresholds = {name: point.threshold(1, name) for name in ("untuned", "tuned")}
     picture = drawing.episode_grid(model, data.source,
                                     data.sampler("novel", 1, config.evaluate.seed).take(8),
                                     config.data.image_size, thresholds, config.data.resize)

@@ -7,7 +7,7 @@ import tensorflow as tf
 import pipelines
 from pipelines.errors import UserError
 from pipelines.reading.transforms import resize_mask
-from sst_tf.evaluation.metrics import BINS
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.reporting.drawing import GREEN, ORANGE, overlay, sheet
 
 
@@ -20,12 +20,11 @@ class Painter:
 
     def __init__(self, run, config, model, data):
         self.run, self.config, self.model, self.data = run, config, model, data
-        self.size = config.data.image_size
+        self.size, self.point = config.data.image_size, OperatingPoint(run)
 
     def threshold(self, shots, name="tuned"):
-        """The operating point at k shots; 0.5 where none was chosen."""
-        chosen = self.run.thresholds().get(str(shots), {})
-        return chosen.get(name, chosen.get("tuned", BINS // 2)) / BINS
+        """The operating point at k shots."""
+        return self.point.threshold(shots, name)
 
     def batches(self, episodes):
         """One episode's arrays at a time."""

@@ -13,6 +13,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.writing import write_json
 from sst_tf import predict
 from sst_tf.config import DataConfig
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations, answers, inputs, mark_cost
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import load_photo, turn
@@ -99,14 +100,13 @@ def test_several_classes_share_a_photo(predictor):
     assert (found.index[(red < 0.4) & (blue < 0.4)] == 0).all()
 
 
-def test_an_absent_class_gets_an_empty_answer(run):
+def test_an_absent_class_gets_an_empty_answer(run, monkeypatch):
     picky = Predictor.from_run(run.folder)
-    picky._presence = {"1": {"threshold": 2.0}}
+    monkeypatch.setattr(OperatingPoint, "presence_threshold", lambda self, shots: 2.0)
     picky.set_support(*scene())
     answer = picky.predict(scene()[0])
     assert not answer.present and not answer.mask.any() and answer.probability.max() > 0
     always = Predictor.from_run(run.folder, empty=False)
-    always._presence = picky._presence
     always.set_support(*scene())
     assert always.predict(scene()[0]).present
 
