@@ -50,7 +50,8 @@ def main(argv=None):
     if not options.skip_evaluation:
         refuse_undrawable(config, data)
     if is_chief(strategy):
-        run = Run.create(folder, config)
+        # A resumed run stays what it was: its record says which results are its own.
+        run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)
         write_json(run.folder / "classes.json", data.class_names())
     else:
         run = Run(folder)

@@ -49,6 +49,13 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
     return config, parsed
 
 
+def from_record(values: dict, source: str) -> Config:
+    """The configuration that a results file or run directory recorded, of any version."""
+    known = {section: _known_keys(source, section, content, True)
+             for section, content in values.items()}
+    return Config(**{name: section(**known.get(name) or {}) for name, section in SECTIONS.items()})
+
+
 def positional(parser: ArgumentParser, argv: list[str] | None, name: str) -> Any:
     """The value of a positional argument, before the file that it may name is read.
 

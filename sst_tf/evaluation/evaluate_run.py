@@ -5,16 +5,19 @@ import numpy as np
 from pipelines.errors import DataError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
+from sst_tf import config as configuration
 from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
 from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
-from sst_tf.evaluation.stored import evaluation_name
+from sst_tf.evaluation.stored import evaluation_name, protocol_sha256
 from sst_tf.runs.results import results_of
 
 
 def evaluate(run, config, model, data, shots, store=None, progress=True):
     """Score a run at k shots and write `evaluations/novel_<k>shot.json`, its counts and episodes.
+
+    Under another protocol than the run's own the file's name has its hash (`evaluation.stored`).
 
     The operating point is chosen on base-class episodes of photos held out from training and
     stored in the run; novel classes have no say in it.
@@ -31,6 +34,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
         "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
         "resize": config.data.resize, "seed": settings.seed, "pairs": len(data.novel),
+        "sha256": protocol_sha256(configuration.identity(config), shots),
         "select_on": config.train.select_on, **protocol_options.facts(config)}
     path = results_path(run, config, shots)
     if settings.ways > 1:
@@ -79,10 +83,8 @@ def _score(run, config, model, data, episodes, store, progress):
 
 
 def results_path(run, config, shots):
-    """Where the results of a run at k shots go, by what is not plain about them."""
-    ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
-    return run.evaluation_path(evaluation_name(shots, config.model.fusion) + ways
-                               + protocol_options.label(config))
+    """Where the results of a run at k shots go: a file a protocol."""
+    return run.evaluation_path(evaluation_name(run, config, shots))
 
 
 def base_threshold(run, config, model, data, shots, store=None, progress=True):

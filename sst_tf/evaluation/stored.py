@@ -1,33 +1,126 @@
-"""Results files read back, with the counts that paired comparisons are made of."""
+"""Results files: their names, and reading them back for what they are.
+
+A results file is of one protocol: photos, episodes, how they are counted. Its hash stands in the
+file, and in the name of every file but that of the run's own protocol, so that no trial takes the
+place of another evaluation, and each reader sees that it has what it asked for.
+"""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 
 from pipelines.errors import UserError
+from sst_tf import config as configuration
+from sst_tf.config import Config
 from sst_tf.evaluation import metrics
+from sst_tf.evaluation.protocol_options import label
 from sst_tf.runs.directory import Run
 
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 SAME = ("name", "dataset", "novel_classes", "split", "shots", "ways", "image_size", "resize",
         "scoring", "void_query", "void_support", "views", "episodes_sha256")
+# Of a results file without configuration: what its protocol says, and where the identity has it.
+SAID = {"name": ("evaluate", "protocol"), "seed": ("evaluate", "seed"),
+        "dataset": ("data", "dataset"), "image_size": ("data", "image_size"),
+        "resize": ("data", "resize"), "fusion": ("model", "fusion")}
 
 
-def evaluation_name(shots, fusion="weighted"):
-    """Name of a results file of novel classes."""
-    return f"novel_{shots}shot" + ("" if fusion == "weighted" else f"_{fusion}")
+def protocol_sha256(identity: dict, shots: int) -> str:
+    """Eight hex digits of all that an evaluation at k shots depends on but the model.
+
+    The oracle is left out: it adds a row and changes no other.
+
+    Args:
+        identity: of a configuration (`sst_tf.config.identity`).
+    """
+    evaluate = {key: value for key, value in identity["evaluate"].items()
+                if key not in ("shots", "oracle")}
+    return configuration.digest({"data": identity["data"], "evaluate": evaluate, "shots": shots,
+                                 "fusion": identity["model"]["fusion"]})[:8]
+
+
+def evaluation_name(run: Run, config: Config, shots: int) -> str:
+    """Name of the results file of a run at k shots: plain under the run's own protocol."""
+    plain = f"novel_{shots}shot"
+    sha256 = protocol_sha256(configuration.identity(config), shots)
+    if not run.recorded() or sha256 == protocol_sha256(run.identity(), shots):
+        return plain
+    return f"{plain}{_words(config)}_{sha256}"
+
+
+def results_file(run: Run, config: Config, shots: int) -> Path | None:
+    """The results of exactly this protocol, or None where there are none."""
+    identity = configuration.identity(config)
+    early = f"novel_{shots}shot{_words(config)}"  # as versions without the hash named it
+    for name in (evaluation_name(run, config, shots), early):
+        path = run.evaluation_path(name)
+        if path.is_file() and made_under(_read(path), identity, shots):
+            return path
+    return None
+
+
+def own_results(run: Run, shots: int) -> Path | None:
+    """The results of the run's own protocol, or None."""
+    path = run.evaluation_path(f"novel_{shots}shot")
+    return path if path.is_file() and made_under(_read(path), run.identity(), shots) else None
+
+
+def made_under(results: dict, identity: dict, shots: int) -> bool:
+    """Whether a results file is of a protocol.
+
+    One without a hash, of an earlier version, counts as what its configuration says, or its
+    protocol where it has no configuration either.
+    """
+    protocol, sha256 = results["protocol"], protocol_sha256(identity, shots)
+    if "sha256" in protocol:
+        return protocol["sha256"] == sha256
+    if "config" in results:
+        config = configuration.from_record(results["config"], "results")
+        return protocol_sha256(configuration.identity(config), protocol["shots"]) == sha256
+    settings = identity["evaluate"]
+    total = (settings["episodes"] or 1000) * (settings["runs"] or 1)
+    return (protocol.get("shots", shots) == shots and protocol.get("episodes", total) == total
+            and all(protocol.get(key, identity[section][name]) == identity[section][name]
+                    for key, (section, name) in SAID.items()))
+
+
+def _words(config):
+    """What is not plain about a configuration's evaluation, for people."""
+    fusion = "" if config.model.fusion == "weighted" else f"_{config.model.fusion}"
+    ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
+    return fusion + ways + label(config)
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 class Evaluation:
-    """One results file with its counts."""
+    """One results file with its counts.
 
-    def __init__(self, folder, shots, name=None):
+    Args:
+        folder: of the run.
+        shots: k.
+        name: of the file; its hash may be left out where one file has the name.
+        config: of which protocol, in place of a name; without either it is the run's own.
+    Raises:
+        UserError: no such file, or one of another protocol.
+    """
+
+    def __init__(self, folder: str | Path, shots: int, name: str | None = None,
+                 config: Config | None = None):
         run = Run(folder)
-        path = run.evaluation_path(name or f"novel_{shots}shot")
-        if not path.is_file():
-            raise UserError(f"{path}: not there; python -m sst_tf.evaluate {folder}")
-        self.name = run.folder.name
-        self.results = json.loads(path.read_text(encoding="utf-8"))
+        path = (_named(run, name) if name else results_file(run, config, shots) if config
+                else own_results(run, shots))
+        if path is None:
+            there = run.evaluation_path(f"novel_{shots}shot")
+            raise UserError(f"{there}: " + (
+                "of another protocol than the run's own (episodes, seed, sizes: see its entry "
+                "protocol); evaluate anew, or name the file" if there.is_file() and not name and
+                not config else "not there") + f"; python -m sst_tf.evaluate {folder}")
+        self.name, self.results = run.folder.name, _read(path)
         with np.load(path.with_suffix(".npz")) as arrays:
             self.arrays = dict(arrays)
         empty = np.zeros((len(self.arrays["class_ids"]), 2, 1), np.int64)
@@ -53,3 +146,16 @@ def refuse_unequal(evaluations):
             if a != b:
                 raise UserError(f"{other.name} and {first.name} differ in {key} ({b!r}, {a!r}): "
                                 "their scores cannot be compared")
+
+
+def _named(run, name):
+    path = run.evaluation_path(name)
+    if path.is_file():
+        return path
+    found = [one for one in sorted(path.parent.glob(f"{name}_*.json"))
+             if re.fullmatch("_[0-9a-f]{8}", one.stem.removeprefix(name))]
+    if len(found) > 1:
+        raise UserError(f"{path}: which one: {', '.join(one.stem for one in found)}?")
+    if not found:
+        raise UserError(f"{path}: not there; python -m sst_tf.evaluate {run.folder}")
+    return found[0]

@@ -1,14 +1,14 @@
 """An experiment file: rows, folds, seeds, and the cells of their grid."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from pipelines.errors import UserError
 from sst_tf import config as configuration
-from sst_tf.evaluation.stored import evaluation_name
+from sst_tf.evaluation.stored import results_file
 from sst_tf.runs.directory import Run
 
 KEYS = {"title", "source", "protocol", "shots", "rows", "paper", "differences", "profiles"}
@@ -22,7 +22,8 @@ class Cell:
     Attributes:
         row, fold, seed: where it stands in the grid.
         arguments: overrides of `base`, in the command line's form.
-        fusion: rule for k > 1 shots, an evaluation's choice.
+        config: under which it is evaluated. Its fusion may be another than in training, as it
+            changes no weight.
         folder: the run's folder, shared by cells that train alike.
         shots: what is evaluated.
     """
@@ -31,18 +32,13 @@ class Cell:
     fold: str
     seed: int
     arguments: list
-    fusion: str
+    config: configuration.Config
     folder: Path
     shots: list
 
-    def evaluation(self, shots):
-        """Path of the results at k shots."""
-        name = evaluation_name(shots, self.fusion)
-        return Run(self.folder).evaluation_path(name)
-
-    def missing(self):
-        """Shots whose results are not there."""
-        return [k for k in self.shots if not self.evaluation(k).is_file()]
+    def missing(self) -> list[int]:
+        """Shots whose results are not there under this cell's protocol."""
+        return [k for k in self.shots if results_file(Run(self.folder), self.config, k) is None]
 
 
 @dataclass
@@ -104,11 +100,13 @@ class Experiment:
                 for seed in self.seeds:
                     keys = {**self.overrides, **novel, **switches, "train.seed": seed,
                             "evaluate.shots": self.shots}
-                    fusion = keys.pop("model.fusion", "weighted")
+                    fusion = keys.pop("model.fusion", None)
                     arguments = [*_arguments(keys), *extra]
                     config, _ = configuration.parse(configuration.parser(), arguments, self.base)
-                    found.append(Cell(row, fold, seed, arguments, fusion,
-                                      Path(folder) / training_key(config), self.shots))
+                    place = Path(folder) / training_key(config)
+                    if fusion is not None:
+                        config = replace(config, model=replace(config.model, fusion=fusion))
+                    found.append(Cell(row, fold, seed, arguments, config, place, self.shots))
         return found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import stats
 
 from sst_tf.evaluation import bootstrap
-from sst_tf.evaluation.stored import POINTS, Evaluation, evaluation_name, refuse_unequal
+from sst_tf.evaluation.stored import POINTS, Evaluation, refuse_unequal
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.reporting import document
 from sst_tf.reporting.document import Heading, Items, Paragraph, Table
@@ -22,7 +22,7 @@ class Grid:
 
     def __init__(self, cells, shots):
         self.cells = {(c.row, c.fold, c.seed): Evaluation(
-            c.folder, shots, evaluation_name(shots, c.fusion)) for c in cells}
+            c.folder, shots, config=c.config) for c in cells}
         self.rows, self.folds, self.seeds = (list(dict.fromkeys(key[i] for key in self.cells))
                                              for i in range(3))
         for fold in self.folds:

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from pipelines.sampler import Episode
 from pipelines.writing import write_text
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import stored
-from sst_tf.evaluation.stored import evaluation_name
 from sst_tf.reporting import comparison, document, drawing, experiment_table, figures
 from sst_tf.reporting.document import Heading, Items, Paragraph, Picture, Table
 from sst_tf.runs.directory import Run
@@ -72,9 +70,10 @@ class Subject:
         self.run, self.painter = Run.open(folder), None
         self.name, self.config = self.run.folder.name, self.run.config()
         self.shots = [k for k in self.config.evaluate.shots
-                      if self.run.evaluation_path(evaluation_name(k)).is_file()]
+                      if stored.own_results(self.run, k)]
         if not self.shots:
-            raise UserError(f"{folder}: not evaluated; python -m sst_tf.evaluate {folder}")
+            raise UserError(f"{folder}: not evaluated under its own protocol; "
+                            f"python -m sst_tf.evaluate {folder}")
         if photos:
             with contextlib.suppress(DataError):  # the photos may be elsewhere
                 self.painter = figures.Painter(self.run, self.config, self.run.model(),
@@ -92,8 +91,7 @@ class Subject:
 
     def results(self, shots: int) -> dict:
         """What the results file of k shots holds."""
-        path = self.run.evaluation_path(evaluation_name(shots))
-        return json.loads(path.read_text(encoding="utf-8"))
+        return stored.Evaluation(self.run.folder, shots).results
 
     def episodes(self, shots: int, count: int) -> list[Episode]:
         """The first episodes of the evaluation."""

@@ -61,6 +61,10 @@ class Run:
                                         str(self.folder / "config.yaml"), record=True)
         return config
 
+    def recorded(self) -> bool:
+        """Whether the run has begun: its configuration is there."""
+        return (self.folder / "config.yaml").is_file()
+
     def identity(self) -> dict:
         """What changed the run's numbers when it began; see `sst_tf.config.identity`.
 

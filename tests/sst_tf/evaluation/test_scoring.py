@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,7 +33,14 @@ def run(tmp_path_factory):
 
 def results(run, *extra, name=""):
     evaluate.main([str(run.folder), *QUICK, *extra])
-    return json.loads(run.evaluation_path("novel_1shot" + name).read_text())
+    return json.loads(newest(run, name).read_text())
+
+
+def newest(run, name="", suffix=".json"):
+    """Of the files of this name under the protocol's hash."""
+    found = [path for path in run.evaluation_path("x").parent.glob(f"novel_1shot{name}_*{suffix}")
+             if re.fullmatch("_[0-9a-f]{8}", path.stem.removeprefix(f"novel_1shot{name}"))]
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 # ---- several processes ---------------------------------------------------------------------------
@@ -40,11 +48,11 @@ def results(run, *extra, name=""):
 
 def test_processes_share_the_work_and_change_no_number(run):
     one = results(run)
-    counts = dict(np.load(run.evaluation_path("novel_1shot").with_suffix(".npz")))
+    counts = dict(np.load(newest(run, suffix=".npz")))
     three = results(run, "--evaluate.processes", "3")
     for key in ("scores", "protocol", "gauges", "support_iou"):
         assert one[key] == three[key], key
-    again = np.load(run.evaluation_path("novel_1shot").with_suffix(".npz"))
+    again = np.load(newest(run, suffix=".npz"))
     for key, values in counts.items():
         np.testing.assert_array_equal(values, again[key])
 
@@ -84,7 +92,7 @@ def test_several_runs_have_mean_and_deviation(run):
 
 def test_an_episode_file_is_replayed(run, tmp_path, capsys):
     first = results(run)
-    path = run.evaluation_path("novel_1shot").with_suffix(".jsonl")
+    path = newest(run, suffix=".jsonl")
     assert len(load_episodes(path)) == 21
     again = results(run, "--evaluate.episode_file", str(path), "--evaluate.seed", "5",
                     name="_replayed")

@@ -11,7 +11,9 @@ import yaml
 from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import experiment
+from sst_tf.config import Config, identity
 from sst_tf.evaluation import bootstrap
+from sst_tf.evaluation.stored import protocol_sha256
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.reporting import experiment_table
 from sst_tf.runs.directory import Run
@@ -66,7 +68,7 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
 
     done = {p: p.stat().st_mtime_ns for p in (grid / "runs").rglob("model.keras")}
     assert len(done) == 2
-    averaged = list((grid / "runs").rglob("novel_2shot_average.json"))
+    averaged = list((grid / "runs").rglob("novel_2shot_average_*.json"))
     assert len(averaged) == 1
     assert json.loads(averaged[0].read_text())["protocol"]["fusion"] == "average"
     assert (averaged[0].parent / "novel_2shot.json").is_file()
@@ -140,6 +142,7 @@ class Cells:
             run = folder / f"{row}{fold}" / (str(seed) if seed else "")
             path = run / "evaluations" / "novel_1shot.json"
             write_json(path, {"protocol": {
+                "sha256": protocol_sha256(identity(Config()), 1)} | {
                 key: "x" for key in ("dataset", "novel_classes", "split", "shots",
                                      "image_size", "resize", "scoring", "episodes_sha256")}})
             union = np.full(40, 10)
@@ -149,7 +152,7 @@ class Cells:
             np.savez(path.with_suffix(".npz"), class_ids=np.repeat([1, 2], 20), photos=np.array(
                 [[f"q{i}", f"s{i}"] for i in range(40)]), tuned_half=[inter, union],
                 tuned_chosen=[inter, union])
-            self.cells.append(Cell(row, fold, seed, [], "weighted", run, [1]))
+            self.cells.append(Cell(row, fold, seed, [], Config(), run, [1]))
 
 
 def test_intervals_over_seeds(tmp_path):
