@@ -143,7 +143,7 @@ def _facts(one):
             f"{', '.join(map(str, protocol['novel_classes'][:8]))}; {protocol['episodes']} "
             f"episodes of {protocol['photos']} photos at {protocol['image_size']} pixels, "
             f"seed {protocol['seed']}; tuner steps {one.config.tuner.steps}, auxiliary loss "
-            f"{one.config.loss.auxiliary:g}; commit {results['commit'][:12]}; TensorFlow "
+            f"{one.config.loss.auxiliary:g}; commit {results['commit'][:16]}; TensorFlow "
             f"{versions.get('tensorflow')}, Keras {versions.get('keras')}")
 
 

@@ -4,13 +4,15 @@ import os
 import platform
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
+NAME = "sst-tf"
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
 
 
-def environment():
+def environment() -> dict:
     """Versions, commit and machine."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -22,14 +24,36 @@ def environment():
             "processors": os.cpu_count(), "command": " ".join(sys.argv)}
 
 
-def commit():
-    """The checkout's commit, with "+" where files differ from it; "unknown" outside one."""
-    here = Path(__file__).resolve().parent
+def commit() -> str:
+    """What code ran: the commit of the package's own checkout, "+" where files differ from it.
+
+    "installed" and the version elsewhere: a package installed inside somebody's repository must
+    not take their commit for its own.
+    """
+    here = Path(__file__).resolve()
 
     def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True,
+        return subprocess.run(["git", *arguments], cwd=here.parent, capture_output=True, text=True,
                               check=True).stdout.strip()
     try:
+        if not _own(Path(git("rev-parse", "--show-toplevel")), here.parents[2]):
+            return f"installed {_version()}"
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
+        return f"installed {_version()}"
+
+
+def _own(top, package):
+    """Whether a checkout is this project's, with the package directly in it."""
+    try:
+        project = tomllib.loads((top / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return False
+    return project.get("name") == NAME and top.resolve() == package
+
+
+def _version():
+    try:
+        return metadata.version(NAME)
+    except metadata.PackageNotFoundError:
         return "unknown"
