@@ -11,6 +11,7 @@ from sst_tf.config import ArgumentParser
 from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
+from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
@@ -29,7 +30,8 @@ def main(argv=None):
     config, model = run.config(), run.model()
     data = open_data(config, progress=True)
     store = open_store(config, model, data)
-    episodes = data.sampler("novel", options.shots, config.evaluate.seed).take(options.episodes)
+    episodes = data.sampler("novel", options.shots, evaluation_seed(config.evaluate.seed)
+                            ).take(options.episodes)
     known = OperatingPoint(run).bins(options.shots)["tuned"]
     print(f"{options.run}: {options.shots}-shot, {len(episodes)} episodes of novel classes, "
           f"threshold {known / metrics.BINS:.2f} of exact masks")

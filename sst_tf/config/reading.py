@@ -35,12 +35,16 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
     Raises:
         UserError: one line naming the key and the file (or "command line").
     """
-    overrides = parser.get_defaults()
+    words, given = _present_names(argv), parser.get_defaults()
     if path is not None:
-        overrides = _parse_file(parser, path, overrides, record)
+        given = _parse_file(parser, path, given, record)
+    before = given.evaluate.protocol
     try:
-        parsed = parser.parse_args(_present_names(argv),
-                                   namespace=overrides)
+        parsed = parser.parse_args(words, namespace=given.clone())
+        if parsed.evaluate.protocol != before:
+            # The file's numbers are of the file's protocol; another one has its own.
+            given.evaluate.episodes = given.evaluate.runs = None
+            parsed = parser.parse_args(words, namespace=given)
     except ArgumentError as error:
         raise UserError(f"command line: {_one_line(error)}") from None
     sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}

@@ -2,12 +2,21 @@
 
 from dataclasses import replace
 
+from pipelines.protocols import protocol
 from sst_tf.config.sections import Config
 
 
 def resolved(config: Config) -> Config:
     """The configuration with every key that follows another set to what it then is."""
-    tuner = config.tuner
+    tuner, evaluate = config.tuner, config.evaluate
     if tuner.loss is None:
         tuner = replace(tuner, loss="balanced" if config.loss.balanced else "cross_entropy")
-    return replace(config, tuner=tuner)
+    if evaluate.protocol == "sst":
+        episodes, runs = 1000, 1
+    else:
+        preset = protocol(evaluate.protocol)
+        episodes, runs = preset.episodes, preset.runs
+    evaluate = replace(evaluate, episodes=evaluate.episodes or episodes,
+                       runs=evaluate.runs or runs,
+                       seed=0 if evaluate.episode_file else evaluate.seed)
+    return replace(config, tuner=tuner, evaluate=evaluate)

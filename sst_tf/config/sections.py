@@ -229,13 +229,14 @@ class EvaluateConfig:
     Attributes:
         protocol: "sst" (random episodes at the run's own size) or another paper's rules for photos,
             episodes, size, scoring and void; see `pipelines.protocols`.
-        episodes: how many a run; 0 for as many as the protocol has.
-        runs: runs over other episodes, of which mean and standard deviation are given; 0 for as
-            many as the protocol has.
+        episodes: how many a run; unset (or 0) as many as the protocol has, 1,000 for "sst".
+        runs: runs over other episodes, of which mean and standard deviation are given; unset (or
+            0) as many as the protocol has, one for "sst".
         episode_file: episodes to replay, as an evaluation writes them; in place of a protocol's.
         shots: the numbers of supports evaluated after training.
         ways: classes an episode; above 1 each pixel gets one of them or background.
-        seed: draws the episodes; another than training's by construction.
+        seed: draws the episodes, of which validation sees none (`sst_tf.data.seeds`); replayed
+            ones are drawn by none.
         scales, flip: the query is answered at each scale of its picture, and mirrored; the
             probabilities are averaged.
         threshold_episodes: base-class episodes on which the operating point is chosen.
@@ -249,8 +250,8 @@ class EvaluateConfig:
     """
 
     protocol: Literal["sst", "canet", "hsnet", "pfenet", "repri", "panet", "bam"] = "sst"
-    episodes: int = _number(1000, least=0)
-    runs: int = _number(1, least=0)
+    episodes: int | None = _number(None, least=0)
+    runs: int | None = _number(None, least=0)
     episode_file: str | None = _file(None)
     shots: list[int] = _numbers([1, 5], least=1)
     ways: int = _number(1, least=1)

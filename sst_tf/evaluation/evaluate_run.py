@@ -7,6 +7,7 @@ from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
+from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
@@ -25,6 +26,7 @@ def evaluate(run, config, model, data, shots, store=None, progress=True):
     Returns:
         The results dictionary.
     """
+    config = configuration.resolved(config)
     settings = config.evaluate
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
     protocol = {
@@ -92,7 +94,7 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
     point = OperatingPoint(run, config)
     if found := point.stored(shots):
         return found
-    sampler = data.sampler("validation", shots, config.evaluate.seed)
+    sampler = data.sampler("validation", shots, evaluation_seed(config.evaluate.seed))
     if sampler.skipped and progress:
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
               f"{shots + 1} held-out photos and take no part")
@@ -112,14 +114,15 @@ def presence_rates(run, config, model, data, shots, store=None):
     novel classes. A part with a single class has no episodes without it: None.
     """
     count, scores = config.evaluate.absent_episodes, {}
+    seed = evaluation_seed(config.evaluate.seed)
     for part in ("validation", "novel"):
         try:
             absent = presence.absent_episodes(
-                data.sampler(part, shots, config.evaluate.seed, mismatched=True), count,
+                data.sampler(part, shots, seed, mismatched=True), count,
                 data.classes_of)
         except DataError:
             absent = []
-        present = data.sampler(part, shots, config.evaluate.seed).take(count) if absent else []
+        present = data.sampler(part, shots, seed).take(count) if absent else []
         for name, episodes in (("present", present), ("absent", absent)):
             if episodes:
                 bank = PhotoBank(data.source, episodes, config.data.image_size, store,
@@ -141,8 +144,9 @@ def presence_rates(run, config, model, data, shots, store=None):
 
 def support_check(model, data, config, bank_store=None):
     """`Counts` of episodes whose support shows another class than the one scored."""
-    episodes = data.sampler("novel", 1, config.evaluate.seed, mismatched=True).take(
-        min(config.evaluate.episodes or 400, 400))
+    settings = configuration.resolved(config).evaluate
+    episodes = data.sampler("novel", 1, evaluation_seed(settings.seed), mismatched=True).take(
+        min(settings.episodes, 400))
     bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
                      config.data.resize, protocol_options.counting(config))
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]

@@ -5,6 +5,7 @@ from tqdm import tqdm
 
 from pipelines.sampler import WaySampler, episodes_sha256
 from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics
 from sst_tf.evaluation.metrics import BINS, HALF, Counts
 from sst_tf.evaluation.scoring import answers, chunks, embed_all, tune
@@ -21,8 +22,9 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
     foreground counts in photos without the class as in others.
     """
     settings = config.evaluate
-    sampler = WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
-    episodes = sampler.take(settings.episodes or 1000)
+    sampler = WaySampler(data.novel, settings.ways, shots,
+                         evaluation_seed(settings.seed), data.source.classes)
+    episodes = sampler.take(settings.episodes)
     bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
                      options)
     embedded = embed_all(model, bank, bank.names, settings.batch)

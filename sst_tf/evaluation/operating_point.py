@@ -33,7 +33,7 @@ class OperatingPoint:
 
     def __init__(self, run: Run, config: Config | None = None):
         self.run = run
-        self.config = run.config() if config is None else config
+        self.config = configuration.resolved(run.config() if config is None else config)
         # The run's own data set counts as what it was: its lists may not be on this machine.
         data = (run.identity() if config is None else configuration.identity(config))["data"]
         self._data = configuration.digest(data)[:12]

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from pipelines.errors import UserError
 from pipelines.protocols import protocol, protocol_episodes
-from pipelines.sampler import WaySampler, load_episodes
-from sst_tf.config import Config
+from pipelines.sampler import Episode, WaySampler, load_episodes
+from sst_tf.config import Config, EvaluateConfig, resolved
 from sst_tf.data.photo_bank import PLAIN, ScoringOptions
 from sst_tf.data.run_data import RunData
+from sst_tf.data.seeds import evaluation_seed
 
 OWN = "sst"
 
@@ -44,19 +45,23 @@ def counting(config):
     return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support, fusion)
 
 
-def test_runs(settings, data, shots):
-    """Episodes of novel classes, a list a run."""
+def test_runs(settings: EvaluateConfig, data: RunData, shots: int) -> list[list[Episode]]:
+    """Episodes of novel classes, a list a run.
+
+    Args:
+        settings: of a `resolved` configuration.
+    """
     if settings.episode_file:
         return [_replayed(settings.episode_file, data, shots)]
     if settings.protocol == OWN:
-        return [data.sampler("novel", shots, settings.seed + run).take(settings.episodes or 1000)
-                for run in range(settings.runs or 1)]
+        return [data.sampler("novel", shots, evaluation_seed(settings.seed, run)
+                             ).take(settings.episodes) for run in range(settings.runs)]
     preset = protocol(settings.protocol)
-    runs = settings.runs or preset.runs
-    if runs > preset.runs:
-        raise UserError(f"evaluate.runs {runs}: {preset.name} has seeds for {preset.runs}")
-    return [protocol_episodes(preset, data.novel, shots, run, settings.episodes or None)
-            for run in range(runs)]
+    if settings.runs > preset.runs:
+        raise UserError(f"evaluate.runs {settings.runs}: {preset.name} has seeds for "
+                        f"{preset.runs}")
+    return [protocol_episodes(preset, data.novel, shots, run, settings.episodes)
+            for run in range(settings.runs)]
 
 
 def refuse_undrawable(config: Config, data: RunData) -> None:
@@ -65,7 +70,7 @@ def refuse_undrawable(config: Config, data: RunData) -> None:
     Raises:
         DataError: naming the class.
     """
-    settings = config.evaluate
+    settings = resolved(config).evaluate
     for shots in settings.shots:
         if settings.ways > 1:
             WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
@@ -78,7 +83,7 @@ def label(config):
     """What the name of a results file says of other rules than the plain ones."""
     settings = config.evaluate
     parts = [] if settings.protocol == OWN else [settings.protocol]
-    if settings.runs > 1 and settings.protocol == OWN:
+    if (settings.runs or 1) > 1 and settings.protocol == OWN:
         parts.append(f"{settings.runs}runs")
     if settings.episode_file:
         parts.append("replayed")

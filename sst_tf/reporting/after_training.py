@@ -1,6 +1,7 @@
 """What training prints at its end: tables of unseen classes, the support check, a picture."""
 
 from pipelines.writing import write_json
+from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.evaluate_run import evaluate, support_check
 from sst_tf.evaluation.operating_point import OperatingPoint
@@ -42,7 +43,7 @@ def draw(run, config, model, data):
     """Leave a grid of novel episodes as a picture and print its path."""
     point = OperatingPoint(run, config)
     thresholds = {name: point.threshold(1, name) for name in ("untuned", "tuned")}
-    picture = drawing.episode_grid(model, data.source,
-                                    data.sampler("novel", 1, config.evaluate.seed).take(8),
+    episodes = data.sampler("novel", 1, evaluation_seed(config.evaluate.seed)).take(8)
+    picture = drawing.episode_grid(model, data.source, episodes,
                                     config.data.image_size, thresholds, config.data.resize)
     print(f"picture: {drawing.save(run.folder / 'episodes.png', picture)}")

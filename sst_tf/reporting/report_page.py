@@ -12,6 +12,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.sampler import Episode
 from pipelines.writing import write_text
 from sst_tf.data.run_data import open_data
+from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import stored
 from sst_tf.reporting import comparison, document, drawing, experiment_table, figures
 from sst_tf.reporting.document import Heading, Items, Paragraph, Picture, Table
@@ -96,7 +97,7 @@ class Subject:
     def episodes(self, shots: int, count: int) -> list[Episode]:
         """The first episodes of the evaluation."""
         data = self.drawn().data
-        return data.sampler("novel", shots, self.config.evaluate.seed).take(count)
+        return data.sampler("novel", shots, evaluation_seed(self.config.evaluate.seed)).take(count)
 
     def extremes(self, count: int) -> tuple[list[Episode], list[Episode]]:
         """1-shot episodes of the evaluation with the lowest and with the highest IoU."""

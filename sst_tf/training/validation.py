@@ -6,11 +6,10 @@ import keras
 import numpy as np
 
 from pipelines.errors import UserError
+from sst_tf.data import seeds
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.scoring import score
-
-VALIDATION_SEED = 1  # apart from the evaluation's episodes
 
 
 class Validation(keras.callbacks.Callback):
@@ -24,7 +23,7 @@ class Validation(keras.callbacks.Callback):
         for part, split, count in (("base", "validation", config.train.validation_episodes),
                                    ("novel", "novel", config.train.novel_episodes)):
             if count:
-                episodes = data.sampler(split, 1, VALIDATION_SEED).take(count)
+                episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
                 bank = PhotoBank(data.source, episodes, config.data.image_size, store,
                                  config.data.resize)
                 self.parts[part] = (bank, episodes)

@@ -13,8 +13,10 @@ from pipelines.index import build_index, split_pairs
 from pipelines.protocols import PROTOCOLS
 from pipelines.sampler import EpisodeSampler, WayEpisode, load_episodes
 from sst_tf import compare, evaluate, train
-from sst_tf.config import DataConfig, EvaluateConfig
+from sst_tf.config import Config, DataConfig, EvaluateConfig, ModelConfig, parse, parser, resolved
 from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions
+from sst_tf.data.run_data import open_data
+from sst_tf.data.seeds import VALIDATION
 from sst_tf.evaluation import metrics, multiclass, protocol_options, stored
 from sst_tf.evaluation.scoring import Scored, score
 from sst_tf.runs.directory import Run
@@ -138,7 +140,7 @@ def test_a_preset_sets_episodes_size_and_scoring(run, pfenet, capsys):
 @pytest.mark.parametrize("name", ["canet", "pfenet", "repri", "panet", "bam"])
 def test_every_preset_is_known(name):
     config = SimpleNamespace(data=DataConfig(novel_split="val", train_split="trainaug"),
-                             evaluate=EvaluateConfig(protocol=name))
+                             evaluate=EvaluateConfig(protocol=name), model=ModelConfig())
     made = protocol_options.under_protocol(
         dataclasses.make_dataclass("C", ["data", "evaluate"])(config.data, config.evaluate))
     preset = PROTOCOLS[name]
@@ -287,3 +289,38 @@ def test_ways_do_not_drop_other_rules_without_a_word(run, capsys, other):
     with pytest.raises(SystemExit):
         results(run, "--evaluate.ways", "2", f"--evaluate.{other[0]}", other[1])
     assert "evaluate.ways 2: not together" in capsys.readouterr().err
+
+
+# ---- defaults and seeds --------------------------------------------------------------------------
+
+
+def test_a_protocol_has_its_own_episodes_unless_the_user_sets_them(run, tmp_path):
+    """The run's record says 1,000, of its own protocol."""
+    record = Run.create(tmp_path / "run", run.config(["--evaluate.episodes", "1000"])).folder
+
+    def asked(*words):
+        path = str(record / "config.yaml")
+        config = resolved(parse(parser(), words, path, record=True)[0])
+        return config.evaluate.episodes, config.evaluate.runs
+
+    assert asked() == (1000, 1)
+    assert asked("--evaluate.protocol", "pfenet") == (5000, 1)
+    assert asked("--evaluate.protocol", "bam") == (1000, 5)
+    assert asked("--evaluate.protocol", "pfenet", "--evaluate.episodes", "30") == (30, 1)
+    assert asked("--evaluate.episodes", "30", "--evaluate.runs", "2") == (30, 2)
+    assert resolved(Config()).evaluate.episodes == 1000
+
+
+def test_no_run_repeats_validation_s_novel_episodes(run):
+    data = open_data(run.config())
+    seen = {(e.query, e.support) for e in data.sampler("novel", 1, VALIDATION).take(40)}
+    for seed in range(3):
+        settings = resolved(run.config(["--evaluate.runs", "3", "--evaluate.episodes", "40",
+                                        "--evaluate.seed", str(seed)])).evaluate
+        drawn = [[(e.query, e.support) for e in one]
+                 for one in protocol_options.test_runs(settings, data, 1)]
+        assert len({str(one) for one in drawn}) == 3
+        assert all(set(one) != seen for one in drawn)
+        if seed == 0:  # the episodes of the published tables
+            assert drawn[0] == [(e.query, e.support)
+                                for e in data.sampler("novel", 1, 0).take(40)]
