@@ -53,15 +53,15 @@ def test_runs(settings: EvaluateConfig, data: RunData, shots: int) -> list[list[
     """
     if settings.episode_file:
         return [_replayed(settings.episode_file, data, shots)]
+    runs = settings.runs or 1
     if settings.protocol == OWN:
         return [data.sampler("novel", shots, evaluation_seed(settings.seed, run)
-                             ).take(settings.episodes) for run in range(settings.runs)]
+                             ).take(settings.episodes) for run in range(runs)]
     preset = protocol(settings.protocol)
-    if settings.runs > preset.runs:
-        raise UserError(f"evaluate.runs {settings.runs}: {preset.name} has seeds for "
-                        f"{preset.runs}")
+    if runs > preset.runs:
+        raise UserError(f"evaluate.runs {runs}: {preset.name} has seeds for {preset.runs}")
     return [protocol_episodes(preset, data.novel, shots, run, settings.episodes)
-            for run in range(settings.runs)]
+            for run in range(runs)]
 
 
 def refuse_undrawable(config: Config, data: RunData) -> None:

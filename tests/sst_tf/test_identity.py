@@ -8,7 +8,6 @@ from sst_tf.config import parse, parser, sha256
 from sst_tf.experiments.grid import training_key
 from tests.sst_tf.test_commands import QUICK, fails
 
-
 READ_BY = {"--data.split_file": "folder", "--data.classes": "voc", "--data.annotations": "coco"}
 
 
