@@ -1,6 +1,7 @@
 """An experiment file: rows, folds, seeds, and the cells of their grid."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Experiment:
     overrides: dict
 
     @classmethod
-    def read(cls, path, profile):
+    def read(cls, path: str | Path, profile: str) -> "Experiment":
         """Of a YAML file; `UserError` names the file and the key."""
         path = Path(path)
         try:
@@ -92,7 +93,7 @@ class Experiment:
                    {str(k): v or {} for k, v in chosen["folds"].items()}, chosen["seeds"],
                    chosen.get("overrides", {}))
 
-    def cells(self, folder, extra=()):
+    def cells(self, folder: str | Path, extra: Sequence[str] = ()) -> list[Cell]:
         """All `Cell`s, their configurations checked before anything runs."""
         found = []
         for row, switches in self.rows.items():

@@ -6,16 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from sst_tf import config as configuration
 from sst_tf.evaluation.stored import results_file
+from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.runs.directory import Run
 
 
-def run_all(experiment, cells, jobs, python=sys.executable):
-    """Train and evaluate what is missing; returns {folder: reason} of what failed."""
+def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
+            python: str = sys.executable) -> dict[Path, str]:
+    """Train and evaluate what is missing; returns {folder: reason} of what failed.
+
+    Several processes may be at the same runs: each run has a lock.
+    """
     missing = {}
     for cell in cells:
         if cell.missing():
@@ -41,16 +48,24 @@ def run_all(experiment, cells, jobs, python=sys.executable):
 
 def _run(base, cells, environment, python):
     """Train the run that cells share, then their evaluations; the reason where one failed."""
+    folder = cells[0].folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Another process may be at this run: what it leaves is not missing any more.
+    with FileLock(folder.with_suffix(".lock")):
+        cells = [cell for cell in cells if cell.missing()]
+        return _steps(base, cells, environment, python) if cells else None
+
+
+def _steps(base, cells, environment, python):
     first = cells[0]
-    first.folder.parent.mkdir(parents=True, exist_ok=True)
-    log = first.folder.with_suffix(".log")
-    steps = []
+    log, steps = first.folder.with_suffix(".log"), []
     trained, _ = configuration.parse(configuration.parser(), first.arguments, base)
     if any(results_file(Run(first.folder), trained, k) is None for k in first.shots):
         steps.append(["sst_tf.train", base, "--run_dir", str(first.folder), "--resume",
                       *first.arguments])
     for cell in cells:
-        if cell.config.model.fusion != trained.model.fusion and cell.missing():
+        if (cell.config.evaluate, cell.config.model.fusion) != (trained.evaluate,
+                                                                trained.model.fusion):
             steps.append(["sst_tf.evaluate", str(cell.folder), *_evaluation(cell)])
     for step in steps:
         with open(log, "a", encoding="utf-8") as file:

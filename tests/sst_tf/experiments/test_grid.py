@@ -2,7 +2,9 @@
 
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sst_tf.config import Config, identity
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import protocol_sha256
 from sst_tf.experiments.grid import Cell, Experiment
+from sst_tf.experiments.runner import run_all
 from sst_tf.reporting import experiment_table
 from sst_tf.runs.directory import Run
 from tests.pipelines.tiny_voc import write_tiny_voc
@@ -82,9 +85,29 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
 
 
 def test_dry_run_trains_nothing(grid, capsys):
+    def files():
+        return {path: path.stat().st_mtime_ns for path in grid.rglob("*")}
+
+    before = files()
     run(grid, "--dry_run", "--seeds", "7")
     assert capsys.readouterr().out.count("missing") == 6
-    assert not [p for p in (grid / "runs").glob("*") if "seed7" in p.name]
+    assert files() == before
+
+
+def test_two_processes_on_one_folder_train_a_run_once(tmp_path):
+    """The second waits for the first, sees that nothing is missing and trains nothing."""
+    cell = Cells(tmp_path).cells[0]
+    (cell.folder / "evaluations").rename(tmp_path / "prepared")
+    base, python = tmp_path / "base.yaml", tmp_path / "python"
+    base.write_text("")
+    python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/trained; sleep 1\n"
+                      f"cp -r {tmp_path}/prepared {cell.folder}/evaluations\n")
+    python.chmod(0o755)
+    grid = SimpleNamespace(name="t", base=str(base))
+    with ThreadPoolExecutor(2) as pool:
+        failed = list(pool.map(lambda _: run_all(grid, [cell], 1, str(python)), range(2)))
+    assert failed == [{}, {}] and cell.missing() == []
+    assert (tmp_path / "trained").read_text().count("x") == 1
 
 
 def test_keys_tell_trainings_apart(grid):
