@@ -8,7 +8,7 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate test test-all wheel-check lint bench bench-data bench-serve results \
+.PHONY: help install train evaluate test test-all wheel-check lint bench bench-data bench-serve \
 	serve-demo demo gpu-check clean
 
 help: ## list the targets
@@ -59,9 +59,6 @@ serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send
 demo: $(VENV)/installed ## a local page on RUN (trained if missing): paint a class, find it
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
 	$(BIN)/python -m sst_tf.demo --run_dir $(RUN) $(ARGS)
-
-results: $(VENV)/installed ## the runs behind docs/results.md (hours)
-	for set in mini80 steps; do sh configs/experiments/table1.sh $$set $(abspath $(BIN)/python); done
 
 gpu-check: $(VENV)/installed ## on a GPU (pip install -e '.[gpu]'): tests, and the serving table
 	$(BIN)/python -c 'import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices("GPU") and "no GPU is visible to TensorFlow")'
