@@ -22,7 +22,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if options.against and len(options.against) != len(options.runs):
         raise UserError(f"{len(options.runs)} runs against {len(options.against)}: one for one is "
-                        "due, of the same seeds in the same order")
+                        "expected, of the same seeds in the same order")
     evaluations, yardsticks = (
         [Evaluation(folder, options.shots, options.name) for folder in folders]
         for folders in (options.runs, options.against))

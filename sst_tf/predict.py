@@ -47,7 +47,7 @@ def main(argv=None):
     if options.support:
         pairs = [pair.rpartition("=")[::2] for pair in options.support]
         if any(not photo or not mark for photo, mark in pairs):
-            raise UserError("--support: PHOTO=MARK is due, such as mug.jpg=mug_mask.png")
+            raise UserError("--support: PHOTO=MARK is expected, such as mug.jpg=mug_mask.png")
         card = predictor.set_support([photo for photo, _ in pairs],
                                      [parse_mark(mark) for _, mark in pairs], options.name)
         print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "

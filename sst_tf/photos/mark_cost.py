@@ -9,13 +9,13 @@ from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.photos import annotations
 
 
-def box(mask):
+def box(mask: np.ndarray) -> annotations.Box:
     """The object's bounding box."""
     rows, columns = np.nonzero(mask == 1)
     return annotations.Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
-def scribbles(mask):
+def scribbles(mask: np.ndarray) -> annotations.Scribbles:
     """A stroke along the inside of each part, and one around the object."""
     inside = (mask == 1).astype(np.uint8)
     depth = cv2.distanceTransform(np.pad(inside, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
@@ -29,13 +29,15 @@ def scribbles(mask):
     return annotations.Scribbles(core, (away > reach) & (away <= reach + 2))
 
 
-def polygon(mask):
+def polygon(mask: np.ndarray) -> annotations.Polygon:
     """Outlines with corners left out up to 1 % of their length."""
     outlines, _ = cv2.findContours((mask == 1).astype(np.uint8), cv2.RETR_EXTERNAL,
                                    cv2.CHAIN_APPROX_NONE)
     parts = [cv2.approxPolyDP(one, 0.01 * cv2.arcLength(one, True), True)[:, 0]
              for one in outlines]
     return annotations.Polygon([part for part in parts if len(part) >= 3])
+
+
 KINDS = {"mask": None, "polygon": polygon, "box": box, "scribbles": scribbles}
 
 

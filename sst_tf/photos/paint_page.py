@@ -5,17 +5,24 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from pipelines.errors import DataError, UserError
+from sst_tf.config import Config
 from sst_tf.data.run_data import open_data
 from sst_tf.photos import annotations
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.inputs import PHOTOS
+from sst_tf.photos.inputs import files_in
+from sst_tf.photos.predictor import Predictor
 from sst_tf.reporting import drawing
 from sst_tf.reporting.figures import heat
+
+if TYPE_CHECKING:
+    import gradio as gr  # of the extra `demo`
 
 MARKS = {"mask": "The whole object is painted", "box": "A box: what I painted, framed",
          "scribbles": "A few strokes inside the object"}
@@ -33,7 +40,7 @@ class Shot:
     gradient: np.ndarray
 
     @property
-    def text(self):
+    def text(self) -> str:
         """How it was marked and how well it segments itself, in words."""
         return (f"{self.card.how[0]}; own IoU {self.card.score[0]:.2f}, after the step "
                 f"{self.card.score_after[0]:.2f}")
@@ -46,12 +53,12 @@ class Desk:
         predictor: `Predictor`; its classes are replaced at each answer.
     """
 
-    def __init__(self, predictor):
+    def __init__(self, predictor: Predictor):
         self.predictor, self._warm = predictor, set()
         blank = np.zeros((64, 64, 3), np.uint8)
         self.mark(blank, np.eye(64, dtype=bool), "mask")  # the first run traces the graph
 
-    def mark(self, image, strokes, kind):
+    def mark(self, image: np.ndarray, strokes: np.ndarray, kind: str) -> tuple[Shot, float]:
         """A `Shot` and the seconds that tuning took.
 
         Args:
@@ -69,7 +76,8 @@ class Desk:
         return Shot(card, _shown(drawing.overlay(image, mask, drawing.GREEN)),
                     _shown(heat(image, moved))), seconds
 
-    def answer(self, shots, image, always):
+    def answer(self, shots: list[Shot], image: np.ndarray, always: bool
+               ) -> tuple[np.ndarray, np.ndarray, str]:
         """(query tuned, query untuned, what to say) of a photo under one or several shots."""
         card = ClassCard.joined([shot.card for shot in shots])
         self.predictor.cards, self.predictor.empty = {card.name: card}, not always
@@ -110,10 +118,11 @@ def _shown(picture):
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
-def samples(config, folder, photos_folder=None):
+def samples(config: Config, folder: str | Path, photos_folder: str | Path | None = None
+            ) -> list[str]:
     """Paths of photos to pick from: of a folder, or novel classes of the run's own data."""
     if photos_folder:
-        found = sorted(p for p in Path(photos_folder).rglob("*") if p.suffix.lower() in PHOTOS)
+        found = files_in(Path(photos_folder))
         if not found:
             raise UserError(f"--photos {photos_folder}: no photo in it")
         return [str(p) for p in found[:SAMPLES]]
@@ -134,7 +143,7 @@ def samples(config, folder, photos_folder=None):
     return paths
 
 
-def page(desk, examples, title):
+def page(desk: Desk, examples: list[str], title: str) -> "gr.Blocks":
     """The page as `gradio.Blocks`."""
     gr = gradio()
 
@@ -236,7 +245,7 @@ def _tell(gr, function, *arguments):
         raise gr.Error(str(error)) from None
 
 
-def gradio():
+def gradio() -> ModuleType:
     """The library, or an error that says how to get it."""
     try:
         import gradio as library

@@ -1,18 +1,22 @@
 """A grid one can look at: support, query, truth, answer before and after tuning."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 import pipelines
+from pipelines.sampler import Episode
+from pipelines.sources import Source
 from pipelines.writing import replacing
+from sst_tf.model.segmenter import SSTSegmenter
 
 COLUMNS = ("support", "query", "truth", "before tuning", "after tuning")
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
 
 
-def overlay(image, mask, colour):
+def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """Tint the pixels of `mask == 1` and draw their outline; [S, S, 3] uint8 RGB, [S, S]."""
     inside = (mask == 1).astype(np.uint8)
     tinted = np.where(inside[..., None] > 0, 0.5 * image + 0.5 * np.array(colour), image)
@@ -22,7 +26,8 @@ def overlay(image, mask, colour):
     return picture
 
 
-def sheet(rows, headings, labels=None, side=160):
+def sheet(rows: Sequence[Sequence[np.ndarray]], headings: Sequence[str],
+          labels: Sequence[str] | None = None, side: int = 160) -> np.ndarray:
     """Rows of RGB pictures under headings as one picture, with a label a row if there are any."""
     lines = [np.hstack([_heading(text, side) for text in headings])]
     for number, row in enumerate(rows):
@@ -49,7 +54,9 @@ def save(path: str | Path, picture: np.ndarray) -> Path:
     return Path(path)
 
 
-def episode_grid(model, source, episodes, image_size, thresholds, resize="squash"):
+def episode_grid(model: SSTSegmenter, source: Source, episodes: Sequence[Episode],
+                 image_size: int, thresholds: dict[str, float], resize: str = "squash"
+                 ) -> np.ndarray:
     """The grid for a list of 1-shot episodes; `thresholds`: {"untuned": t, "tuned": t}."""
     rows, labels = [], []
     for batch in pipelines.episode_dataset(source, episodes, image_size=image_size, batch=1,

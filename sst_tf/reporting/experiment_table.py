@@ -29,20 +29,20 @@ class Grid:
             refuse_unequal([e for key, e in self.cells.items() if key[1] == fold])
         self._weights = {}
 
-    def score(self, row, fold, seed, point):
-        """mIoU of a cell, None where it is missing."""
-        one = self.cells.get((row, fold, seed))
-        return None if one is None else float(one.resampled(point, self._ones(one))[0])
+    def score(self, row: str, fold: str, seed: int, point: str) -> float:
+        """Mean IoU of a cell that is there."""
+        one = self.cells[row, fold, seed]
+        return float(one.resampled(point, self._ones(one))[0])
 
-    def mean(self, row, fold, point):
+    def mean(self, row: str, fold: str, point: str) -> tuple[float | None, float | None]:
         """(mean over seeds, their standard deviation or None) of a fold."""
-        found = [s for seed in self.seeds
-                 if (s := self.score(row, fold, seed, point)) is not None]
+        found = [self.score(row, fold, seed, point) for seed in self.seeds
+                 if (row, fold, seed) in self.cells]
         if not found:
             return None, None
         return float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None
 
-    def over_folds(self, row, point):
+    def over_folds(self, row: str, point: str) -> tuple[float | None, list[float] | None]:
         """(mean over folds and seeds, 95 % over photos); None where a fold is missing."""
         if any((row, fold, seed) not in self.cells for fold in self.folds for seed in self.seeds):
             return None, None
@@ -50,7 +50,8 @@ class Grid:
         mean = np.mean([self.mean(row, fold, point)[0] for fold in self.folds])
         return float(mean), bootstrap.interval(spread)
 
-    def difference(self, row, other, point):
+    def difference(self, row: str, other: str, point: str
+                   ) -> tuple[float, list[float], dict[str, list[float]]] | None:
         """Mean difference over the cells that both rows have, 95 % over photos, by cell.
 
         Photos are resampled within each fold, the same for both rows; the interval is of the mean
@@ -75,7 +76,7 @@ class Grid:
         return (float(np.mean([np.mean(v) for v in folds.values()])), bootstrap.interval(spread),
                 folds)
 
-    def over_seeds(self, row, other, point):
+    def over_seeds(self, row: str, other: str, point: str) -> tuple[float, float, int] | None:
         """95 % of the mean difference over training seeds, by Student's t; None with one seed.
 
         A seed counts where all folds have both rows.
@@ -89,7 +90,7 @@ class Grid:
         reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
         return float(np.mean(values) - reach), float(np.mean(values) + reach), len(values)
 
-    def episodes(self):
+    def episodes(self) -> str:
         """Episodes and photos of each fold, in words."""
         by_fold = {}
         for (_, fold, _), one in self.cells.items():

@@ -1,5 +1,8 @@
 """Pictures of a report: the paper's figures 3 to 6 from one's own runs."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
 import cv2
 import numpy as np
 import tensorflow as tf
@@ -7,8 +10,13 @@ import tensorflow as tf
 import pipelines
 from pipelines.errors import UserError
 from pipelines.reading.transforms import resize_mask
+from pipelines.sampler import Episode
+from sst_tf.config import Config
+from sst_tf.data.run_data import RunData
 from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting.drawing import GREEN, ORANGE, overlay, sheet
+from sst_tf.runs.directory import Run
 
 
 class Painter:
@@ -18,7 +26,7 @@ class Painter:
         run, config, model, data: as `sst_tf.evaluate` opens them.
     """
 
-    def __init__(self, run, config, model, data):
+    def __init__(self, run: Run, config: Config, model: SSTSegmenter, data: RunData):
         self.run, self.config, self.model, self.data = run, config, model, data
         self.size, self.point = config.data.image_size, OperatingPoint(run)
 
@@ -26,12 +34,12 @@ class Painter:
         """The operating point at k shots."""
         return self.point.threshold(shots, name)
 
-    def batches(self, episodes):
+    def batches(self, episodes: Sequence[Episode]) -> Iterator[dict[str, tf.Tensor]]:
         """One episode's arrays at a time."""
         return pipelines.episode_dataset(self.data.source, episodes, image_size=self.size, batch=1,
                                          resize=self.config.data.resize)
 
-    def tuning(self, episodes):
+    def tuning(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Figure 3: support, query, truth, before, after, gradient; a row an episode."""
         rows = []
         for episode in self.batches(episodes):
@@ -48,7 +56,7 @@ class Painter:
                          *(overlay(photo, one, ORANGE) for one in answers), heat(shown, moved)])
         return sheet(rows, ("support", "query", "truth", "before", "after", "gradient"))
 
-    def own(self, episodes):
+    def own(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
         """Columns of figure 4: each support segmented by its own prototype, before and after."""
         columns = []
         for episode in self.batches(episodes):
@@ -59,7 +67,7 @@ class Painter:
                             for logit in (own.before, own.after)])
         return columns
 
-    def shots(self, episodes):
+    def shots(self, episodes: Sequence[Episode]) -> np.ndarray:
         """Figure 5: a query under k supports together, then under each alone."""
         rows = []
         for episode in self.batches(episodes):
@@ -76,7 +84,7 @@ class Painter:
         count = len(rows[0]) - 2
         return sheet(rows, ("truth", f"{count}-shot", *(f"shot {i + 1}" for i in range(count))))
 
-    def confusion(self, episodes):
+    def confusion(self, episodes: Sequence[Episode]) -> dict[str, int]:
         """Where false foreground lies: {"background": pixels, class name: pixels}, of all."""
         found = {}
         for episode, arrays in zip(episodes, self.batches(episodes), strict=True):
@@ -100,14 +108,14 @@ class Painter:
         return (probability >= self.threshold(shots, name)).astype(np.uint8)
 
 
-def heat(image, values):
+def heat(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """A map as colours over a dimmed photo, its own largest value at the top of the scale."""
     scaled = (255 * values / max(float(values.max()), 1e-12)).astype(np.uint8)
     colours = cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1]
     return (0.35 * image + 0.65 * colours).astype(np.uint8)
 
 
-def curves(path, histories, column):
+def curves(path: Path, histories: dict[str, list[dict]], column: str) -> Path:
     """Figure 6: a column of several runs' history against the epoch, as a PNG."""
     figure, axes = _axes(6, 3.2)
     for name, rows in histories.items():
@@ -121,7 +129,7 @@ def curves(path, histories, column):
     return _save(figure, path)
 
 
-def bars(path, scores):
+def bars(path: Path, scores: dict[str, dict[str, float]]) -> Path:
     """IoU by class of several runs, {run: {class: IoU}}, as a PNG."""
     names = list(dict.fromkeys(name for one in scores.values() for name in one))
     figure, axes = _axes(6, 1 + 0.28 * len(names) * max(1, len(scores) / 2))

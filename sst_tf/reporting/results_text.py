@@ -1,9 +1,7 @@
 """A results file as a table to be printed."""
 
 
-
-
-def table(results):
+def table(results: dict) -> str:
     """Rows of a results file as aligned text."""
     head = f"{'':16}{'mIoU':>7}{'95 % interval':>17}{'chosen':>9}{'mIoU there':>12}" \
            f"{'FB-IoU':>8}{'episode':>9}{'area':>7}"
@@ -29,8 +27,8 @@ def table(results):
                   f"relative update {moved:.4f}",
               "area: predicted over true foreground at 0.5; chosen: threshold from base classes"]
     found = results.get("presence")
-    for part in ("base", "novel") if found else ():
-        if rates := found[part]:
+    for part in ("base", "novel"):
+        if found and (rates := found[part]):
             lines.append(f"{part} photos called present (score from {found['threshold']:.2f}): "
                          f"{rates['answered_where_present']:.0%} with the class, "
                          f"{rates['answered_where_absent']:.0%} without; AUC {rates['auc']:.2f}")

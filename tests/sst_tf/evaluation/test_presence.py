@@ -32,9 +32,9 @@ def test_ties_count_one_half(present, absent, auc):
     assert presence.rates(np.array(present), np.array(absent), 0.5)["auc"] == pytest.approx(auc)
 
 
-@pytest.mark.parametrize("rule", ["none", "oslsm", "area2048"])
-def test_absent_queries_hold_no_pixel_of_the_class(rule):
-    data = open_data(Config(data=DataConfig(image_size=129, count=200, pair_filter=rule)))
+@pytest.mark.parametrize("pair_filter", ["none", "oslsm", "area2048"])
+def test_absent_queries_hold_no_pixel_of_the_class(pair_filter):
+    data = open_data(Config(data=DataConfig(image_size=129, count=200, pair_filter=pair_filter)))
     sampler = data.sampler("train", 1, 0, mismatched=True)
     found = presence.absent_episodes(sampler, 20, data.classes_of)
     assert len(found) == 20

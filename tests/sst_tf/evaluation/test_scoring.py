@@ -1,4 +1,4 @@
-"""Evaluation under other rules: several runs, other protocols, views, N ways, several processes."""
+"""Evaluation under other options: runs, protocols, views, N ways, several processes."""
 
 import dataclasses
 import json
@@ -119,7 +119,7 @@ def test_the_file_says_all_that_repeats_it(run):
 
 @pytest.fixture
 def pfenet(monkeypatch):
-    """PFENet's rules at a size for tests."""
+    """PFENet's protocol at a size for tests."""
     small = dataclasses.replace(PROTOCOLS["pfenet"], image_size=SIDE, pair_filter="none",
                                 episodes=30)
     monkeypatch.setitem(PROTOCOLS, "pfenet", small)

@@ -72,12 +72,12 @@ def test_predictor_and_evaluation_give_the_same_probabilities(run, predictor):
     trained = Trained.load(run.folder, shots=1)
     episodes, source = trained.episodes(1, seed=5)
     batch = next(trained.batches(episodes, source))
-    due = tf.sigmoid(trained.answer(batch).logit)[0]
+    expected = tf.sigmoid(trained.answer(batch).logit)[0]
     episode = episodes[0]
     predictor.set_support(source.read_image(episode.support[0]),
                           source.class_mask(episode.support[0], episode.support_class_id))
     answer = predictor.predict(source.read_image(episode.query))
-    np.testing.assert_allclose(answer.probability, due, atol=1e-5)
+    np.testing.assert_allclose(answer.probability, expected, atol=1e-5)
 
 
 def test_shots_are_fused(predictor):
@@ -137,15 +137,15 @@ def test_a_card_answers_in_a_new_process(run, predictor, tmp_path):
     assert path.stat().st_size < 50_000
     assert cv2.imdecode(np.frombuffer(card.thumbnail, np.uint8), 1).shape == (96, 128, 3)
     write(tmp_path / "query.png", scene()[0])
-    due = predictor.predict(tmp_path / "query.png")
+    expected = predictor.predict(tmp_path / "query.png")
     code = ("import numpy as np; from sst_tf.predictor import Predictor\n"
             f"p = Predictor.from_run({str(run.folder)!r}); p.add_card({str(path)!r})\n"
             f"a = p.predict({str(tmp_path / 'query.png')!r}, 'mug')\n"
             f"np.savez({str(tmp_path / 'answer.npz')!r}, p=a.probability, m=a.mask)")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=180)
     with np.load(tmp_path / "answer.npz") as answer:
-        np.testing.assert_array_equal(answer["p"], due.probability)
-        np.testing.assert_array_equal(answer["m"], due.mask)
+        np.testing.assert_array_equal(answer["p"], expected.probability)
+        np.testing.assert_array_equal(answer["m"], expected.mask)
 
 
 def test_a_card_of_another_model_is_refused(predictor, tmp_path):
@@ -173,8 +173,8 @@ def test_photos_are_upright_as_pillow_turns_them(tmp_path, mark):
     exif = Image.Exif()
     exif[0x0112] = mark
     Image.fromarray(image).save(tmp_path / "photo.png", exif=exif)
-    due = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.png")))
-    np.testing.assert_array_equal(load_photo(tmp_path / "photo.png"), due)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.png")))
+    np.testing.assert_array_equal(load_photo(tmp_path / "photo.png"), expected)
 
 
 def test_masks_of_stored_or_upright_photos_fit(run, predictor, tmp_path):
@@ -357,7 +357,7 @@ def test_a_video(run, predictor, tmp_path):
     (["--input", "."], "nothing to look for"),
     (["--support", "a.jpg", "--input", "nowhere"], "nowhere: no such file or folder"),
     (["--support", "a.jpg=box:1,2"], "box:x0,y0,x1,y1"),
-    (["--support", "a.jpg"], "PHOTO=MARK is due"),
+    (["--support", "a.jpg"], "PHOTO=MARK is expected"),
     (["--card", "nowhere.npz"], "nowhere.npz: No such file")])
 def test_a_wrong_command_line_teaches(run, arguments, reason, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -103,8 +103,9 @@ def test_confusion_counts_false_foreground_by_what_it_covers(page):
     painter._answer = everything
     episodes = one.episodes(1, 3)
     found = painter.confusion(episodes)
-    due = sum(int((np.asarray(e["query_mask"]) == 0).sum()) for e in painter.batches(episodes))
-    assert sum(found.values()) == due and found["background"] > 0
+    background = sum(int((np.asarray(e["query_mask"]) == 0).sum())
+                     for e in painter.batches(episodes))
+    assert sum(found.values()) == background and found["background"] > 0
 
 
 def test_heat_shows_the_largest_place():
