@@ -49,7 +49,7 @@ def main(argv=None):
     for pair in options.set:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise UserError(f"--set: {pair!r}; KEY=VALUE is due, such as data.root=VOCdevkit")
+            raise UserError(f"--set: {pair!r}; KEY=VALUE is expected, such as data.root=VOCdevkit")
         extra += [f"--{key}", value]
     cells = experiment.cells(options.runs, extra)
     print(f"{experiment.title}\n{len(cells)} cells, {len({c.folder for c in cells})} trainings; "

@@ -1,21 +1,31 @@
 """Fixed episodes of unseen classes, written to a results file."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.writing import write_json
 from sst_tf import config as configuration
+from sst_tf.config import Config
+from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
+from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
+from sst_tf.evaluation.metrics import Counts
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
 from sst_tf.evaluation.stored import evaluation_name, protocol_sha256
+from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.runs.directory import Run
 from sst_tf.runs.results import results_of
 
 
-def evaluate(run, config, model, data, shots, store=None, progress=True):
+def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots: int,
+             store: FeatureStore | None = None, progress: bool = True) -> dict:
     """Score a run at k shots and write `evaluations/novel_<k>shot.json`, its counts and episodes.
 
     Under another protocol than the run's own the file's name has its hash (`evaluation.stored`).
@@ -84,12 +94,13 @@ def _score(run, config, model, data, episodes, store, progress):
     return parallel.score_sharded(run, config, episodes, counting, processes)
 
 
-def results_path(run, config, shots):
+def results_path(run: Run, config: Config, shots: int) -> Path:
     """Where the results of a run at k shots go: a file a protocol."""
     return run.evaluation_path(evaluation_name(run, config, shots))
 
 
-def base_threshold(run, config, model, data, shots, store=None, progress=True):
+def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots: int,
+                   store: FeatureStore | None = None, progress: bool = True) -> dict[str, int]:
     """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
     point = OperatingPoint(run, config)
     if found := point.stored(shots):
@@ -107,7 +118,8 @@ def base_threshold(run, config, model, data, shots, store=None, progress=True):
     return chosen
 
 
-def presence_rates(run, config, model, data, shots, store=None):
+def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots: int,
+                   store: FeatureStore | None = None) -> dict | None:
     """How often a query without the class is answered: {"threshold", "base", "novel"}.
 
     The threshold is set on held-out base-class photos, stored in the run, and then measured on
@@ -132,7 +144,7 @@ def presence_rates(run, config, model, data, shots, store=None):
     if ("validation", "absent") not in scores:
         return None
     base = scores["validation", "present"], scores["validation", "absent"]
-    found = {"threshold": presence.best_threshold(*base)}
+    found: dict = {"threshold": presence.best_threshold(*base)}
     found["base"] = presence.rates(*base, found["threshold"])
     found["novel"] = None
     if ("novel", "absent") in scores:
@@ -142,24 +154,25 @@ def presence_rates(run, config, model, data, shots, store=None):
     return found
 
 
-def support_check(model, data, config, bank_store=None):
+def support_check(model: SSTSegmenter, data: RunData, config: Config,
+                  bank_store: FeatureStore | None = None) -> Counts:
     """`Counts` of episodes whose support shows another class than the one scored."""
     settings = configuration.resolved(config).evaluate
     episodes = data.sampler("novel", 1, evaluation_seed(settings.seed), mismatched=True).take(
-        min(settings.episodes, 400))
+        min(settings.episodes or 400, 400))
     bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
                      config.data.resize, protocol_options.counting(config))
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
 
 
-def save_counts(path, counts):
+def save_counts(path: Path, counts: dict[str, tuple[Counts, int]]) -> None:
     """Per-episode intersections and unions, what paired comparisons are made of.
 
     Args:
         counts: {name: (`Counts`, threshold bin)}.
     """
     first = counts["tuned_half"][0]
-    arrays = {"class_ids": first.class_ids, "photos": np.array(first.photos)}
+    arrays: dict[str, Any] = {"class_ids": first.class_ids, "photos": np.array(first.photos)}
     for name, (one, threshold) in counts.items():
         tp, fp, fn, _ = one.at(threshold)
         arrays[name] = np.stack([tp, tp + fp + fn])

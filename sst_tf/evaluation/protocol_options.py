@@ -13,7 +13,7 @@ from sst_tf.data.seeds import evaluation_seed
 OWN = "sst"
 
 
-def under_protocol(config):
+def under_protocol(config: Config) -> Config:
     """The configuration with the photos, pair filter and size of `evaluate.protocol`.
 
     Raises:
@@ -34,7 +34,7 @@ def under_protocol(config):
         novel_split=data.novel_split if preset.images == "val" else data.train_split))
 
 
-def counting(config):
+def counting(config: Config) -> ScoringOptions:
     """`ScoringOptions` of a configuration."""
     settings, fusion = config.evaluate, config.model.fusion
     views = tuple((float(scale), mirrored) for scale in settings.scales
@@ -79,10 +79,10 @@ def refuse_undrawable(config: Config, data: RunData) -> None:
         data.sampler("validation", shots, settings.seed)
 
 
-def label(config):
+def label(config: Config) -> str:
     """What the name of a results file says of other rules than the plain ones."""
     settings = config.evaluate
-    parts = [] if settings.protocol == OWN else [settings.protocol]
+    parts: list[str] = [] if settings.protocol == OWN else [settings.protocol]
     if (settings.runs or 1) > 1 and settings.protocol == OWN:
         parts.append(f"{settings.runs}runs")
     if settings.episode_file:
@@ -93,11 +93,11 @@ def label(config):
     return "".join(f"_{part}" for part in parts)
 
 
-def facts(config):
+def facts(config: Config) -> dict:
     """What a results file says of other rules than the plain ones."""
     settings = config.evaluate
     options = counting(config)
-    found = {"name": settings.protocol, "scoring": options.scoring}
+    found: dict = {"name": settings.protocol, "scoring": options.scoring}
     if settings.protocol != OWN:
         found |= {"void_query": options.void_query, "void_support": options.void_support}
     if options.views != (PLAIN,):

@@ -7,6 +7,7 @@ place of another evaluation, and each reader sees that it has what it asked for.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ class Evaluation:
         self.counts = metrics.Counts(empty, self.arrays["class_ids"],
                                      [tuple(row) for row in self.arrays["photos"]])
 
-    def resampled(self, point, weights):
+    def resampled(self, point: str, weights: np.ndarray) -> np.ndarray:
         """mIoU under bootstrap weights [R, E]."""
         inter, union = self.arrays[f"tuned_{point}"]
         classes = np.unique(self.counts.class_ids)
@@ -139,7 +140,7 @@ class Evaluation:
             return np.nanmean(np.where(sums[1] > 0, sums[0] / sums[1], np.nan), axis=-1)
 
 
-def refuse_unequal(evaluations):
+def refuse_unequal(evaluations: Sequence[Evaluation]) -> None:
     """Results of unequal protocols are not comparable: name the difference."""
     first = evaluations[0]
     for other in evaluations[1:]:

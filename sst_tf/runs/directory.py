@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ import yaml
 from pipelines.errors import UserError
 from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
+from sst_tf.config import Config
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.provenance import environment
 
@@ -25,7 +27,7 @@ class Run:
         folder: the run's folder.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.model_path = self.folder / "model.keras"
         self.identity_path = self.folder / "identity.json"
@@ -35,7 +37,7 @@ class Run:
         self.presence_path = self.folder / "presence.json"
 
     @classmethod
-    def create(cls, folder, config):
+    def create(cls, folder: str | Path, config: Config) -> "Run":
         """Make the folder and write what the run depends on."""
         run = cls(folder)
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +48,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder):
+    def open(cls, folder: str | Path) -> "Run":
         """An existing run with a trained model; else a `UserError` that says what is missing."""
         run = cls(folder)
         for path in (run.folder / "config.yaml", run.model_path):
@@ -55,7 +57,7 @@ class Run:
                                 "with python -m sst_tf.train")
         return run
 
-    def config(self, argv=()):
+    def config(self, argv: Sequence[str] = ()) -> Config:
         """The run's configuration, with overrides in the command line's form."""
         config, _ = configuration.parse(configuration.parser(), list(argv),
                                         str(self.folder / "config.yaml"), record=True)
@@ -74,7 +76,7 @@ class Run:
             return configuration.identity(self.config())
         return json.loads(self.identity_path.read_text(encoding="utf-8"))
 
-    def model(self):
+    def model(self) -> SSTSegmenter:
         """The best model, as saved, without its optimizer (that of the last epoch is elsewhere)."""
         try:
             return keras.saving.load_model(self.model_path, compile=False, custom_objects={
@@ -82,17 +84,17 @@ class Run:
         except (OSError, ValueError) as error:
             raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
 
-    def model_sha256(self):
+    def model_sha256(self) -> str:
         """Hash of the model's file."""
         return hashlib.sha256(self.model_path.read_bytes()).hexdigest()
 
-    def save_model(self, model):
+    def save_model(self, model: keras.Model) -> None:
         """Replace the model's file whole."""
         partial = self.folder / "partial.keras"
         model.save(partial)
         os.replace(partial, self.model_path)
 
-    def save_last(self, model, state):
+    def save_last(self, model: keras.Model, state: dict) -> None:
         """Weights, optimizer and `state` (JSON-able) in one file, replaced in one move."""
         arrays = {f"weight_{i}": v.numpy() for i, v in enumerate(model.weights)}
         arrays |= {f"optimizer_{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
@@ -100,7 +102,7 @@ class Run:
         np.savez(partial, state=json.dumps(state), **arrays)
         os.replace(partial, self.last_path)
 
-    def restore_last(self, model):
+    def restore_last(self, model: keras.Model) -> dict | None:
         """Fill a compiled model from `save_last`; returns the state, or None without a file."""
         if not self.last_path.is_file():
             return None
@@ -117,7 +119,7 @@ class Run:
                     variable.assign(stored)
             return json.loads(str(arrays["state"]))
 
-    def append_history(self, row):
+    def append_history(self, row: dict) -> None:
         """One line of `history.csv`; a row of an epoch that is there already replaces it."""
         rows = [r for r in self.history() if int(r["epoch"]) < row["epoch"]] + [row]
         names = list(dict.fromkeys(name for r in rows for name in r))
@@ -128,25 +130,25 @@ class Run:
             writer.writerows(rows)
         os.replace(partial, self.history_path)
 
-    def history(self):
+    def history(self) -> list[dict[str, str]]:
         """Rows of `history.csv` as dictionaries of text."""
         if not self.history_path.is_file():
             return []
         with open(self.history_path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def thresholds(self):
-        """{"<shots>": {"tuned": t, "untuned": t}} as bins, or {} before they were chosen."""
+    def thresholds(self) -> dict[str, dict]:
+        """What `evaluation.operating_point` keeps of thresholds by key, {} before that."""
         if not self.thresholds_path.is_file():
             return {}
         return json.loads(self.thresholds_path.read_text(encoding="utf-8"))
 
-    def presence(self):
-        """{"<shots>": {"threshold": score, ...}} of `evaluation.presence`, {} before it was set."""
+    def presence(self) -> dict[str, dict]:
+        """What `evaluation.operating_point` keeps of presence by key, {} before that."""
         if not self.presence_path.is_file():
             return {}
         return json.loads(self.presence_path.read_text(encoding="utf-8"))
 
-    def evaluation_path(self, name):
+    def evaluation_path(self, name: str) -> Path:
         """Path of a results file."""
         return self.folder / "evaluations" / f"{name}.json"

@@ -3,10 +3,13 @@
 import sys
 
 from sst_tf import config as configuration
+from sst_tf.config import Config
+from sst_tf.runs.directory import Run
 from sst_tf.runs.provenance import commit, environment
 
 
-def results_of(run, config, protocol, scores, support_iou, gauges):
+def results_of(run: Run, config: Config, protocol: dict, scores: dict, support_iou: dict,
+               gauges: dict) -> dict:
     """The results file of `docs/evaluation.md`: everything needed to repeat it."""
     return {
         "schema": 1, "run": str(run.folder),

@@ -4,15 +4,21 @@ import importlib.util
 import sys
 
 import keras
+import tensorflow as tf
 
+from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
+from sst_tf.data.run_data import RunData
+from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model, build_optimizer
 from sst_tf.training.distribute import fit_workers, is_chief, share, wait_for_all
 from sst_tf.training.pretrain import pretrain
 from sst_tf.training.validation import StopOnNaN, Validation
 
 
-def train(run, config, data, strategy, resume=False):
+def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strategy,
+          resume: bool = False) -> tuple[SSTSegmenter, FeatureStore | None]:
     """Train a run to its last epoch; returns (best model, feature store or None)."""
     chief = is_chief(strategy)
     with strategy.scope():
@@ -56,7 +62,8 @@ def _tensorboard(folder):
     return [keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False)]
 
 
-def open_features(model, config, data, strategy):
+def open_features(model: SSTSegmenter, config: Config, data: RunData,
+                  strategy: tf.distribute.Strategy) -> FeatureStore | None:
     """The store of a frozen backbone's features, or None; worker 0 fills it before the others."""
     if not config.train.cache_features:
         return None
@@ -73,7 +80,7 @@ def open_features(model, config, data, strategy):
     return store
 
 
-def announce(config, data):
+def announce(config: Config, data: RunData) -> None:
     """Say what is trained on and what is left out."""
     sampler = data.sampler("train", config.train.shots, config.train.seed)
     if sampler.skipped:

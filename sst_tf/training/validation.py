@@ -28,10 +28,10 @@ class Validation(keras.callbacks.Callback):
                                  config.data.resize)
                 self.parts[part] = (bank, episodes)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.time()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         row = {"epoch": epoch, "seconds": round(time.time() - self.started, 1), **logs}
         if (epoch + 1) % self.config.train.validation_every == 0 or (
                 epoch + 1 == self.config.train.epochs):
@@ -68,7 +68,7 @@ class Validation(keras.callbacks.Callback):
 class StopOnNaN(keras.callbacks.Callback):
     """Ends a run whose loss is not finite, with a message instead of hours of NaN."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if not np.isfinite(logs["loss"]):
             raise UserError(
                 f"train: the loss is {logs['loss']} at step {batch} of this epoch; lower "
