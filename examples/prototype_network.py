@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a prototype network of one's own on episodes: python examples/prototype_network.py
 
 After PANet's idea: every query pixel takes the class of the nearest of two prototypes, the masked

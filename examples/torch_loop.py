@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes for a PyTorch loop, as NumPy: python examples/torch_loop.py
 
 TensorFlow reads and batches in its own threads; `torch.tensor` shares the memory.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.bench`: what serving costs beside the work that it cannot avoid.
 
 Exports a segmenter of random weights (their values change no time), runs its signatures through
@@ -128,7 +129,7 @@ def clients_rate(call: Callable[[], object], clients: int, requests: int) -> flo
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.bench", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=list(backbones.CHANNELS))
     parser.add_argument("--image_size", type=int, default=321, help="side in pixels")

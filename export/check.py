@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.check`: does a served version keep every promise of its export?
 
 Loads it in a server of its own process (the stand-in over TensorFlow's C runtime and, where it is
@@ -290,7 +291,7 @@ def _named(check, *arguments):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.check", description=__doc__)
     parser.add_argument("--model", required=True, help="a version's folder, such as models/sst/1")
     parser.add_argument("--run_dir", required=True, help="the run that it was exported from")

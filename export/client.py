@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.client`: send photos to a model server, save masks and overlays, tell latency.
 
 Works with TensorFlow Serving and with the stand-in (export.serve), over gRPC and REST. Photos go as
@@ -179,7 +180,7 @@ def _pixels(data, flags):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.client", description=__doc__)
     parser.add_argument("--host", default="localhost", help="where the server is")
     parser.add_argument("--port", type=int, default=8500, help="of gRPC")

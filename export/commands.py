@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of export that `sst` offers: {title: {name: (module, what it does)}}."""
 
 COMMANDS = {"Serve": {

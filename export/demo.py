@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.demo`: another name of `python -m export.walkthrough`."""
 
 from export.walkthrough import main

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From encoded photos and masks to the network's input and back, as graph functions.
 
 Resizing is that of `pipelines.reading.transforms`, which training and evaluation use; decoding

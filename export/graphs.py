@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SavedModel files as graphs: what a signature runs, and dead operations taken out.
 
 Differentiating a convolution makes the gradient of its kernel too, used or not. A server would drop

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks inside served graphs: a bad request gets a reason, the server stays alive.
 
 TensorFlow Serving checks neither rank nor shape: a wrong rank aborts the process, six channels are

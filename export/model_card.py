@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What travels with an exported model: a card, its configuration, its classes, a licence note."""
 
 import datetime

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.onnx`: a trained run as ONNX files, the tuning step inside.
 
 Writes segment.onnx (the whole episode), tune.onnx and segment_tuned.onnx (tune a class once, then
@@ -90,7 +91,7 @@ def _compare(trained, converted, batches, fixed):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.onnx", description=__doc__)
     parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
     parser.add_argument("--output", required=True,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow functions as ONNX graphs. Needs the extra `onnx`."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations of inner gradients that tf2onnx lacks or has wrong, by TensorFlow's definitions.
 
 Importing this module registers them. Shapes may be unknown until the graph runs, except that ranks

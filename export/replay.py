@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photos through the Keras model and through an export of it, and how far the answers differ."""
 
 from collections.abc import Callable

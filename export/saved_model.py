@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.saved_model`: a trained run as a SavedModel that a server can load.
 
 A new integer version appears under --output in one move, once its answers have been compared with
@@ -81,7 +82,7 @@ def _compare(trained, folder, batches, tolerance):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.saved_model", description=__doc__)
     parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
     parser.add_argument("--output", required=True,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.serve`: a stand-in for TensorFlow Serving, for development and tests.
 
 The same gRPC and REST calls over the same C runtime, on one machine, without batching, metrics or
@@ -48,7 +49,7 @@ def serve(repository: repositories.Repository, host: str, rest_port: int, grpc_p
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.serve", description=__doc__)
     parser.add_argument("--model_base_path", help="folder of numbered versions")
     parser.add_argument("--model_name", default="sst", help="name in requests")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model server as a child process: the stand-in, or TensorFlow's own where it is installed."""
 
 import contextlib

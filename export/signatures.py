@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The served functions of a segmenter, guarded, with the tuning step inside."""
 
 import tensorflow as tf

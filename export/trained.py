@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained run as the exporters need it: model, operating point, photos to try it on."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbered versions under a model's folder, as servers watch them: whole, or not there."""
 
 import contextlib

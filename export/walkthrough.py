@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m export.walkthrough`: export a run, serve it, ask by REST and gRPC, draw, stop."""
 
 import time
@@ -32,7 +33,7 @@ def write_photos(folder: Path, source: Source,
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.walkthrough", description=__doc__)
     parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
     parser.add_argument("--output", default="serve-demo", help="folder for all that is made")

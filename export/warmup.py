@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Warm-up requests: a server replays them before it calls a version ready."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes for few-shot segmentation in `tf.data`."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes of a data set in one call."""
 
 from pipelines.dataset import episode_dataset

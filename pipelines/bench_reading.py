@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m pipelines.bench_reading`: episodes a second, beside a floor and a PyTorch DataLoader.
 
 All three read the same files of the same episodes at full size, without a cache, on as many threads
@@ -159,7 +160,7 @@ def parser():
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
     source = open_source("voc", options.root)
     index = build_index(source, source.image_ids("all"), progress=True)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every command shares: an error of the user's ends in one line and exit code 2."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes as a `tf.data.Dataset`."""
 
 import os

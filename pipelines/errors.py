@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors that are the user's to mend: one line, no trace."""
 
 

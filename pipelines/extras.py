@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Optional packages, and the extra of sst-tf that brings each."""
 
 from pipelines.errors import UserError

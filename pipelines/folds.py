@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which classes are novel: PASCAL-5i, COCO-20i, or named ones."""
 
 import difflib

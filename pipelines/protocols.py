@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How the field's papers draw and score their test episodes, by name.
 
 A preset reproduces a protocol: which queries, which supports, how many, under which seeds. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Old names that are still taken, with a warning that says the new one."""
 
 import argparse

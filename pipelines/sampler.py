@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which episodes: each a pure function of (seed, episode number)."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.bench`: what a training step costs beside the work it cannot avoid."""
 
 import numpy as np
@@ -10,7 +11,7 @@ from sst_tf.training.step_cost import MODES, Flops, _seconds, matrix_rate, train
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.bench", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=list(backbones.CHANNELS))
     parser.add_argument("--channels", type=int, default=256, help="C")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command `sst`: one name for all commands, each of which is imported when it is called."""
 
 import difflib

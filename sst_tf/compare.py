@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.compare RUN RUN ...`: results side by side, each run paired with the first."""
 
 from jsonargparse import ArgumentParser
@@ -10,7 +11,7 @@ from sst_tf.reporting.document import Items, markdown
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", help="run directories; the first is the yardstick")
     parser.add_argument("--against", nargs="+", default=[], metavar="RUN",

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.demo --run_dir RUN`: a local page. Paint a class in a photo, find it in others.
 
 Each photo that is marked becomes a shot; the page shows the mask that was made of the strokes, the
@@ -26,7 +27,7 @@ from sst_tf.photos.predictor import Predictor
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.demo", description=__doc__)
     parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
     parser.add_argument("--photos", help="folder of photos to pick from; by default some of the "

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.evaluate RUN`: fixed episodes of unseen classes, written to a results file."""
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from sst_tf.runs.directory import Run
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = configuration.parser(
         prog="python -m sst_tf.evaluate",
         description="Score a trained run on fixed episodes of unseen classes. Any key of the "

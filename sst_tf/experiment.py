@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.experiment FILE`: the grid of runs behind a table, and the table.
 
 A file names rows (switches), folds, seeds and shots; every cell is a training with its evaluations.
@@ -19,7 +20,7 @@ from sst_tf.reporting import experiment_table
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = configuration.ArgumentParser(prog="python -m sst_tf.experiment", description=__doc__)
     parser.add_argument("file", help="experiment file, or the name of a packaged one, such "
                                      "as table1")

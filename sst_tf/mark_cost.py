@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.mark_cost RUN`: what boxes, scribbles and polygons cost beside exact masks.
 
 Marks are made from the true masks as a person might draw them; everything else stays as in
@@ -20,7 +21,7 @@ from sst_tf.runs.directory import Run
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.mark_cost", description=__doc__)
     parser.add_argument("run", help="run directory")
     parser.add_argument("--shots", type=int, default=1)
@@ -45,7 +46,8 @@ def main(argv=None):
         weights = bootstrap.photo_weights(counts.photos, config.evaluate.resamples)
         at, spread = metrics.mean_iou(counts, known), metrics.mean_iou(counts, known, weights)
         exact = exact or (at, spread)
-        texts = [f"{np.mean(list(bank.iou.values())):.2f}" if make else "1", f"{at:.3f}",
+        own = f"{np.mean(list(bank.iou.values())):.2f}" if isinstance(bank, MarkedBank) else "1"
+        texts = [own, f"{at:.3f}",
                  "{:.3f} .. {:.3f}".format(*bootstrap.interval(spread))]
         texts += [f"{at - exact[0]:+.3f}", "{:+.3f} .. {:+.3f}".format(
             *bootstrap.interval(spread - exact[1]))] if make else ["", ""]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.predict`: find marked classes in a folder of photos, in photos or a video.
 
 Show a class by --support PHOTO=MARK, or take class cards that were saved before. A MARK is a mask
@@ -19,7 +20,7 @@ from sst_tf.photos.predictor import Predictor
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.predict", description=__doc__)
     parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.report RUN [RUN ...] --output report/`: one page on one or several runs.
 
 Writes report.md with its pictures in figures/, and the same as report.html in one file that needs
@@ -14,7 +15,7 @@ from sst_tf.reporting.report_page import Report, Subject, curves, describe, epis
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.report", description=__doc__)
     parser.add_argument("runs", nargs="*", help="run directories; the first is the yardstick")
     parser.add_argument("--output", default="report", help="folder of the page")

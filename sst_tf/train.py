@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.train [CONFIG.yaml] [--section.key value]`: train, then evaluate."""
 
 import time
@@ -18,7 +19,7 @@ from sst_tf.training.resume import refuse_changes
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = configuration.parser(
         prog="python -m sst_tf.train",
         description="Train a few-shot segmenter on base classes and evaluate it on novel ones. "

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Headless Chromium for tests; a test that asks for it skips where there is none."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where shared reference data is, and a reason to skip where it is not."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the first version left on people's disks still opens, and answers as it did.
 
 `tests/data/first_version.zip` is a run directory with a class card, and what predictor and served

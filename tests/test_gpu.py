@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """On a GPU: the training step and exports give what the CPU gives (TF32 off: `make gpu-check`)."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/method.md: every equation of the paper leads to a name that exists, and to no other."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tested set lies inside the honest ranges, and is what the tests run on."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wheel, in an environment of its own and outside the repository, does what the README says."""
 
 import os

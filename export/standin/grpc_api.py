@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow Serving's gRPC services over a `Repository`: Predict, metadata, model status."""
 
 from concurrent import futures

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow's messages without TensorFlow: a client starts in a blink, a server stays small.
 
 The generated modules lie inside the tensorflow package, whose own start takes seconds. Where it has

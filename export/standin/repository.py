@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Versions of models from watched folders: loaded, warmed up, then swapped in.
 
 A request holds the version that it began with, so that a swap loses none; the old version goes when

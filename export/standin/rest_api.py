@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorFlow Serving's REST API over a `Repository`: predict, status, metadata."""
 
 import json

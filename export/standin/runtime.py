@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SavedModels through TensorFlow's C runtime, which a model server uses; no Python TensorFlow.
 
 The two libraries lie in the tensorflow wheel. Nothing is checked on the way in: what a request

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arrays as TensorFlow's messages and as the JSON of TensorFlow Serving's REST API, and back."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which (photo, class) pairs there are, and which of them are base, held out or novel."""
 
 from pipelines.index.build import PAIR_FILTERS, build_index, read_facts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m pipelines.index`: list the (photo, class) pairs of a data set, or verify all of it."""
 
 import argparse
@@ -62,7 +63,7 @@ def lines(pairs, classes):
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
     own = {key: getattr(options, key) for key in ("root", "classes", "annotations")
            if getattr(options, key)}
@@ -75,7 +76,7 @@ def main(argv=None):
               + f"{photos} photos read, {len(problems)} problems")
         sys.exit(1 if problems else 0)
     index = build_index(source, source.image_ids(options.split), options.pair_filter, progress=True)
-    pairs = index.pairs
+    pairs = list(index.pairs)
     if options.fold is not None or options.novel_classes:
         novel = novel_class_ids(source.classes, fold=options.fold, layout=options.layout,
                                 novel_classes=options.novel_classes)

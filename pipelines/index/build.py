@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks to pairs: each mask is read once, and again only when its files have changed."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was read of a data set's masks, on disk beside a fingerprint of its files."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of photo and class: read from lists, split into base and novel, held out."""
 
 import hashlib

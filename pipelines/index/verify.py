@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that is wrong with a data set, at once."""
 
 from collections import Counter

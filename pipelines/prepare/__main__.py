@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m pipelines.prepare`: fetch, check and unpack the field's data sets."""
 
 import argparse
@@ -29,7 +30,7 @@ def parser():
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
     if options.dataset == "coco":
         done = coco.coco(options.root, options.archives, options.year)

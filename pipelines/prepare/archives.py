@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Archives: found or downloaded, checked, and extracted whole or not at all."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """COCO in the layout that its own tools and `sources.coco` read."""
 
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PASCAL VOC 2012 and SBD into one VOC folder: what PASCAL-5i is made of."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random changes of a photo and its mask together, by one affine map."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading photos and masks from disk, with errors that name the file and the remedy."""
 
 import os

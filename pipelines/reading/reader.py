@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoding inside `tf.data`: a source's NumPy readers as graph functions."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From decoded photos and masks to network size; functions of TensorFlow ops."""
 
 import tensorflow as tf

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`python -m pipelines.remote`: reading on other processes or machines, by tf.data service."""
 
 import argparse
@@ -38,7 +39,7 @@ def parser():
 
 
 @command
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
     if options.kind == "dispatcher":
         server = dispatcher(options.port, options.work_dir)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dataset's elements by way of tf.data service, each exactly once where there is a list."""
 
 import queue

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one private call into TensorFlow: readers under names that other processes know."""
 
 from tensorflow.python.ops import script_ops

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The servers of tf.data service: a dispatcher, and workers that read.
 
 A worker opens the data set at its own path and offers its readers by name; the trainer's graph is

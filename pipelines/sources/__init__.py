@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data sets, one a file, behind one small protocol."""
 
 from collections.abc import Sequence

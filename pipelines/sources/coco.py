@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """COCO, and photos with COCO-JSON annotations of one's own classes."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One folder a class, photo and mask side by side: FSS-1000, and anything of that layout."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a photo's index mask to the mask of one class."""
 
 import cv2

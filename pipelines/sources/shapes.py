@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded data set: twenty patterned shapes, for machines without any photos.
 
 A class is a shape with a pattern (a striped ring, a checked heart), as animals and things are told

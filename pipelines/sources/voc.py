@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photos and palette masks in VOCdevkit layout, of PASCAL VOC or of one's own classes."""
 
 from collections import Counter

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builders: `Pascal5i(config="fold0").download_and_prepare(file_format="array_record")`.
 
 The photos come from TFDS's manual folder, in the layout that `python -m pipelines.prepare` leaves.

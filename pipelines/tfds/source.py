@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photos of a prepared builder, by random access, as a source of episodes."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Typed configuration: the one place that knows defaults.
 
 A YAML file has one section a class of `sections`; `--section.key value` overrides it.

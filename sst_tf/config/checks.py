@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What types cannot tell: ranges, and keys that do not go together."""
 
 import dataclasses

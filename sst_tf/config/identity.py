@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a configuration is: a hash of all that changes numbers.
 
 Numbers count by value and files by content, so that a list of classes edited in place is another

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configurations and experiments that come with the package, by name.
 
 They lie in `configs` inside the installed package `sst_tf`, and beside it in a checkout.

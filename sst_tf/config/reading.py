@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading a configuration: defaults, then a YAML file, then the command line."""
 
 import dataclasses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys that follow others unless they are set."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sections of a configuration: every key, its type, its default.
 
 A field is of one of three kinds, which decide what it adds to a configuration's identity

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A frozen backbone's features, computed once a photo and kept on disk."""
 
 import hashlib

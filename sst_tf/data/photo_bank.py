@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photos of some episodes: masks and backbone features, each read once."""
 
 from dataclasses import dataclass

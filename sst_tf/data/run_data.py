@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a configuration to the episodes of a run: training, base validation, novel."""
 
 from dataclasses import dataclass

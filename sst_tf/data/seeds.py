@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Seeds of episodes by purpose: no two purposes draw the same episodes of the same photos.
 
 Training draws under `train.seed` from pairs of its own; validation draws base and novel episodes

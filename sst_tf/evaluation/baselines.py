@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What needs no training: the cosine prototype on raw backbone features, and all foreground."""
 
 import tensorflow as tf

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intervals over photos: what another draw of the photos might have given."""
 
 from collections.abc import Sequence

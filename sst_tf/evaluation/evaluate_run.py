@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixed episodes of unseen classes, written to a results file."""
 
 from pathlib import Path

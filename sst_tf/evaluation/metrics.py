@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IoU as the field counts it, at every threshold at once."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several classes at once: each pixel of a query gets one of N classes, or background."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a run's probabilities are cut, and from which score a class counts as present.
 
 Both are chosen on base classes by an evaluation and kept in the run, in `thresholds.json` and

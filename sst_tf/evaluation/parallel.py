@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same evaluation by several processes: each scores a share, the counts are put together."""
 
 import concurrent.futures

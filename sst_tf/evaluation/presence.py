@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is the class in the photo at all? A score for each answer, and a threshold from base classes.
 
 The score is the mean probability of a photo's highest 5 % of pixels. The threshold is set on base

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Under whose rules a run is evaluated: configuration, episodes and how they are counted."""
 
 from dataclasses import replace

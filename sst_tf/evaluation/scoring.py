@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scoring fixed episodes: every photo is encoded once, every support tuned once.
 
 Tuning does not look at the query, so what it leaves of a support serves all its episodes: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results files: their names, and reading them back for what they are.
 
 A results file is of one protocol: photos, episodes, how they are counted. Its hash stands in the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An experiment file: rows, folds, seeds, and the cells of their grid."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs what is missing of a grid; a failed run costs none of the others."""
 
 import concurrent.futures

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The method of the paper, equation by equation; knows configuration alone."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backbones at stride 8: normalised RGB in, two concatenated stages out.
 
 Each function returns a functional `keras.Model` whose layer names are those of the published

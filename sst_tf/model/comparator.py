@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Comparator f_m (Eq. 6, 12, 13): features and prototype in, a response out."""
 
 import tensorflow as tf

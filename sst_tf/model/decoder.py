@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decoder f_d (Eq. 7, 9): a response in, foreground log-odds at the photo's size out."""
 
 import keras

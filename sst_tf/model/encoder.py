@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Siamese encoder f_e (Eq. 2, 3): raw uint8 RGB in, embedded features at stride 8 out."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """k shots into one: Eq. 14, and the two forms of fusion that table 2 compares it with."""
 
 import tensorflow as tf

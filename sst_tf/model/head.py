@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Comparator and decoder together: features and prototypes in, answers at the photo's size out."""
 
 import tensorflow as tf

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The one way to an answer: tune a class once, segment photos often.
 
 Tuning does not look at the query, so what it leaves of a class serves every photo. Training, served

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers that Keras has in a form this project cannot use: dilated convolution, exact resizing."""
 
 import keras

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two-class cross-entropies per episode, and the IoU of hard masks, on log-odds maps."""
 
 import tensorflow as tf

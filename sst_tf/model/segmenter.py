@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`SSTSegmenter`: encoder, tuner, comparator, fusion and decoder in order, and `train_step`."""
 
 import contextlib

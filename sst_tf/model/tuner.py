@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Self-supervised tuning: the inner step on the support features (Eq. 4, 5, 8-11).
 
 The support photo is segmented with its own mask, the loss is differentiated with respect to the

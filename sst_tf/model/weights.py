@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Backbone weights: ImageNet's, a file by layer name, or none."""
 
 import difflib

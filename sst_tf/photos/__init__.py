@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """One's own photos: marks, tuned classes, answers."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a support photo is marked: a mask, a box, scribbles or a polygon; all become a mask.
 
 Boxes and scribbles go through OpenCV's GrabCut, which guesses the outline: look at what it made.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers to a folder of photos, as files; started again it goes on."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Class cards: what tuning left of a class, in a small file. Tuned once, used ever after."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One's own photos as people see them: any file, upright, RGB."""
 
 from pathlib import Path

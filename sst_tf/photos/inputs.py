@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders, photos and videos that were named, one photo or frame at a time."""
 
 import hashlib

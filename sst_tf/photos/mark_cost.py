@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marks as a person might draw them, made from true masks, and what they cost."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A local page: paint a class in a photo, find it in others."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`Predictor`: tune a class to marked photos, find it in others; any size in, that size out."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What training prints at its end: tables of unseen classes, the support check, a picture."""
 
 from pipelines.writing import write_json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs side by side, each paired with the first."""
 
 from collections.abc import Iterator

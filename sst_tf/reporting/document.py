@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A page as parts of plain text; what a name holds is shown, never read as markup."""
 
 import html

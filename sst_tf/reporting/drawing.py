@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A grid one can look at: support, query, truth, answer before and after tuning."""
 
 from collections.abc import Sequence

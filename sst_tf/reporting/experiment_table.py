@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of many runs as the tables of a paper: folds, seeds, spread, paired differences."""
 
 import numpy as np

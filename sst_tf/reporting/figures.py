@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of a report: the paper's figures 3 to 6 from one's own runs."""
 
 from collections.abc import Iterator, Sequence

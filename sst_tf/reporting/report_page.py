@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One page on one or several runs, as Markdown and as HTML in one file."""
 
 import base64

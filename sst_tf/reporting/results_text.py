@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A results file as a table to be printed."""
 
 

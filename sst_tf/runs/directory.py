@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run directory holds and how it is read back."""
 
 import csv

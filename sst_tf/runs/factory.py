@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a configuration to a fresh model and its optimizer."""
 
 import dataclasses

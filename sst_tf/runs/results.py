@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The results file of an evaluation."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training on several devices or machines, by `tf.distribute`."""
 
 import os

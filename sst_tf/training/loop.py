@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training a run from its first epoch, or from where it was stopped, to its last."""
 
 import importlib.util

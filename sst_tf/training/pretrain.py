@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Before the episodes: the encoder learns to tell the base classes apart, cell by cell.
 
 An episode says one bit about an object (of this class, or not), a mask says its name. An encoder

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a stopped run may go on."""
 
 from pipelines.errors import UserError

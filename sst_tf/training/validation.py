@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is looked at after each epoch: scores of held-out photos, the best model, a lost loss."""
 
 import time

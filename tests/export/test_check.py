@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The check passes a sound export and names what a broken one breaks."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The serving kit's files: what a server's parser takes, and flags that go together."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ONNX: each handler against TensorFlow, whole models against Keras, nothing left on failure."""
 
 import json

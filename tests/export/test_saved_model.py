@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SavedModels: equal to the Keras model, alive after bad requests, complete or not there."""
 
 import json

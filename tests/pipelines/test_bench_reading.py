@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The throughput benchmark runs, and compares pictures before it compares times."""
 
 import pytest

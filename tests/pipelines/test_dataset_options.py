@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `episode_dataset` can do beside the plain case."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Episodes in `tf.data`: what they hold, that they repeat, and what they say when data is wrong."""
 
 import numpy as np

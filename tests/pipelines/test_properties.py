@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must hold for any pairs, seeds and photos."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presets against the episodes and rules of published code."""
 
 import hashlib

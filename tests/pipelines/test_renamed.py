@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Old names are still taken, and say the new one."""
 
 import dataclasses

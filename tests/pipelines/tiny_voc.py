@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A tiny data set in VOC layout, for machines without the shared one."""
 
 import numpy as np

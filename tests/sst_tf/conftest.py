@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small heads, features and episodes for tests of the method."""
 
 import numpy as np

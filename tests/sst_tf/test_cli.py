@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`sst`: what it offers, what it loads, what it says to a wrong word."""
 
 import importlib.util

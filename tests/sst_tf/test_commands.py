@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """train and evaluate as a user runs them: real files in, run directory out, one-line errors."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What cannot work is refused before anything is read or trained, with the key named."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files and command lines as they were written before keys got their present names."""
 
 import warnings

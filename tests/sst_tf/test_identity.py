@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a configuration is: files count by what is in them, places do not count."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """At least 500 malformed requests, drawn by rule, against every signature of a live server.
 
 The stand-in hands on what a request holds, so that the guards in the graphs are what is tested.

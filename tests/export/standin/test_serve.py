@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stand-in server and the client: answers, errors, labels, hot swap without a lost request."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What was read of masks is kept beside the files' fingerprint, and never trusted blindly."""
 
 import json

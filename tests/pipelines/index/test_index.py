@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs against published counts; the two sides of a split."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Photos against published lists; filters and void on small masks."""
 
 import hashlib

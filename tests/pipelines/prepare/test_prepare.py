@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preparing data sets from small archives of the publishers' form."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every transform alone and inside `tf.data`: the two must not differ."""
 
 import numpy as np

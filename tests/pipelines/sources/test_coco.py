@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """COCO's own files and JSON of one's own: class masks, ids, every error."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder a class: masks, class splits, every error."""
 
 import numpy as np

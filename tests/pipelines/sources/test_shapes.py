@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The embedded data set: pure functions of the seed, and no class to be told by colour."""
 
 import hashlib

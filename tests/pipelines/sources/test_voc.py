@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What sources read, and what they say about files that are wrong."""
 
 import numpy as np

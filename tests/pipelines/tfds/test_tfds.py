@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The TFDS builders, on small folders of the real layouts, and episodes from what they prepare."""
 
 import json

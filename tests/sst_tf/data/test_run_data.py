@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run trains on and is tested on."""
 
 from collections import Counter

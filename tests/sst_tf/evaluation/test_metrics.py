@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IoU accumulator against brute force."""
 
 import numpy as np

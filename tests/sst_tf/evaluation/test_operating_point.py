@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One operating point a setting: chosen on base classes, kept under all that it depends on."""
 
 import json

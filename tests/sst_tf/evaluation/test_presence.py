@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presence scores, their threshold, and what counts as a photo without the class."""
 
 import numpy as np

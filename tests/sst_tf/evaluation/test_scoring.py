@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation under other options: runs, protocols, views, N ways, several processes."""
 
 import dataclasses

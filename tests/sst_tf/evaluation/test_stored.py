@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results files: no trial takes the place of another evaluation, no reader takes it for one."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Grids of runs: shared trainings, resuming, a failure that costs nothing else, tables."""
 
 import itertools

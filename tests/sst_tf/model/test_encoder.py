@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoders against the published networks; weights files, good and bad."""
 
 import keras

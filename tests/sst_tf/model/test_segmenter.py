@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model: switches, k shots, round trip, training step."""
 
 import keras

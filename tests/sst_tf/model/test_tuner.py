@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The inner step: Eq. 11 against finite differences, its order, and its independence."""
 
 import numpy as np

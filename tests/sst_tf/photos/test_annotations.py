@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marks of several classes in one file: the class's name selects."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers as files: which of an earlier run still hold; they are never taken for photos."""
 
 import json

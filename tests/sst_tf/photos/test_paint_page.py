@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page: a browser paints, adds shots and reads the answer; uploads, addresses are bounded."""
 
 import os

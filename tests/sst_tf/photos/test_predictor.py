@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One's own photos: marks, cards, answers at the photo's size, a folder with a bad file in it."""
 
 import json

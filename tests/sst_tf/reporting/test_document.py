@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of a page as Markdown: every text is shown as it is."""
 
 import pytest

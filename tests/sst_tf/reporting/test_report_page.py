@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The report: everything it promises is on the page, in a browser and at phone width."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run directory: what cannot be gone on with says so."""
 
 import keras

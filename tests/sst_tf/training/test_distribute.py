@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training shared among devices: the same weights as one device with the whole batch."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Naming base classes: what counts as a label, what changes, what is never read."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training that reads its photos through tf.data service workers."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floors are counted from the layers that are built."""
 
 import tensorflow as tf
