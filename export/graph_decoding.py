@@ -2,11 +2,12 @@
 """From encoded photos and masks to the network's input and back, as graph functions.
 
 Resizing is that of `pipelines.reading.transforms`, which training and evaluation use; decoding
-gives the pixels that `pipelines.sources` reads.
+gives the pixels and marks of `pipelines.reading.photos` and `masks`.
 """
 
 import tensorflow as tf
 
+from export import png_jpeg
 from export.guards import MAX_PIXELS, required
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
 
@@ -16,30 +17,37 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 def photo(data, size, resize="squash"):
     """uint8 [S, S, 3] and the photo's own [H, W] from JPEG or PNG bytes (scalar string).
 
-    Pixels are taken as stored: a camera's rotation mark (EXIF) is not followed.
+    A camera's rotation mark (EXIF) is followed, as `pipelines.reading.photos.load_photo` does.
     """
     png = _starts(data, PNG)
     data = required(data, [(png | _starts(data, JPEG), "image: neither JPEG nor PNG bytes")])
     sides = tf.cond(png, lambda: _png_sides(data), lambda: tf.image.extract_jpeg_shape(data)[:2])
-    data = required(data, _small(sides, "image"))
+    deep = png & (_head(data, 24, 1) == b"\x10")
+    data = required(data, [*_small(sides, "image"),
+                           (~deep, "image: more than 8 bits a channel; save it with 8")])
     # The accurate transform: the default one is faster and differs from other decoders by a bit.
     image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+    image = png_jpeg.turn(image, png_jpeg.orientation(data, png))
     image = tf.ensure_shape(image, [None, None, 3])
     return resize_image(image, size, resize), tf.shape(image)[:2]
 
 
 def mask(data, size, resize="squash"):
-    """uint8 [S, S] of 0, 1, 255 and its own [H, W] from PNG bytes of a gray mask.
+    """uint8 [S, S] of 0, 1, 255 and its own [H, W] from a mask's PNG bytes.
 
-    Values {0, 255} are background and object; {0, 1, 255} background, object, void. A palette
-    PNG is refused: TensorFlow would decode its colours, not its index.
+    Gray, 1-bit, palette or three equal channels, as `pipelines.reading.masks` reads them. Values
+    {0, 255} are background and object; {0, 1, 255} background, object, void.
     """
     data = required(data, [(_starts(data, PNG), "support_mask: not a PNG")])
-    kind = tf.strings.substr(data, 25, 1)
+    kind = _head(data, 25, 1)
     data = required(data, [
-        (kind != b"\x03", "support_mask: a palette PNG; save it as gray, 0 and 255"),
+        (_head(data, 24, 1) != b"\x10", "support_mask: more than 8 bits a pixel; save it with 8"),
         *_small(_png_sides(data), "support_mask")])
-    values = tf.ensure_shape(tf.io.decode_png(data, channels=1), [None, None, 1])[..., 0]
+    values = tf.cond(kind == b"\x03", lambda: tf.repeat(png_jpeg.palette_index(data), 3, -1),
+                     lambda: tf.io.decode_png(data, channels=3))
+    values = required(values, [(tf.reduce_all(values == values[..., :1]),
+                                "support_mask: a mask in colours; save it as gray, 0 and 255")])
+    values = tf.ensure_shape(values, [None, None, 3])[..., 0]
     ones = tf.reduce_any(values == 1)
     values = required(values, [
         (tf.reduce_all((values == 0) | (values == 1) | (values == 255)),

@@ -15,8 +15,8 @@ from PIL import Image
 
 from pipelines.commands import command
 from pipelines.errors import UserError
+from pipelines.reading.photos import MAX_PIXELS
 from sst_tf.config import ArgumentParser
-from sst_tf.photos.images import MAX_PIXELS
 from sst_tf.photos.paint_page import (
     Desk,
     gradio,

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.folds import COCO_CLASSES
-from pipelines.reading.files import open_picture, read_photo
+from pipelines.reading.files import open_picture
+from pipelines.reading.photos import read_photo
 from pipelines.sources.masks import VOID
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.reading.files import open_picture, read_photo, read_values, same_size
+from pipelines.reading.files import open_picture, same_size
+from pipelines.reading.masks import marked, mask_values
+from pipelines.reading.photos import read_photo
 from pipelines.sources.masks import VOID
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg")
@@ -19,7 +21,8 @@ class FolderSource:
     """`<root>/<class>/<name>.jpg` with its mask `<name>.png`: one class a photo.
 
     Masks hold {0, 255} or {0, 1}: background and object; with 0, 1 and 255 in one file 255 does
-    not count. Three equal channels, as FSS-1000 has them, are read as one.
+    not count. Palette, gray and 1-bit masks and three equal channels, as FSS-1000 has them, are
+    read alike.
 
     Args:
         root: folder of the class folders; those without a photo are no classes.
@@ -112,20 +115,9 @@ class FolderSource:
 
     def _read(self, image_id):
         path = self.mask_path(image_id)
-        with open_picture(path) as picture:
-            values = read_values(path, picture)
-        if values.ndim == 3:
-            if not (values == values[..., :1]).all():
-                raise DataError(f"{path}: a colour picture, a mask of 0 and 255 is expected")
-            values = values[..., 0]
+        values = mask_values(path)
         same_size(path, values.shape[::-1], self.image_path(image_id))
-        found = set(np.unique(values).tolist())
-        if found <= {0, 255}:
-            return (values == 255).astype(np.uint8)
-        if found <= {0, 1, 255}:
-            return values.astype(np.uint8)
-        raise DataError(f"{path}: holds {sorted(found)[:6]}; {{0, 255}} is expected (background, "
-                        "object), or {0, 1, 255} with 255 for what does not count")
+        return marked(values, str(path))
 
 
 def class_split(classes, split_file=None, seed=0):

@@ -12,11 +12,10 @@ from pipelines.folds import PASCAL_CLASSES
 from pipelines.reading.files import (
     PHOTO_SUFFIXES,
     open_picture,
-    read_index,
-    read_photo,
-    read_values,
     same_size,
 )
+from pipelines.reading.masks import mask_values, read_index
+from pipelines.reading.photos import read_photo
 from pipelines.sources.masks import VOID, IndexMasks
 
 MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
@@ -144,8 +143,7 @@ class VOCSource(IndexMasks):
                     raise DataError(f"{path}: a picture of mode {mask.mode}, an index mask is "
                                     "expected (palette or 8-bit gray PNG whose values are class "
                                     "numbers)")
-                # Mode P keeps the index; TensorFlow's decode_png would give the palette's colour.
-                index = read_values(path, mask)
+            index = mask_values(path)
         photo = self._photo(image_id)
         if photo is not None:
             # Both are squashed to one size later on: nothing else would notice.

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photos of a prepared builder, by random access, as a source of episodes."""
 
-import io
-
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from pipelines.errors import DataError
-from pipelines.reading.files import DAMAGED
+from pipelines.reading.photos import decode_photo
 from pipelines.sources.masks import VOID, merged
 
 
@@ -51,11 +48,9 @@ class TFDSSource:
     def read_image(self, image_id):
         """uint8 [H, W, 3] RGB of the file's own bytes."""
         try:
-            with Image.open(io.BytesIO(self._example(image_id)["image"])) as photo:
-                return np.asarray(photo.convert("RGB"))
-        except DAMAGED as error:
-            raise DataError(f"{self.name}, photo {image_id}: damaged ({error}); prepare the "
-                            "builder again from whole files") from None
+            return decode_photo(self._example(image_id)["image"], f"{self.name}, {image_id}")
+        except DataError as error:
+            raise DataError(f"{error}; prepare the builder again from whole files") from None
 
     def class_masks(self, image_id):
         """{class id: uint8 [H, W] of 0, 1 and 255} of the classes with a pixel in the photo."""

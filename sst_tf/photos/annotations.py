@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipelines.errors import DataError, UserError
-from sst_tf.photos.images import picture_values
+from pipelines.reading.masks import marked, mask_values
 
 GRABCUT_SIDE = 512  # larger photos are cut at this size: time grows with the pixels
 ITERATIONS = 5
@@ -59,7 +59,7 @@ def mask_of(mark, image, what="mask", photo=None, label=None):
     if isinstance(mark, (str, Path)):
         what, path = str(mark), Path(mark)
         mark = (_from_json(path, image.shape[:2], photo, label) if path.suffix.lower() == ".json"
-                else picture_values(path))
+                else mask_values(path))
     size = image.shape[:2]
     if isinstance(mark, Box):
         mask, how = _from_box(mark, image, what), "box, by GrabCut"
@@ -205,15 +205,7 @@ def _from_values(values, size, what):
     if values.shape != tuple(size):
         raise DataError(f"{what}: {_shape(values.shape)}, its photo has {_shape(size)} (height x "
                         "width)")
-    if values.dtype == bool:
-        return values.astype(np.uint8)
-    found = set(np.unique(values).tolist())
-    if found <= {0, 255}:
-        return (values == 255).astype(np.uint8)
-    if found <= {0, 1, 255}:
-        return values.astype(np.uint8)
-    raise DataError(f"{what}: values {sorted(found)[:6]}; a mask holds 0 and 1, 0 and 255, or 0, 1 "
-                    "and 255 (does not count)")
+    return marked(values, what)
 
 
 def _from_polygon(polygon, size, what):
@@ -298,6 +290,6 @@ def parse_mark(text):
         except (TypeError, ValueError):
             raise UserError(f"--support: {text!r}: box:x0,y0,x1,y1 in pixels is expected") from None
     if colon and kind == "scribbles":
-        values = picture_values(rest)
+        values = mask_values(rest)
         return Scribbles(values == 255, values == 128)
     return text

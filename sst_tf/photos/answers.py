@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines.errors import DataError
+from pipelines.reading.photos import load_photo
 from pipelines.writing import replacing, write_bytes, write_json
-from sst_tf.photos.images import load_photo
 from sst_tf.photos.inputs import content_sha256, items, videos
 from sst_tf.photos.predictor import Predictor, Scene
 from sst_tf.reporting import drawing

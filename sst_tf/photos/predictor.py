@@ -8,12 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import DataError, UserError
+from pipelines.reading.masks import mask_values
+from pipelines.reading.photos import load_photo, orientation, turn
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.images import load_photo, orientation, picture_values, thumbnail, turn
+from sst_tf.photos.images import thumbnail
 from sst_tf.runs.directory import Run
 
 
@@ -219,7 +221,7 @@ def _turned(photo, mark, image):
     if not (isinstance(photo, (str, Path)) and isinstance(mark, (str, Path))) or (
             Path(mark).suffix.lower() == ".json"):
         return mark
-    values, way_up = picture_values(mark), orientation(photo)
+    values, way_up = mask_values(mark), orientation(photo)
     if values.shape != image.shape[:2] and turn(values, way_up).shape == image.shape[:2]:
         return turn(values, way_up)
     return mark

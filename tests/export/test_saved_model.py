@@ -14,7 +14,7 @@ from export import graph_decoding, graphs, replay, saved_model, warmup
 from export.standin.runtime import RuntimeFailure, SavedModel
 from export.trained import Trained
 from pipelines.errors import UserError
-from pipelines.reading.files import read_photo
+from pipelines.reading.photos import read_photo
 from sst_tf.config import DataConfig
 from tests.export.conftest import make_run
 
@@ -156,7 +156,7 @@ def _palette():
     import io
 
     from PIL import Image
-    picture = Image.fromarray(np.ones((65, 65), np.uint8)).convert("P")
+    picture = Image.fromarray(np.full((65, 65), 7, np.uint8)).convert("P")
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
@@ -166,7 +166,8 @@ def _palette():
     ("query_image", b"", "neither JPEG nor PNG"), ("query_image", b"GIF89a", "neither JPEG"),
     ("query_image", b"\x89PNG\r\n\x1a\n", "no pixels"), ("query_image", b"\xff\xd8\xff", "JPEG"),
     ("query_image", b"\x89PNG\r\n\x1a\n" + bytes(8) + b"\x7f\xff\xff\xff" * 2, "more than"),
-    ("support_mask", b"\xff\xd8\xff", "not a PNG"), ("support_mask", _palette(), "palette")])
+    ("support_mask", b"\xff\xd8\xff", "not a PNG"),
+    ("support_mask", _palette(), "other than 0, 1 and 255")])
 def test_bad_bytes_get_a_reason(trained, served, name, data, reason):
     episodes, source = trained.episodes(1)
     good = replay.encoded(source, episodes[0])

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.reading.augment import NUMBERS, Augment, augment
-from pipelines.reading.files import read_photo
+from pipelines.reading.photos import read_photo
 from pipelines.reading.transforms import (
     flips,
     framed_size,

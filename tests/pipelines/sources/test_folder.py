@@ -76,7 +76,7 @@ DAMAGE = {
     "strange values": (lambda r: Image.fromarray(np.full((6, 8), 7, np.uint8)).save(
         r / "mug/0.png"), r"mug/0\.png: holds \[7\]"),
     "colour": (lambda r: Image.new("RGB", (8, 6), (1, 2, 3)).save(r / "mug/0.png"),
-               r"mug/0\.png: a colour picture"),
+               r"mug/0\.png: a mask in colours"),
     "other size": (lambda r: Image.new("L", (8, 7)).save(r / "mug/0.png"), r"8 x 7 pixels"),
     "no mask": (lambda r: (r / "mug/0.png").unlink(), r"mug/0\.png: no mask"),
     "not a picture": (lambda r: (r / "mug/0.png").write_text("x"), r"not readable"),

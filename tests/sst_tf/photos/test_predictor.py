@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import DataError, UserError
+from pipelines.reading.photos import load_photo, turn
 from pipelines.writing import write_json
 from sst_tf import predict
 from sst_tf.config import DataConfig
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations, answers, inputs, mark_cost
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.images import load_photo, turn
 from sst_tf.photos.predictor import Predictor
 from tests.export.conftest import make_run
 

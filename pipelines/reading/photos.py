@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photos to uint8 RGB, whatever door they come by: a path, a file's bytes or an array."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pipelines.errors import DataError
+from pipelines.reading.files import (
+    DAMAGED,
+    DEEP_PNG,
+    ORIENTATION,
+    head_of,
+    open_picture,
+    read_header,
+)
+
+MAX_PIXELS = 100_000_000
+TURNS = {  # EXIF orientation: how stored pixels become upright ones
+    2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1), 6: lambda x: x.swapaxes(0, 1)[:, ::-1],
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: lambda x: x.swapaxes(0, 1)[::-1]}
+
+
+def load_photo(photo: str | os.PathLike | bytes | np.ndarray, what: str = "photo") -> np.ndarray:
+    """One's own photo, uint8 [H, W, 3] RGB, upright: a camera's rotation mark (EXIF) is followed.
+
+    Gray, 1-bit, palette and CMYK photos become RGB, transparency is left out.
+
+    Args:
+        photo: path or bytes of a JPEG, a PNG or what else Pillow reads; or an array: uint8
+            [H, W, 3] RGB or [H, W] gray, taken as it is.
+        what: name of bytes, for messages.
+    Raises:
+        DataError: a damaged file, more than 8 bits a channel or `MAX_PIXELS`, or an array that is
+            no photo.
+    """
+    if isinstance(photo, (str, os.PathLike)):
+        photo = Path(photo)
+        with open_picture(photo) as header:
+            if header.width * header.height > MAX_PIXELS:
+                raise _too_large(photo, header)
+        return np.ascontiguousarray(turn(read_photo(photo), orientation(photo)))
+    if isinstance(photo, bytes):
+        return np.ascontiguousarray(turn(decode_photo(photo, what), orientation(photo, what)))
+    array = np.asarray(photo)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape or (
+            array.ndim == 3 and array.shape[2] != 3):
+        raise DataError(f"a photo is uint8 [H, W, 3] RGB or [H, W] gray, not {array.dtype} "
+                        f"{list(array.shape)}")
+    return np.ascontiguousarray(array if array.ndim == 3 else np.repeat(array[..., None], 3, -1))
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """A data set's photo: uint8 [H, W, 3] RGB of the stored pixels, as masks were drawn on them.
+
+    A rotation mark is not followed; `files.same_size` tells of a mask that was drawn upright.
+
+    Raises:
+        DataError: a damaged file, or more than 8 bits a channel (Pillow would cut them off).
+    """
+    header = read_header(path)
+    if header.plain:
+        # One call without Python's lock, in less than half of Pillow's time.
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is not None and pixels.shape[1::-1] == header.size:
+            return pixels
+    return decode_photo(path)
+
+
+def decode_photo(source: Path | bytes, what: str = "photo") -> np.ndarray:
+    """`read_photo` by Pillow, of a path or of bytes that messages call `what`."""
+    name = what if isinstance(source, bytes) else source
+    with open_picture(source, what) as photo:
+        if photo.width * photo.height > MAX_PIXELS:
+            raise _too_large(name, photo)
+        if photo.mode.startswith(("I", "F")) or DEEP_PNG.match(head_of(source)):
+            raise DataError(f"{name}: a photo of mode {photo.mode}, more than 8 bits a channel; "
+                            "save it with 8")
+        try:
+            return np.asarray(photo.convert("RGB"))
+        except DAMAGED as error:
+            raise DataError(f"{name}: damaged photo ({error}); fetch it again or take its id "
+                            "off the split") from None
+
+
+def orientation(source: str | os.PathLike | bytes, what: str = "photo") -> int:
+    """The file's EXIF orientation, 1 to 8; 1 where it has none."""
+    source = source if isinstance(source, bytes) else Path(source)
+    with open_picture(source, what) as photo:
+        try:
+            return photo.getexif().get(ORIENTATION, 1)
+        except DAMAGED as error:
+            name = what if isinstance(source, bytes) else source
+            raise DataError(f"{name}: damaged photo ({error}); fetch it again") from None
+
+
+def turn(pixels: np.ndarray, mark: int) -> np.ndarray:
+    """Stored pixels [H, W, ...] the way that an EXIF orientation says they are to be shown."""
+    return TURNS.get(mark, lambda x: x)(pixels)
+
+
+def _too_large(name, photo: Image.Image) -> DataError:
+    return DataError(f"{name}: {photo.width} x {photo.height} pixels; at most "
+                     f"{MAX_PIXELS // 10**6} million are taken")
