@@ -7,7 +7,7 @@ import tensorflow as tf
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.model import backbones
-from sst_tf.training.step_cost import MODES, Flops, _seconds, matrix_rate, training_step
+from sst_tf.training.step_cost import MODES, Flops, call_seconds, matrix_rate, training_step
 
 
 @command
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     best = dict.fromkeys(steps, np.inf)
     for _ in range(options.repeats):  # in turn, so that a drift of the machine meets them all
         for mode, step in steps.items():
-            best[mode] = min(best[mode], _seconds(step, episode))
+            best[mode] = min(best[mode], call_seconds(step, episode))
 
     print(f"{options.backbone} at {options.image_size} pixels, {options.channels} channels, batch "
           f"{options.batch}, cached features; FLOPs a photo: embedding "

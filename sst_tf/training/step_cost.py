@@ -2,6 +2,7 @@
 """What a training step costs beside the work it cannot avoid."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -22,17 +23,17 @@ class Flops:
     backbone_channels: int
     channels: int
 
-    def convolution(self, kernel, inputs, outputs):
+    def convolution(self, kernel: int, inputs: int, outputs: int) -> int:
         """Two a multiply-add of one convolution."""
         return 2 * self.side**2 * kernel**2 * inputs * outputs
 
     @property
-    def embedding(self):
+    def embedding(self) -> int:
         """Of the encoder's trained layer."""
         return self.convolution(3, self.backbone_channels, self.channels)
 
     @property
-    def head(self):
+    def head(self) -> int:
         """Of comparator and decoder."""
         c, branches = self.channels, len(Decoder.RATES)
         comparator = self.convolution(3, 2 * c, c) + self.convolution(3, c, c)
@@ -41,7 +42,7 @@ class Flops:
                 + self.convolution(1, (branches + 2) * c, c))
         return comparator + residual + aspp + self.convolution(3, c, c) + self.convolution(1, c, 1)
 
-    def step(self, mode):
+    def step(self, mode: str) -> float:
         """One training step of one 1-shot episode with cached backbone features.
 
         A backward pass costs two forward passes where both the weights' and the inputs' gradient
@@ -60,15 +61,15 @@ MODES = {  # name: steps, auxiliary, second order
     "+ tuning, first order": (1, 1.0, False), "+ tuning, second order": (1, 1.0, True)}
 
 
-def matrix_rate(size=2048, repeats=5):
+def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
     """FLOP/s of a float32 product in this process, best of five."""
     a = tf.random.normal([size, size])
     product = tf.function(lambda x: tf.matmul(x, x))
     product(a)
-    return 2 * size**3 / min(_seconds(product, a) for _ in range(repeats))
+    return 2 * size**3 / min(call_seconds(product, a) for _ in range(repeats))
 
 
-def training_step(mode, backbone, channels):
+def training_step(mode: str, backbone: str, channels: int) -> Callable:
     """A compiled segmenter's `train_step` as a graph function."""
     steps, auxiliary, second_order = MODES[mode]
     model = SSTSegmenter(
@@ -81,7 +82,8 @@ def training_step(mode, backbone, channels):
     return tf.function(model.train_step)
 
 
-def _seconds(function, argument):
+def call_seconds(function: Callable, argument: object) -> float:
+    """Seconds of one call, its results brought to the host."""
     start = time.perf_counter()
     result = function(argument)
     tf.nest.map_structure(lambda t: t.numpy(), result)
