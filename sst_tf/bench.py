@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.bench`: what a training step costs beside the work it cannot avoid."""
+"""`python -m sst_tf.bench`: what a training step costs beside the work it cannot avoid.
+
+With `--evaluation` instead: the most memory that an evaluation of many photos takes.
+"""
 
 import numpy as np
 import tensorflow as tf
 
+from pipelines import open_source
 from pipelines.commands import command
-from sst_tf.config import ArgumentParser
+from sst_tf.config import ArgumentParser, Config, DataConfig, EvaluateConfig, ModelConfig
+from sst_tf.evaluation.memory_cost import memory_cost
 from sst_tf.model import backbones
 from sst_tf.training.step_cost import MODES, Flops, call_seconds, matrix_rate, training_step
 
@@ -18,8 +23,35 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
     parser.add_argument("--batch", type=int, default=4, help="episodes a step")
     parser.add_argument("--repeats", type=int, default=3, help="best of so many rounds")
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument("--evaluation", action="store_true", help="measure its memory")
+    evaluation.add_argument("--root", help="folder in VOC layout; drawn shapes without it")
+    evaluation.add_argument("--split", default="val", help="of --root")
+    evaluation.add_argument("--photos", type=int, default=1500, help="at most so many")
+    evaluation.add_argument("--weights", default="none", help="of the backbone, as model.weights")
+    evaluation.add_argument("--memory", type=float, default=EvaluateConfig().memory,
+                            help="GB, as evaluate.memory")
     options = parser.parse_args(argv)
+    (_evaluation if options.evaluation else _training_step)(options)
 
+
+def _evaluation(options):
+    config = Config(
+        data=DataConfig(image_size=options.image_size),
+        model=ModelConfig(backbone=options.backbone, weights=options.weights,
+                          channels=options.channels),
+        evaluate=EvaluateConfig(memory=options.memory))
+    source = (open_source("voc", root=options.root) if options.root else
+              open_source("shapes", image_size=options.image_size, count=options.photos))
+    names = source.image_ids(options.split if options.root else "all")[:options.photos]
+    cost = memory_cost(config, source, names)
+    print(f"{options.backbone} at {options.image_size} pixels, {options.channels} channels, "
+          f"evaluate.memory {options.memory:g} GB: {cost.photos} photos, {cost.episodes} episodes, "
+          f"{cost.seconds:.0f} s; peak memory {cost.peak:.2f} GB, of which {cost.loaded:.2f} GB "
+          "before the first photo")
+
+
+def _training_step(options):
     side = (options.image_size - 1) // backbones.STRIDE + 1
     flops = Flops(side, backbones.CHANNELS[options.backbone], options.channels)
     rng = np.random.default_rng(0)

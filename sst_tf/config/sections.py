@@ -248,6 +248,8 @@ class EvaluateConfig:
             which a class counts as present; 0 leaves them out.
         batch: episodes at once.
         processes: that share the episodes; does not change numbers.
+        memory: gigabytes that embeddings, raw photos and masks may keep, all processes together;
+            what does not fit is computed or read again. Does not change numbers.
     """
 
     protocol: Literal["sst", "canet", "hsnet", "pfenet", "repri", "panet", "bam"] = "sst"
@@ -265,6 +267,7 @@ class EvaluateConfig:
     absent_episodes: int = _number(200, least=0)
     batch: int = _place(8, least=1)
     processes: int = _place(1, least=1)
+    memory: float = _place(2.0, least=0)
 
 
 @dataclass

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photos of some episodes: masks and backbone features, each read once."""
+"""Photos of some episodes: raw or as stored features, and masks; kept within a bound."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,13 @@ import tensorflow as tf
 
 from pipelines import photo_dataset
 from pipelines.reading.transforms import resize_class_mask, restore
+from sst_tf.config import Config
+from sst_tf.data.feature_store import FeatureStore
+from sst_tf.data.kept import Kept
 
 PLAIN = (1.0, False)
+READ = 8  # photos that are read together, ahead of use
+SHARES = {"embeddings": 12 / 16, "photos": 3 / 16, "masks": 1 / 16}  # of the memory
 
 
 @dataclass(frozen=True)
@@ -31,74 +37,81 @@ class ScoringOptions:
 
 
 class PhotoBank:
-    """Photos of some episodes: masks and backbone features, each read once.
+    """Photos of some episodes: raw or as stored features, and masks.
 
     Args:
         source: `pipelines` source.
         episodes: what will be scored, `pipelines.Episode`s or `WayEpisode`s.
         image_size: side in pixels that the network sees.
-        features: a `FeatureStore`, or None for a bank that keeps the raw photos instead.
+        features: a `FeatureStore`, or None for a bank that reads the raw photos instead.
         resize: "squash" or "pad".
         options: `ScoringOptions`.
+        memory: gigabytes that raw photos, masks and what is scored with them may keep; what does
+            not fit is read or computed again. Answers do not depend on it.
+
+    Attributes:
+        limits: bytes of "embeddings", "photos" and "masks".
     """
 
-    def __init__(self, source, episodes, image_size, features=None, resize="squash", options=None):
+    def __init__(self, source, episodes: list, image_size: int,
+                 features: FeatureStore | None = None, resize: str = "squash",
+                 options: ScoringOptions | None = None, memory: float = 2.0):
         self.names = photos_of(episodes)
-        self.row = {name: i for i, name in enumerate(self.names)}
         self.size = (image_size, image_size)
         self.source, self.store, self.resize = source, features, resize
         self.options = options or ScoringOptions()
+        self.limits = {kind: share * memory * 1e9 for kind, share in SHARES.items()}
+        self._photos, self._masks = Kept(self.limits["photos"]), Kept(self.limits["masks"])
         if features is not None:
             for mirrored in sorted({False, *(m for scale, m in self.options.views if scale == 1)}):
                 features.ensure(self.names, mirrored)
-        self._images = None if features is not None else self._read_photos()
-        self._masks = {}
 
-    def _read_photos(self):
-        photos = photo_dataset(self.source, self.names, self.size[0], resize=self.resize)
-        return np.concatenate([p["image"].numpy() for p in photos.batch(8).prefetch(2)])
+    def photos(self, names: Iterable[str]) -> Iterator[np.ndarray]:
+        """Raw photos uint8 [S, S, 3] in the order of distinct names, read ahead of use."""
+        names = list(names)
+        missing = [name for name in names if name not in self._photos]
+        read, absent = self._read(missing), set(missing)
+        for name in names:
+            image = next(read) if name in absent else self._photos.get(name)
+            if self._photos.fits(image.nbytes):
+                self._photos.put(name, image.copy(), image.nbytes)
+            yield image
 
-    def images(self, rows, view=PLAIN):
-        """uint8 [N, S', S', 3] of photos by row, scaled and mirrored as a view says."""
-        if self._images is None:
-            self._images = self._read_photos()
+    def _read(self, names):
+        if names:
+            photos = photo_dataset(self.source, names, self.size[0], resize=self.resize)
+            for batch in photos.batch(READ).prefetch(2):
+                yield from batch["image"].numpy()
+
+    def seen(self, images: np.ndarray, view: tuple) -> np.ndarray:
+        """uint8 [N, S, S, 3] scaled and mirrored as a view says."""
         scale, mirrored = view
-        images = self._images[list(rows)]
         if scale != 1:
             side = max(33, round(self.size[0] * scale))
             scaled = tf.image.resize(images, (side, side), "bilinear")
             images = tf.cast(tf.round(scaled), tf.uint8).numpy()
         return images[:, :, ::-1] if mirrored else images
 
-    def features(self, encoder, rows, mirrored=False):
-        """Backbone features [N, h, w, C_b] of photos by row."""
-        if self.store is not None:
-            return tf.constant(np.stack([self.store.read(self.names[r], mirrored) for r in rows]))
-        return encoder.features(self.images(rows, (1.0, mirrored)))
-
-    def embed(self, model, rows, view=PLAIN):
-        """R [N, h, w, C] of photos by row."""
-        if self.store is None or view[0] != 1:
-            return model.inference.embed_photos(self.images(rows, view))
-        return model.inference.embed_features(self.features(model.encoder, rows, view[1]))
-
-    def mask(self, name, class_id, void="ignored"):
+    def mask(self, name: str, class_id: int, void: str = "ignored") -> np.ndarray:
         """T [S, S] uint8 of 0, 1, 255 for one class in one photo."""
         key = (name, class_id, void)
-        if key not in self._masks:
-            mask = self._own(name, class_id, void)
-            self._masks[key] = np.asarray(resize_class_mask(mask, self.size[0], self.resize))
-        return self._masks[key]
+        mask = self._masks.get(key)
+        if mask is None:
+            own = self._own(name, class_id, void)
+            mask = np.asarray(resize_class_mask(own, self.size[0], self.resize))
+            self._masks.put(key, mask, mask.nbytes)
+        return mask
 
     def _own(self, name, class_id, void):
         mask = self.source.class_mask(name, class_id)
         return np.where(mask == 255, 0, mask).astype(np.uint8) if void == "background" else mask
 
-    def support_mask(self, name, class_id):
+    def support_mask(self, name: str, class_id: int) -> np.ndarray:
         """The mask that a support is tuned with."""
         return self.mask(name, class_id, self.options.void_support)
 
-    def judge(self, probability, name, class_id):
+    def judge(self, probability: np.ndarray, name: str,
+              class_id: int) -> tuple[np.ndarray, np.ndarray]:
         """An answer [S, S] and the truth it is held against, at the size that counts."""
         if self.options.scoring == "network":
             return probability, self.mask(name, class_id, self.options.void_query)
@@ -106,9 +119,17 @@ class PhotoBank:
         return restore(tf.constant(probability), truth.shape, self.resize).numpy(), truth
 
 
-def photos_of(episodes):
+def open_bank(config: Config, source, episodes: list, store: FeatureStore | None = None,
+              options: ScoringOptions | None = None) -> PhotoBank:
+    """The `PhotoBank` of episodes under a configuration; each process has its share of memory."""
+    settings = config.evaluate
+    return PhotoBank(source, episodes, config.data.image_size, store, config.data.resize, options,
+                     settings.memory / settings.processes)
+
+
+def photos_of(episodes: list) -> list[str]:
     """Names of the photos that episodes show, each once, in order."""
-    names = {}
+    names: dict[str, None] = {}
     for episode in episodes:
         names[episode.query] = None
         for one in episode.support:  # a name, or of several ways the names of each

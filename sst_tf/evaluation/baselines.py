@@ -7,7 +7,7 @@ from sst_tf.model.layers import masked_average, pool_weights, resize_aligned
 
 
 @tf.function(reduce_retracing=True)
-def prototypes(features, mask):
+def prototypes(features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Foreground and background prototypes: [N, h, w, C_b], [N, H, W] -> [N, 2, C_b].
 
     Masked averages of L2-normalised features, background first.
@@ -20,7 +20,7 @@ def prototypes(features, mask):
 
 
 @tf.function(reduce_retracing=True)
-def segment(features, prototypes, size):
+def segment(features: tf.Tensor, prototypes: tf.Tensor, size: tuple) -> tf.Tensor:
     """1 where the foreground prototype is nearer by cosine, else 0.
 
     Args:

@@ -12,7 +12,7 @@ from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
-from sst_tf.data.photo_bank import PhotoBank, ScoringOptions, photos_of
+from sst_tf.data.photo_bank import ScoringOptions, open_bank, photos_of
 from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
@@ -90,8 +90,7 @@ def _score(run, config, model, data, episodes, store, progress):
     if processes == 1:
         return parallel.score_here(run, config, model, data, episodes, counting, store, progress)
     if store is not None:  # a bank stores features: once, not once a process
-        PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                  counting)
+        open_bank(config, data.source, episodes, store, counting)
     return parallel.score_sharded(run, config, episodes, counting, processes)
 
 
@@ -111,8 +110,7 @@ def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
               f"{shots + 1} held-out photos and take no part")
     episodes = sampler.take(config.evaluate.threshold_episodes)
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     protocol_options.counting(config))
+    bank = open_bank(config, data.source, episodes, store, protocol_options.counting(config))
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
     point.keep(shots, chosen)
@@ -138,8 +136,8 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         present = data.sampler(part, shots, seed).take(count) if absent else []
         for name, episodes in (("present", present), ("absent", absent)):
             if episodes:
-                bank = PhotoBank(data.source, episodes, config.data.image_size, store,
-                                 config.data.resize, ScoringOptions(fusion=config.model.fusion))
+                bank = open_bank(config, data.source, episodes, store,
+                                 ScoringOptions(fusion=config.model.fusion))
                 counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
                 scores[part, name] = presence.score(counts.histogram.sum(1))
     if ("validation", "absent") not in scores:
@@ -161,8 +159,8 @@ def support_check(model: SSTSegmenter, data: RunData, config: Config,
     settings = configuration.resolved(config).evaluate
     episodes = data.sampler("novel", 1, evaluation_seed(settings.seed), mismatched=True).take(
         min(settings.episodes or 400, 400))
-    bank = PhotoBank(data.source, episodes, config.data.image_size, bank_store,
-                     config.data.resize, protocol_options.counting(config))
+    bank = open_bank(config, data.source, episodes, bank_store,
+                     protocol_options.counting(config))
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
 
 

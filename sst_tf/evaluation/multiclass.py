@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several classes at once: each pixel of a query gets one of N classes, or background."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from tqdm import tqdm
 
 from pipelines.sampler import WaySampler, episodes_sha256
-from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.config import Config
+from sst_tf.data.feature_store import FeatureStore
+from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions, open_bank
+from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics
+from sst_tf.evaluation.encodings import Encodings
 from sst_tf.evaluation.metrics import BINS, HALF, Counts
-from sst_tf.evaluation.scoring import answers, chunks, embed_all, tune
+from sst_tf.evaluation.scoring import answers, kinds_of, tune
+from sst_tf.model.segmenter import SSTSegmenter
 
 
-def evaluate(config, model, data, shots, thresholds, store=None, progress=True, options=None):
+def evaluate(config: Config, model: SSTSegmenter, data: RunData, shots: int,
+             thresholds: dict[str, int], store: FeatureStore | None = None, progress: bool = True,
+             options: ScoringOptions | None = None) -> tuple:
     """Score N-way episodes of novel classes; their results.
 
     Returns:
@@ -26,34 +35,28 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
     sampler = WaySampler(data.novel, settings.ways, shots,
                          evaluation_seed(settings.seed), data.source.classes)
     episodes = sampler.take(settings.episodes)
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     options)
-    embedded = embed_all(model, bank, bank.names, settings.batch)
+    bank = open_bank(config, data.source, episodes, store, options)
+    encodings = Encodings(model, bank, settings.batch)
     supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
                                   zip(e.class_id, e.support, strict=True) for name in row))
-    tuned = tune(model, bank, supports, embedded, settings.batch)
-    kinds = {"tuned": "prototype"}
-    if model.tuner.steps:
-        kinds["untuned"] = "untuned_prototype"
-    found = {}
-    for kind, key in kinds.items():
-        bins = {"half": HALF, "chosen": thresholds.get(kind, thresholds["tuned"])}
-        found[kind] = {name: _empty(episodes) for name in bins}
-        bar = tqdm(total=len(episodes), desc=f"{kind} episodes", unit="episode",
-                   disable=not progress)
-        for rows in chunks(np.arange(len(episodes)), settings.batch):
-            chosen = [episodes[i] for i in rows]
-            query = embedded[[bank.row[e.query] for e in chosen]]
-            by_way = np.stack([answers(  # [N, B, S, S]
-                model, bank, [[tuned[name, e.class_id[way]] for name in e.support[way]]
-                              for e in chosen], key, query, settings.batch)
-                for way in range(settings.ways)])
-            for name, one in bins.items():
-                put(found[kind][name], rows, chosen, bank, by_way, one / BINS)
+    tuned = tune(encodings, supports, again={e.query for e in episodes})
+    kinds = kinds_of(model)
+    bins = {kind: {"half": HALF, "chosen": thresholds.get(kind, thresholds["tuned"])}
+            for kind in kinds}
+    found = {kind: {name: _empty(episodes) for name in bins[kind]} for kind in kinds}
+    with tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress) as bar:
+        for rows, seen in encodings.beside(episodes, lambda e: e.query):
+            some = [episodes[row] for row in rows]
+            query = [seen[e.query][PLAIN].embedding for e in some]
+            for kind, key in kinds.items():
+                by_way = np.stack([answers(  # [N, B, S, S]
+                    encodings, [[tuned[name, e.class_id[way]] for name in e.support[way]]
+                                for e in some], key, query) for way in range(settings.ways)])
+                for name, one in bins[kind].items():
+                    put(found[kind][name], rows, some, bank, by_way, one / BINS)
             bar.update(len(rows))
-        bar.close()
     weights = bootstrap.photo_weights(found["tuned"]["half"].photos, settings.resamples)
-    scores = {}
+    scores: dict[str, dict] = {}
     for kind, counts in found.items():
         scores[kind] = metrics.summary(counts["half"], data.source.classes, None, weights)
         chosen = metrics.summary(counts["chosen"], data.source.classes, None, weights)
@@ -72,7 +75,8 @@ def evaluate(config, model, data, shots, thresholds, store=None, progress=True, 
         for kind, both in found.items() for name, counts in both.items()}
 
 
-def put(counts, rows, episodes, bank, by_way, threshold):
+def put(counts: Counts, rows: Sequence[int], episodes: list, bank: PhotoBank, by_way: np.ndarray,
+        threshold: float) -> None:
     """Count the classes of some episodes: answers [N, B, S, S], a row an episode and class."""
     best = by_way.argmax(0)  # [B, S, S]
     for i, (row, episode) in enumerate(zip(rows, episodes, strict=True)):

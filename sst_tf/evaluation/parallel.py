@@ -7,16 +7,19 @@ import multiprocessing
 import numpy as np
 
 from pipelines.errors import DataError, UserError
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.photo_bank import PhotoBank
-from sst_tf.data.run_data import open_data
+from sst_tf.config import Config
+from sst_tf.data.feature_store import FeatureStore, open_store
+from sst_tf.data.photo_bank import ScoringOptions, open_bank
+from sst_tf.data.run_data import RunData, open_data
 from sst_tf.evaluation.metrics import Counts
-from sst_tf.evaluation.scoring import Scored, score
+from sst_tf.evaluation.scoring import Scored, score, supports_of
+from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model
 
 
-def score_sharded(run, config, episodes, options, processes):
+def score_sharded(run: Run, config: Config, episodes: list, options: ScoringOptions,
+                  processes: int) -> Scored:
     """`evaluation.score` by several processes; equal to that of one.
 
     Args:
@@ -25,39 +28,38 @@ def score_sharded(run, config, episodes, options, processes):
     Raises:
         UserError: what a process failed of.
     """
-    shares = [episodes[i::processes] for i in range(min(processes, len(episodes)))]
+    queries = {name: i for i, name in enumerate(dict.fromkeys(e.query for e in episodes))}
+    order = sorted(range(len(episodes)), key=lambda row: queries[episodes[row].query])
+    shares = np.array_split(order, min(processes, len(episodes)))  # a query lies in one or two
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     with concurrent.futures.ProcessPoolExecutor(len(shares), context) as pool:
-        parts = list(pool.map(_score_share, [(run.folder, config, share, options)
-                                             for share in shares]))
+        parts = list(pool.map(_score_share, [
+            (run.folder, config, [episodes[row] for row in share], options) for share in shares]))
     failed = [part for part in parts if isinstance(part, str)]
     if failed:
         raise UserError(failed[0])
-    return merge(parts, len(episodes))
+    return merge(parts, shares, episodes)
 
 
-def score_here(run, config, model, data, episodes, options, store=None, progress=False):
+def score_here(run: Run, config: Config, model: SSTSegmenter, data: RunData, episodes: list,
+               options: ScoringOptions, store: FeatureStore | None = None,
+               progress: bool = False) -> Scored:
     """`evaluation.score` of a run's model beside the untrained prototype, in this process."""
     settings = config.evaluate
-    untrained = model.encoder if store is not None else build_model(config).encoder
-    bank = PhotoBank(data.source, episodes, config.data.image_size, store, config.data.resize,
-                     options)
+    frozen = store is not None or not config.model.train_backbone
+    untrained = model.encoder if frozen else build_model(config).encoder
+    bank = open_bank(config, data.source, episodes, store, options)
     return score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
 
 
-def merge(parts, total):
-    """One `Scored` of those of shares [0::n], [1::n], ... of `total` episodes."""
-    counts = {}
-    for name in parts[0].counts:
-        histogram = np.zeros((total, *parts[0].counts[name].histogram.shape[1:]), np.int64)
-        classes, photos = np.zeros(total, int), [None] * total
-        for i, part in enumerate(parts):
-            one = part.counts[name]
-            histogram[i::len(parts)], classes[i::len(parts)] = one.histogram, one.class_ids
-            photos[i::len(parts)] = one.photos
-        counts[name] = Counts(histogram, classes, photos)
+def merge(parts: list[Scored], shares: list[np.ndarray], episodes: list) -> Scored:
+    """One `Scored` of all episodes from those of shares, which list each part's rows."""
+    counts = {name: Counts.empty(episodes) for name in parts[0].counts}
+    for part, rows in zip(parts, shares, strict=True):
+        for name, one in part.counts.items():
+            counts[name].histogram[rows] = one.histogram
     supports = {pair: values for part in parts for pair, values in part.supports.items()}
-    return Scored(counts, dict(sorted(supports.items())))
+    return Scored(counts, {pair: supports[pair] for pair in supports_of(episodes)})
 
 
 def _score_share(job):

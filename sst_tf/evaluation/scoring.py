@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scoring fixed episodes: every photo is encoded once, every support tuned once.
+"""Scoring fixed episodes: every support is tuned once, then the queries are answered.
 
 Tuning does not look at the query, so what it leaves of a support serves all its episodes: the
-numbers are those of episode-by-episode evaluation, at a fraction of the work.
+numbers are those of episode-by-episode evaluation, at a fraction of the work. Of a photo's
+encoding no more is held at a time than `Encodings` says; episodes are worked off in the order of
+their queries and counted in their own.
 """
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from sst_tf.data.photo_bank import PLAIN
+from sst_tf.data.photo_bank import PLAIN, PhotoBank
 from sst_tf.evaluation import baselines
+from sst_tf.evaluation.encodings import Encodings, filled
 from sst_tf.evaluation.metrics import Counts
+from sst_tf.model.encoder import Encoder
+from sst_tf.model.segmenter import SSTSegmenter
 
-GROUP = 256  # episodes whose answers from several views are held at once
+UNTRAINED = "untrained"  # key of a support's prototypes of untrained features [2, C_b]
 
 
 @dataclass
@@ -26,13 +32,13 @@ class Scored:
     supports: dict  # {(photo, class): (own IoU before, after, relative update)}
 
     @property
-    def support_iou(self):
+    def support_iou(self) -> dict[str, float]:
         """{"before", "after"}: mean over the supports."""
         before, after, _ = zip(*self.supports.values(), strict=True)
         return {"before": _mean(before), "after": _mean(after)}
 
     @property
-    def relative_update(self):
+    def relative_update(self) -> float:
         """Length of the step over the features', mean over the supports."""
         return _mean([moved for *_, moved in self.supports.values()])
 
@@ -42,113 +48,110 @@ def _mean(values):
     return math.fsum(values) / len(values)
 
 
-def score(model, bank, episodes, batch=8, untrained=None, progress=False, oracle=False):
+def score(model: SSTSegmenter, bank: PhotoBank, episodes: list, batch: int = 8,
+          untrained: Encoder | None = None, progress: bool = False,
+          oracle: bool = False) -> Scored:
     """Score a segmenter on episodes.
 
     Args:
         model: `SSTSegmenter`.
         bank: `PhotoBank` that holds the episodes' photos.
         episodes: list of `pipelines.Episode`.
-        untrained: an encoder whose backbone features the prototype baseline uses (the frozen
-            backbone itself, or the weights that training started from); None leaves out
-            "prototype" and "all_foreground".
+        untrained: an encoder whose backbone features the prototype baseline uses (the model's own
+            where its backbone is frozen, or that of the weights that training started from); None
+            leaves out "prototype" and "all_foreground".
         oracle: score "oracle" too: the query under its own true mask as the support, the room
             that better prototypes could fill.
     """
-    embedded = embed_all(model, bank, bank.names, batch)
-    supports = _supports(episodes)
-    tuned = tune(model, bank, supports, embedded, batch)
-    kinds = {"tuned": "prototype"}
-    if model.tuner.steps:
-        kinds["untuned"] = "untuned_prototype"
-    if oracle:
-        kinds["oracle"] = "prototype"
-        queries = [p for p in dict.fromkeys((e.query, e.class_id) for e in episodes)
-                   if p not in tuned]
-        tuned |= tune(model, bank, queries, embedded, batch)
-    counts = {kind: Counts.empty(episodes) for kind in kinds}
-    bar = tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress)
-    plain = bank.options.views == (PLAIN,)
-    for group in chunks(np.arange(len(episodes)), batch if plain else GROUP):
-        chosen = [episodes[i] for i in group]
-        sums = dict.fromkeys(kinds, 0.0)
-        for view in bank.options.views:
-            names = list(dict.fromkeys(e.query for e in chosen))
-            seen = ({name: embedded[bank.row[name]] for name in names} if view == PLAIN else
-                    dict(zip(names, embed_all(model, bank, names, batch, view), strict=True)))
+    encodings = Encodings(model, bank, batch, untrained)
+    kinds = kinds_of(model) | ({"oracle": "prototype"} if oracle else {})
+    queries = dict.fromkeys((e.query, e.class_id) for e in episodes)
+    supports = supports_of(episodes)
+    tuned = tune(encodings, list(dict.fromkeys([*supports, *queries])) if oracle else supports,
+                 again={name for name, _ in queries})
+    names = [*kinds] + ([] if untrained is None else ["prototype", "all_foreground"])
+    counts = {name: Counts.empty(episodes) for name in names}
+    views = bank.options.views
+    shown = dict.fromkeys([*views, *([] if untrained is None else [PLAIN])])
+    with tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress) as bar:
+        for rows, seen in encodings.beside(episodes, lambda e: e.query, tuple(shown)):
+            chosen = [episodes[row] for row in rows]
             for kind, key in kinds.items():
                 supported = [[tuned[pair] for pair in (
                     [(e.query, e.class_id)] if kind == "oracle" else
                     [(name, e.support_class_id) for name in e.support])] for e in chosen]
-                answer = answers(model, bank, supported, key, [seen[e.query] for e in chosen],
-                                 batch)
-                sums[kind] = sums[kind] + (answer[:, :, ::-1] if view[1] else answer)
-        for kind, total in sums.items():
-            _put(counts[kind], group, chosen, bank, total if plain else
-                 total / len(bank.options.views))
-        bar.update(len(group))
-    bar.close()
-    if untrained is not None:
-        counts |= _untrained(untrained, bank, episodes, batch)
+                seen_by = [answers(encodings, supported, key,
+                                   [seen[e.query][view].embedding for e in chosen])
+                           for view in views]
+                plain = [answer[:, :, ::-1] if mirrored else answer
+                         for answer, (_, mirrored) in zip(seen_by, views, strict=True)]
+                _put(counts[kind], rows, chosen, bank, sum(plain[1:], plain[0]) / len(plain))
+            if untrained is not None:
+                answer = _baseline(encodings, tuned, chosen,
+                                   [seen[e.query][PLAIN].features for e in chosen])
+                _put(counts["prototype"], rows, chosen, bank, answer)
+                _put(counts["all_foreground"], rows, chosen, bank, np.ones_like(answer))
+            bar.update(len(rows))
     return Scored(counts, {pair: tuple(float(tuned[pair][key]) for key in (
         "score", "score_after", "relative_update")) for pair in supports})
 
 
-def embed_all(model, bank, names, batch, view=PLAIN):
-    """R of photos by name, [N, h, w, C]."""
-    return np.concatenate([bank.embed(model, filled([bank.row[n] for n in some], batch), view
-                                      ).numpy()[:len(some)] for some in chunks(names, batch)])
+def kinds_of(model: SSTSegmenter) -> dict[str, str]:
+    """Names of what is scored, and which of a support's prototypes each uses."""
+    untuned = {"untuned": "untuned_prototype"} if model.tuner.steps else {}
+    return {"tuned": "prototype"} | untuned
 
 
-def answers(model, bank, supports, key, query, batch):
-    """Probabilities [N, S, S] of queries.
+def tune(encodings: Encodings, pairs: Sequence[tuple[str, int]],
+         again: Collection[str] = ()) -> dict[tuple[str, int], dict]:
+    """{(photo, class): `TunedSupport` as a dictionary of arrays} of every support.
+
+    Where the encodings have untrained features, with the baseline's prototypes under `UNTRAINED`.
+
+    Args:
+        again: photos whose encodings are wanted once more, see `Encodings.beside`.
+    """
+    bank, tuned = encodings.bank, {}
+    for rows, seen in encodings.beside(pairs, lambda pair: pair[0], again=again):
+        some = [pairs[row] for row in rows]
+        full = filled(some, encodings.batch)
+        masks = np.stack([bank.support_mask(*pair) for pair in full])
+        values = encodings.model.inference.tune(
+            np.stack([seen[name][PLAIN].embedding for name, _ in full]), masks)
+        arrays = {key: value.numpy() for key, value in values._asdict().items()}
+        if encodings.untrained is not None:
+            features = np.stack([seen[name][PLAIN].features for name, _ in full])
+            arrays[UNTRAINED] = baselines.prototypes(features, masks).numpy()
+        for i, pair in enumerate(some):
+            tuned[pair] = {key: value[i].copy() for key, value in arrays.items()}
+    return tuned
+
+
+def answers(encodings: Encodings, supports: list[list[dict]], key: str,
+            query: list[np.ndarray]) -> np.ndarray:
+    """Probabilities [N, S, S] of up to a batch of queries.
 
     Args:
         supports: what tuning left of each query's supports, [N][K].
         key: which of their prototypes is used.
         query: R_q [N][h, w, C].
     """
-    parts = []
-    for rows in chunks(np.arange(len(supports)), batch):
-        full = filled(rows, batch)
-        scores = np.array([[one["score"] for one in supports[i]] for i in full], np.float32)
-        prototype = np.array([[one[key] for one in supports[i]] for i in full])
-        probability = model.inference.segment(np.stack([query[i] for i in full]), prototype, scores,
-                                              bank.size, bank.options.fusion)
-        parts.append(probability.numpy()[:len(rows)])
-    return np.concatenate(parts)
+    bank, full = encodings.bank, filled(range(len(supports)), encodings.batch)
+    scores = np.array([[one["score"] for one in supports[i]] for i in full], np.float32)
+    prototype = np.array([[one[key] for one in supports[i]] for i in full])
+    probability = encodings.model.inference.segment(
+        np.stack([query[i] for i in full]), prototype, scores, bank.size, bank.options.fusion)
+    return probability.numpy()[:len(supports)]
 
 
-def tune(model, bank, supports, embedded, batch):
-    """{(photo, class): `TunedSupport` as a dictionary of arrays} of every support."""
-    tuned = {}
-    for some in chunks(supports, batch):
-        full = filled(some, batch)
-        masks = np.stack([bank.support_mask(*pair) for pair in full])
-        values = model.inference.tune(embedded[[bank.row[name] for name, _ in full]], masks)
-        arrays = {key: value.numpy() for key, value in values._asdict().items()}
-        for i, pair in enumerate(some):
-            tuned[pair] = {key: value[i] for key, value in arrays.items()}
-    return tuned
-
-
-def _untrained(encoder, bank, episodes, batch):
-    prototypes = {}
-    for some in chunks(_supports(episodes), batch):
-        full = filled(some, batch)
-        features = bank.features(encoder, [bank.row[name] for name, _ in full])
-        masks = np.stack([bank.support_mask(*pair) for pair in full])
-        prototypes |= dict(zip(full, baselines.prototypes(features, masks).numpy(), strict=True))
-    counts = {"prototype": Counts.empty(episodes), "all_foreground": Counts.empty(episodes)}
-    for rows in chunks(np.arange(len(episodes)), batch):
-        chosen = [episodes[i] for i in rows]
-        full = filled(chosen, batch)
-        features = bank.features(encoder, [bank.row[e.query] for e in full])
-        stacked = np.array([[prototypes[n, e.support_class_id] for n in e.support] for e in full])
-        answer = baselines.segment(features, stacked, bank.size).numpy()[:len(chosen)]
-        _put(counts["prototype"], rows, chosen, bank, answer)
-        _put(counts["all_foreground"], rows, chosen, bank, np.ones_like(answer))
-    return counts
+def _baseline(encodings, tuned, episodes, query):
+    """Answers [N, S, S] of the cosine prototype on untrained features."""
+    full = filled(range(len(episodes)), encodings.batch)
+    prototypes = np.array([[tuned[name, episodes[i].support_class_id][UNTRAINED]
+                            for name in episodes[i].support] for i in full])
+    answer = baselines.segment(np.stack([query[i] for i in full]), prototypes,
+                               encodings.bank.size)
+    return answer.numpy()[:len(episodes)]
 
 
 def _put(counts, rows, episodes, bank, probability):
@@ -156,17 +159,6 @@ def _put(counts, rows, episodes, bank, probability):
         counts.put(row, *bank.judge(one, episode.query, episode.class_id))
 
 
-def _supports(episodes):
+def supports_of(episodes: list) -> list[tuple[str, int]]:
+    """(photo, class) of the episodes' supports, each once, in order."""
     return list(dict.fromkeys((n, e.support_class_id) for e in episodes for n in e.support))
-
-
-def filled(items, batch):
-    """A last chunk filled up with its last item: a library may round otherwise in a smaller batch,
-    and a photo's numbers must not depend on its company.
-    """
-    return [*items, *[items[-1]] * (batch - len(items))]
-
-
-def chunks(items, size):
-    """Lists of `size` items; the last may be shorter."""
-    return [list(items[i:i + size]) for i in range(0, len(items), size)]

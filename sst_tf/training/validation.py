@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from sst_tf.data import seeds
-from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.photo_bank import open_bank
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.scoring import score
 
@@ -25,9 +25,7 @@ class Validation(keras.callbacks.Callback):
                                    ("novel", "novel", config.train.novel_episodes)):
             if count:
                 episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
-                bank = PhotoBank(data.source, episodes, config.data.image_size, store,
-                                 config.data.resize)
-                self.parts[part] = (bank, episodes)
+                self.parts[part] = (open_bank(config, data.source, episodes, store), episodes)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.time()

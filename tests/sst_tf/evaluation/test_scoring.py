@@ -73,7 +73,7 @@ def test_what_a_process_fails_of_is_said(run, capsys):
     model = run.model_path.read_bytes()
     config = run.config()
     from sst_tf.evaluation import parallel
-    episodes = [None, None]
+    episodes = [SimpleNamespace(query="a"), SimpleNamespace(query="b")]
     broken = Run(run.folder / "nowhere")
     with pytest.raises(Exception, match="not there"):
         parallel.score_sharded(broken, config, episodes, ScoringOptions(), 2)
@@ -177,10 +177,7 @@ class Wide:
 
 
 def bank_of(options, resize="pad"):
-    bank = PhotoBank.__new__(PhotoBank)
-    bank.source, bank.size, bank.resize, bank.options, bank._masks = (
-        Wide(), (64, 64), resize, options, {})
-    return bank
+    return PhotoBank(Wide(), [], 64, resize=resize, options=options)
 
 
 def test_scoring_at_the_photo_s_size_and_void():
