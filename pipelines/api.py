@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes of a data set in one call."""
 
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
 from pipelines.dataset import episode_dataset
 from pipelines.errors import DataError
 from pipelines.folds import novel_class_ids
@@ -19,9 +25,13 @@ PARTS = {"train": "base", "test": "novel"}
 
 
 @renamed(rule="pair_filter", novel="novel_policy")
-def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, batch=16, seed=0,
-             image_size=321, pair_filter="none", novel_policy="keep", novel_classes=None,
-             layout=None, split_file=None, annotations=None, count=None, **options):
+def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int = 0,
+             split: str = "train", shots: int = 1, ways: int | None = None, batch: int = 16,
+             seed: int = 0, image_size: int = 321, pair_filter: str = "none",
+             novel_policy: str = "keep", novel_classes: Sequence[str] | None = None,
+             layout: str | None = None, split_file: str | os.PathLike | None = None,
+             annotations: str | os.PathLike | None = None, count: int | None = None,
+             **options: Any) -> tf.data.Dataset:
     """Episodes of a data set in one call.
 
     Args:
@@ -46,9 +56,11 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, b
     if dataset not in DATASETS:
         raise DataError(f"data set {dataset!r}: {', '.join(DATASETS)} are known")
     kind, *ids = DATASETS[dataset]
-    where = {"image_size": image_size} if kind == "shapes" else {"root": root}
-    source = open_source(kind, **where, **({"annotations": annotations} if annotations else {}))
-    left_out = ()
+    where: dict[str, Any] = {"image_size": image_size} if kind == "shapes" else {"root": root}
+    if annotations:
+        where["annotations"] = annotations
+    source = open_source(kind, **where)
+    left_out: tuple[str, ...] = ()
     if kind == "folder" and not novel_classes:
         parts = class_split(source.classes, split_file)
         novel_classes, left_out = parts["test"], parts["val"]
@@ -60,8 +72,9 @@ def episodes(dataset, root=None, *, fold=0, split="train", shots=1, ways=None, b
 
 
 @renamed(rule="pair_filter", novel="novel_policy")
-def from_tfds(builder, *, split="train", shots=1, batch=16, seed=0, image_size=321,
-              pair_filter="none", novel_policy="keep", count=None, **options):
+def from_tfds(builder: Any, *, split: str = "train", shots: int = 1, batch: int = 16, seed: int = 0,
+              image_size: int = 321, pair_filter: str = "none", novel_policy: str = "keep",
+              count: int | None = None, **options: Any) -> tf.data.Dataset:
     """Episodes of a prepared `pipelines.tfds` builder, read by random access.
 
     Args:

@@ -11,7 +11,10 @@ times.
 import argparse
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,19 +25,20 @@ from pipelines.dataset import episode_dataset
 from pipelines.errors import UserError
 from pipelines.index import build_index
 from pipelines.reading.augment import MEAN_COLOUR, Augment, draw, inverse, placed, shown_sides
-from pipelines.sampler import EpisodeSampler
-from pipelines.sources import open_source
+from pipelines.sampler import Episode, EpisodeSampler
+from pipelines.sources import Source, open_source
 from pipelines.sources.masks import one_class
 
 HOW = Augment(scale=(0.9, 1.1), rotation=10.0)  # Pillow's blur is another than OpenCV's
 
 
-def photos_of(source, episode):
+def photos_of(source: Any, episode: Episode) -> list[tuple[Path, Path]]:
     """[(photo path, mask path)] of an episode's support and query."""
     return [(source.image_path(n), source.mask_path(n)) for n in (*episode.support, episode.query)]
 
 
-def floor(source, episodes, size, workers):
+def floor(source: Any, episodes: Sequence[Episode], size: int,
+          workers: int) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
     """Decode and resize, nothing else: yields [(photo, mask)] an episode."""
     def read(episode):
         pictures = []
@@ -50,13 +54,15 @@ def floor(source, episodes, size, workers):
         yield from pool.map(read, episodes)
 
 
-def ours(source, episodes, size, workers, batch, how):
+def ours(source: Source, episodes: Sequence[Episode], size: int, workers: int, batch: int,
+         how: Augment | None) -> Iterator[dict[str, np.ndarray]]:
     """Batches of `episode_dataset`, as NumPy."""
     return episode_dataset(source, episodes, image_size=size, batch=batch, flip=how is not None,
                            augment=how, parallel_calls=2 * workers).as_numpy_iterator()
 
 
-def torch_loader(source, episodes, size, workers, batch):
+def torch_loader(source: Any, episodes: Sequence[Episode], size: int, workers: int,
+                 batch: int) -> Iterable[dict]:
     """Batches of a PyTorch DataLoader whose items are read by Pillow."""
     try:
         from torch.utils.data import DataLoader, Dataset
@@ -81,7 +87,8 @@ def torch_loader(source, episodes, size, workers, batch):
     return DataLoader(Episodes(), batch_size=batch, num_workers=workers)
 
 
-def pillow_picture(photo, mask, class_id, size, numbers):
+def pillow_picture(photo: Path, mask: Path, class_id: int, size: int,
+                   numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A photo and its class mask, augmented by Pillow: uint8 [S, S, 3], [S, S]."""
     image, index = Image.open(photo).convert("RGB"), np.asarray(Image.open(mask))
     scale, angle, shift = placed(numbers, HOW)
@@ -102,7 +109,7 @@ def pillow_picture(photo, mask, class_id, size, numbers):
     return np.array(shown), np.array(target)
 
 
-def check(source, episodes, size):
+def check(source: Any, episodes: Sequence[Episode], size: int) -> None:
     """The three must show the same pictures, or their times mean nothing."""
     few = episodes[:8]
     plain = next(ours(source, few, size, 1, len(few), None))
@@ -133,7 +140,7 @@ def check(source, episodes, size):
                 f"Pillow and ours differ by {level:.2f} gray levels, {share:.4f} of the mask")
 
 
-def rate(batches):
+def rate(batches: Iterable) -> float:
     """Episodes a second of a started reader; worker start-up is not counted."""
     batches = iter(batches)
     next(batches)
@@ -143,7 +150,7 @@ def rate(batches):
     return count / (time.perf_counter() - started)
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.bench_reading",
                                      description=__doc__.partition(": ")[2],
@@ -168,8 +175,9 @@ def main(argv: list[str] | None = None) -> None:
     size, workers, batch = options.image_size, options.workers, options.batch
     cv2.setNumThreads(1)  # the readers' threads are the parallel ones
     check(source, episodes, size)
-    readers = {"floor": lambda: floor(source, episodes, size, workers),
-               "episodes": lambda: ours(source, episodes, size, workers, batch, HOW)}
+    readers: dict[str, Callable[[], Iterable]] = {
+        "floor": lambda: floor(source, episodes, size, workers),
+        "episodes": lambda: ours(source, episodes, size, workers, batch, HOW)}
     if not options.no_torch:
         readers["DataLoader"] = lambda: torch_loader(source, episodes, size, workers, batch)
     rates = {name: [] for name in readers}

@@ -4,14 +4,18 @@
 import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from pipelines.errors import UserError, data_error_from
 from pipelines.extras import missing_extra
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+R = TypeVar("R")
 
-def command(main):
+
+def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
     """Decorate a command's `main(argv=None)`."""
 
     @functools.wraps(main)
@@ -19,7 +23,7 @@ def command(main):
         try:
             return main(argv)
         except UserError as error:
-            reason = error
+            reason: UserError | None = error
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             sys.exit(130)

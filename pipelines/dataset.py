@@ -2,12 +2,14 @@
 """Episodes as a `tf.data.Dataset`."""
 
 import os
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import DataError
-from pipelines.reading.augment import PRESETS
+from pipelines.reading.augment import PRESETS, Augment
 from pipelines.reading.augment import draw as draw_augmentation
 from pipelines.reading.reader import Reader
 from pipelines.reading.transforms import (
@@ -19,15 +21,21 @@ from pipelines.reading.transforms import (
     resize_mask,
 )
 from pipelines.remote.client import distribute, exactly_once
-from pipelines.sampler import EpisodeSampler, WayEpisode
+from pipelines.sampler import Episode, EpisodeSampler, WayEpisode
+from pipelines.sources import Source
 
 ENDLESS = 2**62
 
 
-def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0, ignore_ids=(),
-                    flip=False, augment=None, seed=0, resize="squash", full_mask=False,
-                    features=None, parallel_calls=None, prefetch=2, shard=None, cache=None,
-                    threads=None, deterministic=True, device=None, service=None):
+def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | EpisodeSampler, *,
+                    image_size: int, batch: int, count: int | None = None, start: int = 0,
+                    ignore_ids: Collection[int] = (), flip: bool = False,
+                    augment: Augment | str | None = None, seed: int = 0,
+                    resize: str = "squash", full_mask: bool = False, features: Any = None,
+                    parallel_calls: int | None = None, prefetch: int = 2,
+                    shard: tuple[int, int] | None = None, cache: str | os.PathLike | None = None,
+                    threads: int | None = None, deterministic: bool = True,
+                    device: str | None = None, service: str | None = None) -> tf.data.Dataset:
     """Batches of episode dictionaries, the same bits whatever `parallel_calls` is.
 
     Args:
@@ -71,7 +79,8 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)
     endless = isinstance(episodes, EpisodeSampler) and count is None
-    if isinstance(episodes, EpisodeSampler) and (episodes.mismatched or service) and not endless:
+    if isinstance(episodes, EpisodeSampler) and count is not None and (
+            episodes.mismatched or service):
         episodes = episodes.take(count, start)
     stream, shots, ways = _stream(episodes, reader, start, count)
     supports = (ways or 1) * shots
@@ -134,7 +143,7 @@ def episode_dataset(source, episodes, *, image_size, batch, count=None, start=0,
     elif endless:
         dataset = distribute(loaded(stream), service)
     else:
-        dataset = _all_of(episodes[index::readers], service,
+        dataset = _all_of(episodes[index::readers], service,  # type: ignore[index]  # a list by now
                           lambda some: distribute(loaded(_table(some)), service))
     if cache is not None:
         dataset = dataset.cache("" if cache == "memory" else str(cache))

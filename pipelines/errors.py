@@ -10,7 +10,7 @@ class DataError(UserError):
     """One line: which file or class, what was found, what was expected, the remedy."""
 
 
-def data_error_from(error):
+def data_error_from(error: BaseException) -> DataError | None:
     """The `DataError` that a reader raised inside `tf.data`, or None.
 
     TensorFlow hands on an exception of `tf.numpy_function` as an `OpError` whose text holds the

@@ -2,6 +2,7 @@
 """Which classes are novel: PASCAL-5i, COCO-20i, or named ones."""
 
 import difflib
+from collections.abc import Sequence
 
 from pipelines.errors import DataError
 
@@ -23,18 +24,20 @@ COCO_CLASSES = (
     "teddy bear", "hair drier", "toothbrush")
 
 
-def pascal5i(fold):
+def pascal5i(fold: int) -> tuple[str, ...]:
     """The five novel classes of PASCAL-5i: 5 fold + 1 .. 5 fold + 5 (Shaban et al., 2017)."""
     return tuple(PASCAL_CLASSES[i - 1] for i in novel_class_ids(PASCAL_CLASSES, fold=fold))
 
 
-def coco20i(fold, layout="interleaved"):
+def coco20i(fold: int, layout: str = "interleaved") -> tuple[str, ...]:
     """The twenty novel classes of COCO-20i; "interleaved" (FWB, HSNet) or "contiguous" (PANet)."""
     return tuple(COCO_CLASSES[i - 1]
                  for i in novel_class_ids(COCO_CLASSES, fold=fold, layout=layout))
 
 
-def novel_class_ids(classes, *, fold=None, novel_classes=None, layout=None):
+def novel_class_ids(classes: Sequence[str], *, fold: int | None = None,
+                    novel_classes: Sequence[str] | None = None,
+                    layout: str | None = None) -> tuple[int, ...]:
     """Class ids (1..C) of the novel classes.
 
     Args:

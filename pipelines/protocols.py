@@ -6,12 +6,14 @@ published episodes themselves depend on worker counts, Python versions and file 
 hsnet's, drawn by one process, can be repeated exactly, with its list (`index.read_pairs`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.index.pairs import Pair
 from pipelines.renamed import renamed
 from pipelines.sampler import Episode
 
@@ -49,7 +51,7 @@ class Protocol:
     void_support: Literal["background", "ignored"]
 
     @property
-    def runs(self):
+    def runs(self) -> int:
         """How many runs over other episodes the protocol has."""
         return len(self.seeds)
 
@@ -74,7 +76,7 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
 )}
 
 
-def protocol(name):
+def protocol(name: str) -> Protocol:
     """A preset by name.
 
     Raises:
@@ -85,7 +87,8 @@ def protocol(name):
     return PROTOCOLS[name]
 
 
-def protocol_episodes(preset, pairs, shots, run=0, count=None):
+def protocol_episodes(preset: Protocol, pairs: Sequence[Pair], shots: int, run: int = 0,
+                      count: int | None = None) -> list[Episode]:
     """The episodes of one run.
 
     Args:

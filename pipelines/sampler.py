@@ -3,13 +3,16 @@
 
 import hashlib
 import json
+import os
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.index.pairs import Pair
 from pipelines.writing import write_text
 
 
@@ -36,7 +39,7 @@ class WayEpisode(NamedTuple):
     query: str
 
 
-def draw(number, seed, counts, shots):
+def draw(number: int, seed: int, counts: Sequence[int], shots: int) -> np.ndarray:
     """Which class and which of its photos episode `number` takes: a pure function.
 
     Args:
@@ -73,7 +76,8 @@ class EpisodeSampler:
         DataError: a class with too few photos, or none left.
     """
 
-    def __init__(self, pairs, shots, seed, mismatched=False, skip_small=False, class_names=None):
+    def __init__(self, pairs: Sequence[Pair], shots: int, seed: int, mismatched: bool = False,
+                 skip_small: bool = False, class_names: Sequence[str] | None = None) -> None:
         photos = defaultdict(set)
         for pair in pairs:
             photos[pair.class_id].add(pair.image_id)
@@ -96,7 +100,7 @@ class EpisodeSampler:
                             f"need {'two' if mismatched else 'one'}: add photos or check "
                             "data.pair_filter, data.novel_policy and the split")
 
-    def episode(self, number):
+    def episode(self, number: int) -> Episode:
         """Episode `number`, a pure function of (seed, number)."""
         rng = _generator(self.seed, number)
         place, *drawn = _draw(rng, self.counts, self.shots)
@@ -111,7 +115,7 @@ class EpisodeSampler:
             support = tuple(pool[i] for i in rng.choice(len(pool), self.shots, replace=False))
         return Episode(number, class_id, support, query, support_class)
 
-    def take(self, count, start=0):
+    def take(self, count: int, start: int = 0) -> list[Episode]:
         """Episodes `start` .. `start + count - 1`."""
         return [self.episode(i) for i in range(start, start + count)]
 
@@ -130,7 +134,8 @@ class WaySampler:
         DataError: fewer than N classes, or a class whose photos may run out in an episode.
     """
 
-    def __init__(self, pairs, ways, shots, seed, class_names=None):
+    def __init__(self, pairs: Sequence[Pair], ways: int, shots: int, seed: int,
+                 class_names: Sequence[str] | None = None) -> None:
         self.ways, self.shots, self.seed = ways, shots, seed
         photos = defaultdict(set)
         for pair in pairs:
@@ -140,14 +145,14 @@ class WaySampler:
             raise DataError(f"{len(self.photos)} classes have photos, {ways}-way episodes need "
                             f"{ways}: fewer ways, or check data.pair_filter, "
                             "data.novel_policy and the split")
-        for class_id, photos in self.photos.items():
-            if len(photos) < ways * shots + 1:
+        for class_id, names in self.photos.items():
+            if len(names) < ways * shots + 1:
                 name = class_names[class_id - 1] if class_names else class_id
-                raise DataError(f"class {name}: {len(photos)} photos, {ways}-way {shots}-shot "
+                raise DataError(f"class {name}: {len(names)} photos, {ways}-way {shots}-shot "
                                 f"episodes need {ways * shots + 1}; add photos, use fewer ways or "
                                 "shots or take the class off")
 
-    def episode(self, number):
+    def episode(self, number: int) -> WayEpisode:
         """Episode `number`, a pure function of (seed, number)."""
         rng = _generator(self.seed, number)
         classes = list(self.photos)
@@ -161,17 +166,17 @@ class WaySampler:
             taken.extend(support[-1])
         return WayEpisode(number, tuple(drawn), tuple(support), taken[0])
 
-    def take(self, count, start=0):
+    def take(self, count: int, start: int = 0) -> list[WayEpisode]:
         """Episodes `start` .. `start + count - 1`."""
         return [self.episode(i) for i in range(start, start + count)]
 
 
-def dump_episodes(episodes, path):
+def dump_episodes(episodes: Iterable[Episode | WayEpisode], path: str | os.PathLike) -> None:
     """Write episodes as JSON lines, never half a file."""
     write_text(path, _text(episodes))
 
 
-def load_episodes(path):
+def load_episodes(path: str | os.PathLike) -> list[Episode | WayEpisode]:
     """Read episodes that `dump_episodes` wrote.
 
     Raises:
@@ -188,7 +193,7 @@ def load_episodes(path):
     return episodes
 
 
-def episodes_sha256(episodes):
+def episodes_sha256(episodes: Iterable[Episode | WayEpisode]) -> str:
     """Hash over the canonical text: equal episodes, equal hash."""
     return hashlib.sha256(_text(episodes).encode()).hexdigest()
 

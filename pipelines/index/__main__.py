@@ -4,10 +4,12 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 
 from pipelines.commands import command
 from pipelines.folds import novel_class_ids
 from pipelines.index import PAIR_FILTERS, build_index, split_pairs
+from pipelines.index.pairs import Pair
 from pipelines.index.verify import verify
 from pipelines.renamed import OldOption
 from pipelines.sources import open_source
@@ -23,7 +25,7 @@ EXAMPLES = """examples:
 POLICIES = ["keep", "drop", "ignore255"]
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.index", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
@@ -54,7 +56,7 @@ def parser():
     return parser
 
 
-def lines(pairs, classes):
+def lines(pairs: Sequence[Pair], classes: Sequence[str]) -> Iterator[str]:
     """A JSON line a pair: image, class number and name, area in pixels of the photo."""
     for pair in pairs:
         yield json.dumps({"image": pair.image_id, "class_id": pair.class_id,

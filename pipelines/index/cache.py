@@ -28,7 +28,7 @@ class IndexCache:
     """
 
     def __init__(self, folder: str | os.PathLike | None, source: object,
-                 filters: Sequence[str]):
+                 filters: Sequence[str]) -> None:
         self.files = getattr(source, "files", None) if folder is not None else None
         self.photos: dict[str, list] = {}
         self.changed = False

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from tqdm import tqdm
 
 from pipelines.errors import DataError
+from pipelines.sources import Source
 
 
-def verify(source, split="all", shots=1, progress=False):
+def verify(source: Source, split: str = "all", shots: int = 1,
+           progress: bool = False) -> tuple[int, list[str]]:
     """Read every photo and mask of a split in full.
 
     Args:

@@ -16,7 +16,7 @@ stays done.
 """
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.prepare", description=__doc__.partition(": ")[2],

@@ -2,9 +2,11 @@
 """Archives: found or downloaded, checked, and extracted whole or not at all."""
 
 import hashlib
+import os
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,12 +29,13 @@ class Archive(NamedTuple):
     digest: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         """File name, the last part of the address."""
         return self.url.rpartition("/")[2]
 
 
-def fetch(archive, root, folder=None):
+def fetch(archive: Archive, root: str | os.PathLike,
+          folder: str | os.PathLike | None = None) -> Path:
     """Path of a checked archive: from `folder`, from `root`/downloads, or downloaded to there.
 
     Raises:
@@ -85,7 +88,8 @@ def _check(path, archive):
         pass  # archives on a read-only disk are hashed each time
 
 
-def extract(path, target, members=lambda name: True):
+def extract(path: Path, target: str | os.PathLike,
+            members: Callable[[str], bool] = lambda name: True) -> None:
     """Extract an archive into the folder `target`, which then is there whole; skip it if it is.
 
     Args:
@@ -107,9 +111,9 @@ def extract(path, target, members=lambda name: True):
                     archive.extract(info, partial)
         else:
             with tarfile.open(path) as archive:
-                for info in tqdm(archive, desc=f"extracting {path.name}", unit="file"):
-                    if members(_inside(path, info.name)):
-                        archive.extract(info, partial, filter="data")
+                for member in tqdm(archive, desc=f"extracting {path.name}", unit="file"):
+                    if members(_inside(path, member.name)):
+                        archive.extract(member, partial, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise DataError(f"{path}: cannot be extracted ({error}); fetch it again, and see that the "
@@ -125,7 +129,7 @@ def _inside(path, name):
     return name
 
 
-def counted(folder, pattern, expected):
+def counted(folder: str | os.PathLike, pattern: str, expected: int) -> None:
     """DataError where a folder does not hold as many files as the publisher's."""
     found = sum(1 for _ in Path(folder).glob(pattern))
     if found != expected:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO in the layout that its own tools and `sources.coco` read."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -24,7 +25,8 @@ ARCHIVES = {
 COUNTS = {"train2017": 118287, "val2017": 5000, "train2014": 82783, "val2014": 40504}
 
 
-def coco(root, archives=None, year="2017"):
+def coco(root: str | os.PathLike, archives: str | os.PathLike | None = None,
+         year: str = "2017") -> Path:
     """`root`/train<year>, val<year> and annotations/instances_*.json; returns `root`."""
     root = Path(root)
     for part in ("train", "val"):

@@ -22,7 +22,7 @@ SBD = Archive("https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/groupi
 COUNTS = {"photos": 17125, "masks": 2913, "sbd": 11355, "trainaug": 10582, "all": 12031}
 
 
-def voc2012(root, archives=None):
+def voc2012(root: str | os.PathLike, archives: str | os.PathLike | None = None) -> Path:
     """`root`/VOCdevkit/VOC2012 with photos, masks and lists; returns its path."""
     folder = Path(root) / "VOCdevkit"
     if not folder.is_dir():
@@ -36,7 +36,7 @@ def voc2012(root, archives=None):
     return voc
 
 
-def sbd(root, archives=None):
+def sbd(root: str | os.PathLike, archives: str | os.PathLike | None = None) -> Path:
     """SegmentationClassAug and trainaug.txt beside VOC's own: 10,582 photos to train on.
 
     A photo that VOC has marked keeps VOC's mask, with void along the outlines; the others get
@@ -56,7 +56,8 @@ def sbd(root, archives=None):
     masks.mkdir(exist_ok=True)
     palette = _palette(next((voc / "SegmentationClass").glob("*.png")))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda item: _mask(*item, masks, palette), sorted(sources.items()))
+        done = pool.map(lambda item: _mask(item[0], item[1], masks, palette),
+                        sorted(sources.items()))
         for _ in tqdm(done, desc="masks", total=len(sources), unit="mask"):
             pass
     counted(masks, "*.png", COUNTS["all"])

@@ -2,6 +2,7 @@
 """Random changes of a photo and its mask together, by one affine map."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -34,7 +35,7 @@ class Augment(NamedTuple):
     blur: float = 0.0
     query: bool = True
 
-    def checked(self):
+    def checked(self) -> "Augment":
         """Itself; DataError for values that mean nothing."""
         least, most = self.scale
         if not 0.25 <= least <= most <= 4 or not 0 <= self.rotation <= 180 or (
@@ -49,13 +50,15 @@ PRESETS = {"canet": Augment(scale=(1.0, 1.5), query=False),
            "pfenet": Augment(scale=(0.9, 1.1), rotation=10.0, blur=0.5)}
 
 
-def draw(seed, episode_id, count):
+def draw(seed: int, episode_id: int | tf.Tensor, count: int) -> tf.Tensor:
     """Uniform random numbers of an episode's `count` photos, [count, NUMBERS]."""
     state = tf.stack([tf.constant(seed, tf.int64), tf.cast(episode_id, tf.int64)])
     return tf.random.stateless_uniform([count, NUMBERS], state, alg="philox")
 
 
-def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
+def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray, flip: bool,
+            how: Augment, resize: str = "squash",
+            into: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A photo and its mask as a training picture.
 
     Args:
@@ -73,7 +76,7 @@ def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
         which it is shown, then sampled bilinearly; the mask is sampled nearest. Where the object
         would leave the picture or vanish, the photo is shown whole, mirrored at most.
     """
-    framed = framed_size(*mask.shape, size, resize)
+    framed = framed_size(mask.shape[0], mask.shape[1], size, resize)
     flipped = flip and numbers[5] < 0.5
     scale, angle, shift = placed(numbers, how)
     back = inverse(mask.shape, framed, size, scale, angle, shift, flipped)
@@ -97,7 +100,7 @@ def augment(image, mask, size, numbers, flip, how, resize="squash", into=None):
     return shown, target
 
 
-def shrunk(image, framed, scale):
+def shrunk(image: np.ndarray, framed: tuple[int, int], scale: float) -> np.ndarray:
     """A photo [H, W, 3] no larger than it will be shown; unchanged where it is small already.
 
     Warping takes four pixels for each of its own and would step over the others.
@@ -109,13 +112,14 @@ def shrunk(image, framed, scale):
     return np.asarray(Image.fromarray(image).resize(sides[::-1], Image.Resampling.BILINEAR))
 
 
-def shown_sides(shape, framed, scale):
+def shown_sides(shape: Sequence[int], framed: tuple[int, int], scale: float) -> tuple[int, int]:
     """(rows, columns) at which a photo of `shape` [H, W, ...] is shown, at most its own."""
-    return tuple(min(side, max(1, round(shown * scale)))
-                 for side, shown in zip(shape[:2], framed, strict=True))
+    rows, columns = (min(side, max(1, round(shown * scale)))
+                     for side, shown in zip(shape[:2], framed, strict=True))
+    return rows, columns
 
 
-def placed(numbers, how):
+def placed(numbers: np.ndarray, how: Augment) -> tuple[float, float, tuple[float, float]]:
     """(scale, angle in radians, shift in parts of the picture) from random numbers."""
     least, most = how.scale
     scale = least + float(numbers[0]) * (most - least)
@@ -124,7 +128,8 @@ def placed(numbers, how):
             ((float(numbers[2]) - 0.5) * room, (float(numbers[3]) - 0.5) * room))
 
 
-def inverse(shape, framed, size, scale, angle, shift, flipped):
+def inverse(shape: Sequence[int], framed: tuple[int, int], size: int, scale: float, angle: float,
+            shift: tuple[float, float], flipped: bool) -> np.ndarray:
     """[2, 3] from (x, y, 1) of the result's pixels to (x, y) of the photo's.
 
     Pixel to the middle of the picture at 0, side 1; mirrored, turned, scaled and shifted there;
@@ -155,7 +160,7 @@ def _warp(picture, back, result, how, fill):
                  result)
 
 
-def aligned(shape):
+def aligned(shape: Sequence[int]) -> np.ndarray:
     """An empty uint8 array that TensorFlow takes over as it is; others it copies."""
     count = int(np.prod(shape))
     room = np.empty(count + ALIGNMENT, np.uint8)

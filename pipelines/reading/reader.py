@@ -2,6 +2,8 @@
 """Decoding inside `tf.data`: a source's NumPy readers as graph functions."""
 
 import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +12,7 @@ from pipelines.errors import DataError
 from pipelines.reading.augment import Augment, aligned, augment
 from pipelines.reading.transforms import mirror, resize_image, resize_mask
 from pipelines.sampler import draw
+from pipelines.sources import Source
 from pipelines.sources.masks import merged
 
 
@@ -23,47 +26,50 @@ class Reader:
             the functions by name (`pipelines.remote`).
     """
 
-    def __init__(self, source, features=None, remote=False):
+    def __init__(self, source: Source, features: Any = None, remote: bool = False) -> None:
         self.source, self.store, self.remote = source, features, remote
 
-    def functions(self):
+    def functions(self) -> dict[str, Callable]:
         """{name: function of arrays}; all that a graph of this reader calls."""
         return {f"{self.key}/{f.__name__.lstrip('_')}": f for f in (
             draw, self._photo, self._mask, self._merged, self._augmented, self._index)}
 
     @property
-    def key(self):
+    def key(self) -> str:
         """What the graph's functions are known by: the kind of source and its classes."""
         classes = hashlib.sha256("\n".join(self.source.classes).encode()).hexdigest()
         return f"pipelines/{self.source.name}-{classes[:8]}"
 
-    def draw(self, number, seed, counts, shots):
+    def draw(self, number: tf.Tensor, seed: int | tf.Tensor, counts: Sequence[int],
+             shots: int) -> tf.Tensor:
         """Which class and photos episode `number` takes, [1 + 1 + shots] int64: `sampler.draw`."""
         drawn, = self._call(draw, [number, tf.cast(seed, tf.int64), tf.cast(counts, tf.int64),
                                    tf.cast(shots, tf.int64)], [tf.int64])
         return tf.ensure_shape(drawn, [shots + 2])
 
-    def image(self, name):
+    def image(self, name: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W, 3] of the photo `name` (scalar string tensor)."""
         image, = self._call(self._photo, [name], [tf.uint8])
         return tf.ensure_shape(image, [None, None, 3])
 
-    def index_mask(self, name):
+    def index_mask(self, name: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W] of class numbers and 255 of the photo `name`."""
         mask, = self._call(self._index, [name], [tf.uint8])
         return tf.ensure_shape(mask, [None, None])
 
-    def class_mask(self, name, class_id, ignore_ids=(), support=False):
+    def class_mask(self, name: tf.Tensor, class_id: tf.Tensor, ignore_ids: Collection[int] = (),
+                   support: bool = False) -> tf.Tensor:
         """uint8 [H, W] of 0, 1, 255: one class in the photo; as a support it must show it."""
         mask, = self._call(self._mask, [name, class_id, _ids(ignore_ids), support], [tf.uint8])
         return tf.ensure_shape(mask, [None, None])
 
-    def way_mask(self, name, class_ids):
+    def way_mask(self, name: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W]: i + 1 where `class_ids[i]` is, 255 void, else 0."""
         mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
         return tf.ensure_shape(mask, [None, None])
 
-    def augmented(self, episode, ignore_ids, size, numbers, flip, how, resize):
+    def augmented(self, episode: dict[str, tf.Tensor], ignore_ids: Collection[int], size: int,
+                  numbers: tf.Tensor, flip: bool, how: Augment, resize: str) -> list[tf.Tensor]:
         """An episode's pictures in one call: `augment.augment` for each photo.
 
         Args:
@@ -79,12 +85,12 @@ class Reader:
         loaded = self._call(
             self._augmented, [episode["support_name"], episode["support_class_id"],
                               episode["query_name"], episode["class_id"], _ids(ignore_ids), size,
-                              numbers, flip, np.float64((*how.scale, how.rotation, how.blur)),
+                              numbers, flip, np.array([*how.scale, how.rotation, how.blur]),
                               how.query, resize], [tf.uint8] * 4 + [tf.int32])
         shapes = ([shots, size, size, 3], [shots, size, size], [size, size, 3], [size, size], [2])
         return [tf.ensure_shape(t, shape) for t, shape in zip(loaded, shapes, strict=True)]
 
-    def features(self, name, flipped):
+    def features(self, name: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
         """float32 [h, w, C] of the photo `name` from the feature store."""
         def read(n, f):
             return np.ascontiguousarray(self.store.read(n.decode(), bool(f)), np.float32)
@@ -135,8 +141,9 @@ def _ids(class_ids):
     return np.array(sorted(class_ids), np.int32)
 
 
-def photo_dataset(source, names, image_size, parallel_calls=4, masks=False, flipped=None,
-                  features=None, resize="squash"):
+def photo_dataset(source: Source, names: Iterable[str], image_size: int, parallel_calls: int = 4,
+                  masks: bool = False, flipped: Sequence[bool] | np.ndarray | None = None,
+                  features: Any = None, resize: str = "squash") -> tf.data.Dataset:
     """Photos in the order of `names`.
 
     Args:

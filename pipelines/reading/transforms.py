@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From decoded photos and masks to network size; functions of TensorFlow ops."""
 
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
 RESIZES = ("squash", "pad")
@@ -8,7 +11,7 @@ RESIZE_METHOD = "bilinear-antialiased"  # of photos; part of what is kept of the
 CELL = 8  # padded photos end with a cell of the feature map, stride 8
 
 
-def framed_size(height, width, size, resize):
+def framed_size(height: Any, width: Any, size: int, resize: str) -> tuple[Any, Any]:
     """(rows, columns) that a photo fills of a `size` x `size` picture; ints or scalar tensors.
 
     "squash" fills it all; "pad" keeps the aspect and cuts both sides to multiples of 8, at the
@@ -21,7 +24,7 @@ def framed_size(height, width, size, resize):
     return tuple(most(side * size // longest // CELL * CELL, CELL) for side in (height, width))
 
 
-def resize_image(image, size, resize="squash"):
+def resize_image(image: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:
     """uint8 [H, W, 3] -> uint8 [size, size, 3]: bilinear, antialiased; padding is black.
 
     Where a photo shrinks, the triangle of the filter grows with it, so that each of its pixels
@@ -33,20 +36,20 @@ def resize_image(image, size, resize="squash"):
     return _pad(resized, framed, size, 0)
 
 
-def restore(probability, size, resize="squash"):
+def restore(probability: tf.Tensor | np.ndarray, size: Any, resize: str = "squash") -> tf.Tensor:
     """A network's map [S, S] at the size (H, W) of the photo that it answers, float32."""
     height, width = framed_size(size[0], size[1], probability.shape[0], resize)
     return tf.image.resize(probability[:height, :width, None], size, "bilinear")[..., 0]
 
 
-def resize_mask(mask, size, resize="squash"):
+def resize_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:
     """uint8 [H, W] -> [size, size], nearest: values stay what they are; padding is 255."""
     framed = _framed(mask, size, resize)
     resized = tf.image.resize(mask[..., None], framed, "nearest")[..., 0]
     return _pad(resized, framed, size, 255)
 
 
-def resize_class_mask(mask, size, resize="squash"):
+def resize_class_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:
     """Resize a mask of 0, 1, 255 so that an object never vanishes.
 
     Nearest sampling can step over an object of a few pixels (rule `none` keeps such pairs);
@@ -75,12 +78,12 @@ def _pad(picture, framed, size, value):
     return tf.pad(picture, margins, constant_values=tf.cast(value, picture.dtype))
 
 
-def flips(seed, episode_id, count):
+def flips(seed: int, episode_id: int | tf.Tensor, count: int) -> tf.Tensor:
     """Which of an episode's `count` photos are mirrored, [count] bool: by (seed, episode id)."""
     state = tf.stack([tf.cast(seed, tf.int64), tf.cast(episode_id, tf.int64)])
     return tf.random.stateless_uniform([count], state) < 0.5
 
 
-def mirror(picture, flipped):
+def mirror(picture: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
     """Mirror [H, W, ...] left to right where the scalar `flipped` says so."""
     return tf.cond(flipped, lambda: tf.reverse(picture, axis=[1]), lambda: picture)

@@ -17,7 +17,7 @@ or: python -m sst_tf.train CONFIG.yaml --train.service localhost:5050
 """
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.remote", description=__doc__.partition(": ")[2], epilog=EXAMPLES,

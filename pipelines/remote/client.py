@@ -3,6 +3,7 @@
 
 import queue
 import threading
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
@@ -13,7 +14,7 @@ ATTEMPTS = 10  # without a single element
 WAITING = 16  # elements that may wait for the trainer
 
 
-def distribute(dataset, address):
+def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     """Let the workers of the dispatcher at "host:port" compute a dataset, each a part of it.
 
     An endless dataset goes on while a worker lives. What a killed worker was at is lost, and a
@@ -23,7 +24,8 @@ def distribute(dataset, address):
     return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, f"grpc://{address}"))
 
 
-def exactly_once(remaining, episode_ids, address):
+def exactly_once(remaining: Callable[[set[int]], tf.data.Dataset], episode_ids: Iterable[int],
+                 address: str) -> Iterator[dict[str, tf.Tensor]]:
     """Elements of all the episodes, whatever happens to the workers that read them.
 
     tf.data service hands an episode to one worker, and waits for ever for one that is gone. Here

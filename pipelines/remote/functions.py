@@ -4,11 +4,12 @@
 from tensorflow.python.ops import script_ops
 
 from pipelines.reading.reader import Reader
+from pipelines.sources import Source
 
 _offered = {}  # TensorFlow keeps weak references to functions
 
 
-def offer(source):
+def offer(source: Source) -> None:
     """Let graphs that come from elsewhere call the readers of `source` in this process."""
     functions = Reader(source).functions()
     _offered.update(functions)

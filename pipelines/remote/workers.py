@@ -5,15 +5,19 @@ A worker opens the data set at its own path and offers its readers by name; the 
 sent to it and calls them there, so files, decoding and errors are those of local reading.
 """
 
+import os
+
 import tensorflow as tf
 
 from pipelines.remote.functions import offer
+from pipelines.sources import Source
 
 HEARTBEAT_MS = 1_000
 LOST_MS = 10_000  # of a worker
 
 
-def dispatcher(port=0, work_dir=None):
+def dispatcher(port: int = 0, work_dir: str | os.PathLike | None = None
+               ) -> tf.data.experimental.service.DispatchServer:
     """A started `DispatchServer`; it tells the workers who reads what.
 
     Args:
@@ -27,7 +31,8 @@ def dispatcher(port=0, work_dir=None):
             job_gc_check_interval_ms=HEARTBEAT_MS, worker_timeout_ms=LOST_MS))
 
 
-def worker(source, address, host="localhost", port=0):
+def worker(source: Source, address: str, host: str = "localhost",
+           port: int = 0) -> tf.data.experimental.service.WorkerServer:
     """A started `WorkerServer` that reads photos of `source`.
 
     Args:

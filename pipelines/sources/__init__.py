@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets, one a file, behind one small protocol."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import os
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,7 +36,8 @@ class Source(Protocol):
     def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
         """{class id: uint8 [H, W] of 0, 1 and 255 (void)} of the classes with a pixel in it."""
 
-    def class_mask(self, image_id: str, class_id: int, ignore_ids=()) -> np.ndarray:
+    def class_mask(self, image_id: str, class_id: int,
+                   ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""
 
     def read_mask(self, image_id: str) -> np.ndarray:
@@ -45,7 +47,7 @@ class Source(Protocol):
         """Cheap: the files are there and photo and mask agree in size; else a `DataError`."""
 
 
-def open_source(dataset: str, root: str | None = None, **options) -> Source:
+def open_source(dataset: str, root: str | os.PathLike | None = None, **options: Any) -> Source:
     """Open a data set by name: "shapes" (embedded), or "voc", "coco" or "folder" with `root`."""
     if dataset == "shapes":
         from pipelines.sources.shapes import ShapesSource

@@ -2,7 +2,9 @@
 """COCO, and photos with COCO-JSON annotations of one's own classes."""
 
 import json
+import os
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -34,14 +36,15 @@ class COCOSource:
 
     name = "coco"
 
-    def __init__(self, root, annotations=None):
+    def __init__(self, root: str | os.PathLike | None,
+                 annotations: str | os.PathLike | None = None) -> None:
         if root is None:
             raise DataError("data.root is not set: a coco data set needs its folder")
         self.root = Path(root)
         if not self.root.is_dir():
             raise DataError(f"{self.root}: no such folder (data.root)")
         self.own = annotations is not None
-        if self.own:
+        if annotations is not None:
             files = {"all": Path(annotations)}
         else:
             folder = self.root / "annotations"
@@ -55,11 +58,11 @@ class COCOSource:
                       for split, path in files.items()}
 
     @cached_property
-    def classes(self):
+    def classes(self) -> tuple[str, ...]:
         """Names of COCO's 80 classes, or of one's own."""
         return next(iter(self.parts.values())).classes if self.own else COCO_CLASSES
 
-    def image_ids(self, split):
+    def image_ids(self, split: str) -> list[str]:
         """Ids `<split>/<file name>`; "all" joins the files, "train" is train2014 or train2017.
 
         Raises:
@@ -72,7 +75,7 @@ class COCOSource:
             raise DataError(f"{self.root}: {split!r} may be {' or '.join(chosen)}; name one")
         return [f"{s}/{name}" for s in chosen for name in self.parts[s].names]
 
-    def image_path(self, image_id):
+    def image_path(self, image_id: str) -> Path:
         """Path of the photo; DataError where there is none."""
         photo, listed = self.files(image_id)
         if not photo.is_file():
@@ -85,7 +88,7 @@ class COCOSource:
         split, name = self._part(image_id)
         return (self.root / name if self.own else self.root / split / name), self.lists[split]
 
-    def check(self, image_id):
+    def check(self, image_id: str) -> None:
         """The photo is there and has the size that the JSON gives; else a DataError."""
         path = self.image_path(image_id)
         split, name = self._part(image_id)
@@ -96,18 +99,19 @@ class COCOSource:
                                 f"{self.lists[split].name} says {size[1]} x {size[0]} (width x "
                                 "height); its polygons are of another version of the photo")
 
-    def read_image(self, image_id):
+    def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB; DataError for a damaged file."""
         return read_photo(self.image_path(image_id))
 
-    def class_masks(self, image_id):
+    def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
         """{class id: uint8 [H, W] of 0, 1 and 255} of every class with an object in the photo."""
         split, name = self._part(image_id)
         found = self.parts[split].class_ids(name)
         masks = {c: self.class_mask(image_id, c) for c in found}
         return {c: mask for c, mask in masks.items() if (mask == 1).any()}
 
-    def class_mask(self, image_id, class_id, ignore_ids=()):
+    def class_mask(self, image_id: str, class_id: int,
+                   ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class's objects, 255 crowds and classes of `ignore_ids`, else 0."""
         split, name = self._part(image_id)
         part = self.parts[split]
@@ -119,7 +123,7 @@ class COCOSource:
         mask[part.union(name, class_id)] = 1
         return mask
 
-    def read_mask(self, image_id):
+    def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [H, W]: one class a pixel, the smaller object on top; 255 crowd regions."""
         split, name = self._part(image_id)
         part = self.parts[split]
@@ -138,7 +142,7 @@ class COCOSource:
 class _Annotations:
     """One JSON file, read when it is first needed."""
 
-    def __init__(self, path, classes):
+    def __init__(self, path: Path, classes: Sequence[str] | None) -> None:
         self.path, self.expected = path, classes
         if not path.is_file():
             raise DataError(f"{path}: no such annotation file (data.annotations)")
@@ -167,7 +171,7 @@ class _Annotations:
         return photos, categories, objects
 
     @cached_property
-    def classes(self):
+    def classes(self) -> tuple[str, ...]:
         names = tuple(c["name"] for c in self._content[1])
         if not names or len(set(names)) < len(names) or len(names) > 254:
             raise DataError(f"{self.path}: 1 to 254 categories of different names are expected; "
@@ -185,7 +189,7 @@ class _Annotations:
         return {c["id"]: classes.index(c["name"]) + 1 for c in self._content[1]}
 
     @cached_property
-    def photos(self):
+    def photos(self) -> dict[str, tuple[dict, list[dict]]]:
         """{file name: (photo, its annotations)} of photos with any annotation."""
         photos, _, objects = self._content
         for some in objects.values():
@@ -196,24 +200,24 @@ class _Annotations:
         return {photos[i]["file_name"]: (photos[i], some) for i, some in objects.items()}
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         return sorted(self.photos)
 
-    def size(self, name):
+    def size(self, name: str) -> tuple[int, int]:
         """(height, width) in pixels."""
         photo = self.photos[name][0]
         return photo["height"], photo["width"]
 
-    def class_ids(self, name):
+    def class_ids(self, name: str) -> list[int]:
         return sorted({self._class_ids[o["category"]] for o in self.photos[name][1]
                        if not o["crowd"]})
 
-    def objects(self, name):
+    def objects(self, name: str) -> list[tuple[int, np.ndarray]]:
         """[(class id, bool [H, W])] of the objects that are no crowd."""
         return [(self._class_ids[o["category"]], self._raster(name, o))
                 for o in self.photos[name][1] if not o["crowd"]]
 
-    def union(self, name, class_id):
+    def union(self, name: str, class_id: int) -> np.ndarray:
         """bool [H, W]: any object of a class."""
         inside = np.zeros(self.size(name), bool)
         for one in self.photos[name][1]:
@@ -221,7 +225,7 @@ class _Annotations:
                 inside |= self._raster(name, one)
         return inside
 
-    def crowd(self, name):
+    def crowd(self, name: str) -> np.ndarray:
         """bool [H, W]: crowd regions of any class."""
         inside = np.zeros(self.size(name), bool)
         for one in self.photos[name][1]:

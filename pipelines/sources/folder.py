@@ -2,6 +2,8 @@
 """One folder a class, photo and mask side by side: FSS-1000, and anything of that layout."""
 
 import hashlib
+import os
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +32,7 @@ class FolderSource:
 
     name = "folder"
 
-    def __init__(self, root):
+    def __init__(self, root: str | os.PathLike | None) -> None:
         if root is None:
             raise DataError("data.root is not set: a folder data set needs its folder")
         self.root = Path(root)
@@ -48,25 +50,25 @@ class FolderSource:
                             "; <root>/<class>/<name>.jpg and .png are expected")
 
     @cached_property
-    def classes(self):
+    def classes(self) -> tuple[str, ...]:
         """Names of the folders."""
         return tuple(self.photos)
 
-    def image_ids(self, split):
+    def image_ids(self, split: str) -> list[str]:
         """Ids `<class>/<name>` of "all" photos; splits of such a set are splits of its classes."""
         if split != "all":
             raise DataError(f"{self.root}: no split {split!r} of photos; all is known (classes are "
                             "split: data.split_file)")
         return [f"{c}/{name}" for c, found in self.photos.items() for name in found]
 
-    def image_path(self, image_id):
+    def image_path(self, image_id: str) -> Path:
         """Path of the photo; DataError where there is none."""
         class_name, _, name = image_id.rpartition("/")
         if name not in self.photos.get(class_name, ()):
             raise DataError(f"{self.root}: no photo {image_id!r}")
         return self.photos[class_name][name]
 
-    def mask_path(self, image_id):
+    def mask_path(self, image_id: str) -> Path:
         """Path of the mask; DataError where there is none."""
         path = self.image_path(image_id).with_suffix(".png")
         if not path.is_file():
@@ -78,22 +80,23 @@ class FolderSource:
         photo = self.image_path(image_id)
         return photo.with_suffix(".png"), photo
 
-    def check(self, image_id):
+    def check(self, image_id: str) -> None:
         """Headers only: photo and mask are there and of one size; else a DataError."""
         path = self.mask_path(image_id)
         with open_picture(path) as mask:
             same_size(path, mask.size, self.image_path(image_id))
 
-    def read_image(self, image_id):
+    def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB; DataError for a damaged file."""
         return read_photo(self.image_path(image_id))
 
-    def class_masks(self, image_id):
+    def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
         """{class id: uint8 [H, W] of 0, 1 and 255}; empty where the mask is."""
         mask = self._read(image_id)
         return {self._class_id(image_id): mask} if (mask == 1).any() else {}
 
-    def class_mask(self, image_id, class_id, ignore_ids=()):
+    def class_mask(self, image_id: str, class_id: int,
+                   ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class, 255 void, else 0."""
         mask, own = self._read(image_id), self._class_id(image_id)
         if own == class_id:
@@ -101,7 +104,7 @@ class FolderSource:
         hidden = VOID if own in ignore_ids else 0
         return np.where(mask == 1, hidden, mask).astype(np.uint8)
 
-    def read_mask(self, image_id):
+    def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [H, W] of class numbers; DataError with more classes than a byte can name."""
         if len(self.classes) > 254:
             raise DataError(f"{self.root}: {len(self.classes)} classes, an index mask names "
@@ -120,7 +123,8 @@ class FolderSource:
         return marked(values, str(path))
 
 
-def class_split(classes, split_file=None, seed=0):
+def class_split(classes: Sequence[str], split_file: str | os.PathLike | None = None,
+                seed: int = 0) -> dict[str, tuple[str, ...]]:
     """Base and novel classes of a set whose classes are split.
 
     Args:
@@ -146,7 +150,7 @@ def class_split(classes, split_file=None, seed=0):
         beside = next((path.with_name(n) for n in ("trn.txt", "train.txt")
                        if path.with_name(n).is_file() and n != path.name), None)
         train = _names(beside, classes) if beside else set(classes) - test
-        if train & test:
+        if beside and train & test:
             raise DataError(f"{path}: {sorted(train & test)[0]!r} stands in {beside.name} too; a "
                             "class is base or novel")
         parts = {"train": train, "test": test, "val": set(classes) - train - test}

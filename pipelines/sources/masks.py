@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a photo's index mask to the mask of one class."""
 
+from collections.abc import Collection, Sequence
+
 import cv2
 import numpy as np
 
@@ -10,18 +12,23 @@ VOID = 255
 class IndexMasks:
     """Class masks of a source whose `read_mask` gives one class number a pixel, [H, W] uint8."""
 
-    def class_masks(self, image_id):
+    def read_mask(self, image_id: str) -> np.ndarray:
+        """uint8 [H, W]: 0 background, 1..C one class a pixel, 255 void."""
+        raise NotImplementedError
+
+    def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
         """{class id: uint8 [H, W] of 0, 1 and 255} of every class in the photo."""
         index = self.read_mask(image_id)
         found = np.flatnonzero(np.bincount(index.ravel(), minlength=256))
-        return {int(c): one_class(index, c) for c in found if c not in (0, VOID)}
+        return {int(c): one_class(index, int(c)) for c in found if c not in (0, VOID)}
 
-    def class_mask(self, image_id, class_id, ignore_ids=()):
+    def class_mask(self, image_id: str, class_id: int,
+                   ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""
         return one_class(self.read_mask(image_id), class_id, ignore_ids)
 
 
-def one_class(index, class_id, ignore_ids=()):
+def one_class(index: np.ndarray, class_id: int, ignore_ids: Collection[int] = ()) -> np.ndarray:
     """[H, W] of class numbers and 255 to uint8 [H, W] of 0, 1 and 255.
 
     Args:
@@ -33,7 +40,7 @@ def one_class(index, class_id, ignore_ids=()):
     return mask
 
 
-def merged(class_masks, class_ids):
+def merged(class_masks: dict[int, np.ndarray], class_ids: Sequence[int] | np.ndarray) -> np.ndarray:
     """One mask of several classes (N ways).
 
     Args:

@@ -94,14 +94,14 @@ class ShapesSource(IndexMasks):
 
     name = "shapes"
 
-    def __init__(self, image_size=128, count=2000, seed=0):
+    def __init__(self, image_size: int = 128, count: int = 2000, seed: int = 0) -> None:
         self.classes = tuple(OUTLINES)
         self.image_size, self.count, self.seed = image_size, count, seed
         self.root = f"seed {seed}"
         # Drawing costs more than keeping: a picture and its mask are 4 bytes a pixel.
         self._draw = functools.lru_cache(maxsize=4096)(self._picture)
 
-    def image_ids(self, split):
+    def image_ids(self, split: str) -> list[str]:
         """All pictures; "train" and "val" are the first four fifths and the rest."""
         cut = self.count * 4 // 5
         numbers = {"all": range(self.count), "train": range(cut), "val": range(cut, self.count)}
@@ -109,15 +109,15 @@ class ShapesSource(IndexMasks):
             raise DataError(f"shapes: no split {split!r}; known: {', '.join(numbers)}")
         return [f"shapes-{i:06d}" for i in numbers[split]]
 
-    def read_image(self, image_id):
+    def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [S, S, 3] RGB."""
         return self._draw(self._number(image_id))[0]
 
-    def read_mask(self, image_id):
+    def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [S, S]: 0 background, 1..20 the class whose pixels are seen."""
         return self._draw(self._number(image_id))[1]
 
-    def check(self, image_id):
+    def check(self, image_id: str) -> None:
         """Raise a `DataError` for an id that is none; a drawn picture is always whole."""
         self._number(image_id)
 

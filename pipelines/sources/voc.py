@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photos and palette masks in VOCdevkit layout, of PASCAL VOC or of one's own classes."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class VOCSource(IndexMasks):
 
     name = "voc"
 
-    def __init__(self, root, classes=None, masks=None):
+    def __init__(self, root: str | os.PathLike | None, classes: str | os.PathLike | None = None,
+                 masks: str | None = None) -> None:
         if root is None:
             raise DataError("data.root is not set: a voc data set needs its folder")
         folders = (masks,) if masks else MASK_FOLDERS
@@ -65,7 +67,7 @@ class VOCSource(IndexMasks):
                             f"found {len(names)}, {len(set(names))} different")
         return names
 
-    def image_ids(self, split):
+    def image_ids(self, split: str) -> list[str]:
         """Ids of `ImageSets/Segmentation/<split>.txt`; "all": every photo with a mask, sorted.
 
         A line of a list is an id or, as in published lists, the paths of photo and mask.
@@ -92,7 +94,7 @@ class VOCSource(IndexMasks):
             raise DataError(f"{path}: {len(twice)} ids stand twice, first {twice[0]}; remove one")
         return ids
 
-    def image_path(self, image_id):
+    def image_path(self, image_id: str) -> Path:
         """Path of the photo; DataError where there is none."""
         path = self._photo(image_id)
         if path is not None:
@@ -106,7 +108,7 @@ class VOCSource(IndexMasks):
         paths = (self.photos / f"{image_id}{suffix}" for suffix in PHOTO_SUFFIXES)
         return next((path for path in paths if path.is_file()), None)
 
-    def mask_path(self, image_id):
+    def mask_path(self, image_id: str) -> Path:
         """Path of the index mask; DataError where there is none."""
         path = self.masks / f"{image_id}.png"
         if not path.is_file():
@@ -118,17 +120,17 @@ class VOCSource(IndexMasks):
         photo = self._photo(image_id) or self.photos / image_id
         return self.masks / f"{image_id}.png", photo
 
-    def check(self, image_id):
+    def check(self, image_id: str) -> None:
         """Headers only: photo and mask are there and of one size; else a DataError."""
         path = self.mask_path(image_id)
         with open_picture(path) as mask:
             same_size(path, mask.size, self.image_path(image_id))
 
-    def read_image(self, image_id):
+    def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB; DataError for a damaged file."""
         return read_photo(self.image_path(image_id))
 
-    def read_mask(self, image_id):
+    def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [H, W]: 0 background, 1..C the class, 255 void.
 
         Raises:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Photos of a prepared builder, by random access, as a source of episodes."""
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -18,7 +21,7 @@ class TFDSSource:
         DataError: a builder that is not prepared, or not for random access.
     """
 
-    def __init__(self, builder):
+    def __init__(self, builder: Any) -> None:
         self.name = builder.name
         try:
             self.parts = {split: builder.as_data_source(split, decoders={
@@ -33,7 +36,7 @@ class TFDSSource:
         self.place = {split: {example["image_id"].decode(): i for i, example in enumerate(part)}
                       for split, part in self.parts.items()}
 
-    def image_ids(self, split):
+    def image_ids(self, split: str) -> list[str]:
         """Photo ids of "train", "test" or "all"."""
         if split == "all":
             return sorted({i for places in self.place.values() for i in places})
@@ -41,24 +44,25 @@ class TFDSSource:
             raise DataError(f"{self.name}: no split {split!r}; known: all, {', '.join(self.place)}")
         return list(self.place[split])
 
-    def check(self, image_id):
+    def check(self, image_id: str) -> None:
         """A builder's records are whole, or it would not have been prepared."""
         self._example(image_id)
 
-    def read_image(self, image_id):
+    def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB of the file's own bytes."""
         try:
             return decode_photo(self._example(image_id)["image"], f"{self.name}, {image_id}")
         except DataError as error:
             raise DataError(f"{error}; prepare the builder again from whole files") from None
 
-    def class_masks(self, image_id):
+    def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
         """{class id: uint8 [H, W] of 0, 1 and 255} of the classes with a pixel in the photo."""
         masks = self._example(image_id)["masks"]
         return {int(c) + 1: mask[..., 0]
                 for c, mask in zip(masks["class_id"], masks["mask"], strict=True)}
 
-    def class_mask(self, image_id, class_id, ignore_ids=()):
+    def class_mask(self, image_id: str, class_id: int,
+                   ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""
         masks = self.class_masks(image_id)
         mask = np.array(masks.get(class_id, next(iter(masks.values()))))
@@ -68,7 +72,7 @@ class TFDSSource:
             mask[(masks[other] == 1) & (mask != 1)] = VOID
         return mask
 
-    def read_mask(self, image_id):
+    def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [H, W] of class numbers; the higher one where two classes overlap."""
         masks = self.class_masks(image_id)
         ids = sorted(masks)

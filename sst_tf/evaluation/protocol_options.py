@@ -24,7 +24,7 @@ def under_protocol(config: Config) -> Config:
     if name == OWN:
         return config
     preset, data = protocol(name), config.data
-    pair_filter = preset.pair_filter
+    pair_filter: str = preset.pair_filter
     if pair_filter == "list":
         if data.pair_filter in ("none", "area2048", "oslsm"):
             raise UserError(f"evaluate.protocol {name}: its pairs come from a published list; give "
