@@ -2,22 +2,35 @@
 """A frozen backbone's features, computed once a photo and kept on disk."""
 
 import hashlib
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import filelock
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from pipelines import photo_dataset
+from pipelines.errors import DataError
 from pipelines.reading.transforms import RESIZE_METHOD
+from pipelines.writing import replacing
+from sst_tf.config import Config
+from sst_tf.data.run_data import RunData
+from sst_tf.model.encoder import Encoder
+from sst_tf.model.segmenter import SSTSegmenter
+
+DTYPE = np.dtype(np.float16)  # half of the disk; what it costs is in docs/evaluation.md
+BATCH = 4  # photos computed at once
 
 
 class FeatureStore:
-    """Backbone features of a data set's photos in a memory-mapped array.
+    """Backbone features of a data set's photos in an array on disk.
 
-    The folder's name is a hash of the weights, the photo ids, the data set and the photo size:
-    other weights or photos never meet old features. Kill and start again at will: a photo counts
-    as done only once its features are written.
+    The folder's name is a hash of the weights, the photo ids, the data set, the photo size and
+    how features are kept: other weights or photos never meet old features. Kill and start again
+    at will, in as many processes as you like: one computes at a time, and a photo counts as done
+    only once its features are written.
 
     Args:
         encoder: `sst_tf.model.encoder.Encoder` with the backbone frozen.
@@ -27,10 +40,11 @@ class FeatureStore:
         resize: "squash" or "pad".
 
     Attributes:
-        shape: (h, w, C_b) of one photo's features, float32.
+        shape: (h, w, C_b) of one photo's features.
     """
 
-    def __init__(self, encoder, source, image_size, directory, resize="squash"):
+    def __init__(self, encoder: Encoder, source, image_size: int, directory: str | Path,
+                 resize: str = "squash"):
         self.encoder, self.source, self.image_size = encoder, source, image_size
         self.resize = resize
         self.names = source.image_ids("all")
@@ -39,33 +53,81 @@ class FeatureStore:
         self.shape = tuple(encoder.features(probe).shape[1:])
         self.folder = Path(directory) / self._key()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.array = self._open("features.npy", (2 * len(self.names), *self.shape), np.float32)
-        self.done = self._open("done.npy", (2 * len(self.names),), np.uint8)
+        self._lock = filelock.FileLock(self.folder / "lock")
+        rows = 2 * len(self.names)  # mirrored ones behind the others
+        self._features = self.folder / "features.npy", (rows, *self.shape), DTYPE
+        self._done = self.folder / "done.npy", (rows,), np.dtype(np.uint8)
+        if not self._whole():
+            with self._lock:  # of two processes one creates
+                if not self._whole():
+                    _create(*self._features)
+                    _create(*self._done)
+        self._start = np.load(self._features[0], mmap_mode="r").offset
+        self.done = np.load(self._done[0], mmap_mode="r+")
 
-    def ensure(self, names, flipped=False):
-        """Compute what is missing for these photos, with a progress bar."""
-        missing = [n for n in dict.fromkeys(names) if not self.done[self._row(n, flipped)]]
-        if not missing:
+    def ensure(self, names: Iterable[str], flipped: bool = False) -> None:
+        """Compute what is missing for these photos, with a progress bar.
+
+        Raises:
+            DataError: features that the store's type cannot hold.
+        """
+        names = list(dict.fromkeys(names))
+        if not self._missing(names, flipped):
             return
-        photos = photo_dataset(self.source, missing, self.image_size, resize=self.resize)
-        compute = tf.function(self.encoder.features, reduce_retracing=True)
-        with tqdm(total=len(missing), desc="backbone features", unit="photo") as bar:
-            for photo in photos.batch(4).prefetch(2):
-                image = photo["image"][:, :, ::-1] if flipped else photo["image"]
-                values = compute(image).numpy()
-                rows = [self._row(n.decode(), flipped) for n in photo["name"].numpy()]
-                self.array[rows] = values
-                self.done[rows] = 1
-                bar.update(len(rows))
-        self.array.flush()
-        self.done.flush()
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"{self.folder}: another process computes backbone features; waiting for it",
+                  file=sys.stderr)
+            self._lock.acquire()
+        try:
+            self._compute(self._missing(names, flipped), flipped)
+        finally:
+            self._lock.release()
 
-    def read(self, name, flipped=False):
+    def read(self, name: str, flipped: bool = False) -> np.ndarray:
         """[h, w, C_b] float32 of one photo; `ensure` it first."""
         row = self._row(name, flipped)
         if not self.done[row]:
             self.ensure([name], flipped)
-        return np.asarray(self.array[row])
+        return np.asarray(self._window(row, "r"), np.float32)
+
+    def _whole(self):
+        return all(_is(*one) for one in (self._features, self._done))
+
+    def _missing(self, names, flipped):
+        return [name for name in names if not self.done[self._row(name, flipped)]]
+
+    def _compute(self, names, flipped):
+        if not names:
+            return
+        photos = photo_dataset(self.source, names, self.image_size, resize=self.resize)
+        compute = tf.function(self.encoder.features, reduce_retracing=True)
+        with tqdm(total=len(names), desc="backbone features", unit="photo") as bar:
+            for photo in photos.batch(BATCH).prefetch(2):
+                image = photo["image"][:, :, ::-1] if flipped else photo["image"]
+                for name, values in zip(photo["name"].numpy(), compute(image).numpy(),
+                                        strict=True):
+                    self._write(name.decode(), flipped, values)
+                    bar.update()
+
+    def _write(self, name, flipped, values):
+        most = np.abs(values).max()
+        if not most <= np.finfo(DTYPE).max:  # NaN neither
+            raise DataError(f"{self.source.name} photo {name}: the backbone's features reach "
+                            f"{most:g}, the store keeps at most {np.finfo(DTYPE).max:g}; check "
+                            "model.weights, or set train.cache_features to false")
+        row = self._row(name, flipped)
+        window = self._window(row, "r+")
+        window[:] = values
+        window.flush()  # before it counts as done
+        self.done[row] = 1
+
+    def _window(self, row, mode):
+        """One photo's features on disk; a map of the whole file would count as memory in use."""
+        path, _, dtype = self._features
+        size = int(np.prod(self.shape)) * dtype.itemsize
+        return np.memmap(path, dtype, mode, self._start + row * size, self.shape)
 
     def _row(self, name, flipped):
         return self.position[name] + (len(self.names) if flipped else 0)
@@ -76,20 +138,28 @@ class FeatureStore:
             digest.update(np.ascontiguousarray(variable.numpy()).data)
         digest.update(repr((self.encoder.backbone.name, self.image_size, self.source.name,
                             str(getattr(self.source, "root", "")), self.names)).encode())
-        digest.update(f"{self.resize} {RESIZE_METHOD}".encode())
+        digest.update(f"{self.resize} {RESIZE_METHOD} {DTYPE.name}".encode())
         return digest.hexdigest()[:16]
 
-    def _open(self, name, shape, dtype):
-        path = self.folder / name
-        if path.exists():
-            return np.lib.format.open_memmap(path, mode="r+")
-        # A sparse file of zeros: photos take room once they are written.
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
-
-def open_store(config, model, data):
+def open_store(config: Config, model: SSTSegmenter, data: RunData) -> FeatureStore | None:
     """The `FeatureStore` of a frozen backbone; None where features are not kept."""
     if not config.train.cache_features:
         return None
     return FeatureStore(model.encoder, data.source, config.data.image_size,
                         config.train.cache_dir, config.data.resize)
+
+
+def _is(path, shape, dtype):
+    """Is there a whole array of this shape and type? A kill or a full disk may leave half a one."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.shape == shape and array.dtype == dtype
+
+
+def _create(path, shape, dtype):
+    """A sparse file of zeros: photos take room once they are written."""
+    with replacing(path) as partial:
+        np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape).flush()
