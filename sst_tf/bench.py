@@ -4,15 +4,12 @@
 With `--evaluation` instead: the most memory that an evaluation of many photos takes.
 """
 
-import numpy as np
-import tensorflow as tf
-
 from pipelines import open_source
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser, Config, DataConfig, EvaluateConfig, ModelConfig
 from sst_tf.evaluation.memory_cost import memory_cost
 from sst_tf.model import backbones
-from sst_tf.training.step_cost import MODES, Flops, call_seconds, matrix_rate, training_step
+from sst_tf.training.step_cost import measure
 
 
 @command
@@ -52,25 +49,8 @@ def _evaluation(options):
 
 
 def _training_step(options):
-    side = (options.image_size - 1) // backbones.STRIDE + 1
-    flops = Flops(side, backbones.CHANNELS[options.backbone], options.channels)
-    rng = np.random.default_rng(0)
-    features = tf.constant(rng.random((options.batch, side, side, flops.backbone_channels)),
-                           tf.float32)
-    mask = np.zeros((options.batch, options.image_size, options.image_size), np.uint8)
-    mask[:, 40:160, 60:200] = 1
-    episode = {"support_features": features[:, None], "query_features": features[::-1],
-               "support_mask": tf.constant(mask[:, None]), "query_mask": tf.constant(mask)}
-
-    rate = matrix_rate()
-    steps = {mode: training_step(mode, options.backbone, options.channels) for mode in MODES}
-    for step in steps.values():
-        step(episode)
-    best = dict.fromkeys(steps, np.inf)
-    for _ in range(options.repeats):  # in turn, so that a drift of the machine meets them all
-        for mode, step in steps.items():
-            best[mode] = min(best[mode], call_seconds(step, episode))
-
+    flops, rate, best = measure(options.backbone, options.channels, options.image_size,
+                                options.batch, options.repeats)
     print(f"{options.backbone} at {options.image_size} pixels, {options.channels} channels, batch "
           f"{options.batch}, cached features; FLOPs a photo: embedding "
           f"{flops.embedding / 1e9:.1f} G, head {flops.head / 1e9:.1f} G; matrix rate "

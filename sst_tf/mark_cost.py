@@ -5,18 +5,11 @@ Marks are made from the true masks as a person might draw them; everything else 
 `sst_tf.evaluate`, episodes too.
 """
 
-import numpy as np
-
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.photo_bank import PhotoBank
-from sst_tf.data.run_data import open_data
-from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import bootstrap, metrics
+from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.evaluation.scoring import score
-from sst_tf.photos.mark_cost import KINDS, MarkedBank
+from sst_tf.photos.mark_cost import costs
 from sst_tf.runs.directory import Run
 
 
@@ -28,30 +21,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--episodes", type=int, default=400)
     options = parser.parse_args(argv)
     run = Run.open(options.run)
-    config, model = run.config(), run.model()
-    data = open_data(config, progress=True)
-    store = open_store(config, model, data)
-    episodes = data.sampler("novel", options.shots, evaluation_seed(config.evaluate.seed)
-                            ).take(options.episodes)
-    known = OperatingPoint(run).bins(options.shots)["tuned"]
-    print(f"{options.run}: {options.shots}-shot, {len(episodes)} episodes of novel classes, "
-          f"threshold {known / metrics.BINS:.2f} of exact masks")
+    threshold = OperatingPoint(run).bins(options.shots)["tuned"]
+    print(f"{options.run}: {options.shots}-shot, {options.episodes} episodes of novel classes, "
+          f"threshold {threshold / BINS:.2f} of exact masks")
     print("| support marked by | IoU of its mask | mIoU | 95 % over photos | minus exact | 95 % |")
     print("|---|---|---|---|---|---|")
-    exact = None
-    for kind, make in KINDS.items():
-        arguments = (data.source, episodes, config.data.image_size, store, config.data.resize)
-        bank = MarkedBank(make, *arguments) if make else PhotoBank(*arguments)
-        counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
-        weights = bootstrap.photo_weights(counts.photos, config.evaluate.resamples)
-        at, spread = metrics.mean_iou(counts, known), metrics.mean_iou(counts, known, weights)
-        exact = exact or (at, spread)
-        own = f"{np.mean(list(bank.iou.values())):.2f}" if isinstance(bank, MarkedBank) else "1"
-        texts = [own, f"{at:.3f}",
-                 "{:.3f} .. {:.3f}".format(*bootstrap.interval(spread))]
-        texts += [f"{at - exact[0]:+.3f}", "{:+.3f} .. {:+.3f}".format(
-            *bootstrap.interval(spread - exact[1]))] if make else ["", ""]
-        print(f"| {kind} | " + " | ".join(texts) + " |", flush=True)
+    for cost in costs(run, options.shots, options.episodes, threshold):
+        low, high = cost.interval
+        less = "" if cost.difference is None else (
+            f"{cost.difference:+.3f} | {cost.difference_interval[0]:+.3f} .. "
+            f"{cost.difference_interval[1]:+.3f}")
+        print(f"| {cost.kind} | {cost.mask_iou:.2f} | {cost.miou:.3f} | {low:.3f} .. {high:.3f} | "
+              f"{less or '|'} |", flush=True)
 
 
 if __name__ == "__main__":

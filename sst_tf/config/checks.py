@@ -24,10 +24,10 @@ def check(config: Config, source: str, trained: bool = False) -> None:
     Raises:
         UserError: one line naming the key.
     """
-    rules = [_ranges(config), _evaluation(config)]
+    refusals = [_ranges(config), _evaluation(config)]
     if not trained:
-        rules += [_data(config), _model(config), _training(config)]
-    for key, words in itertools.chain(*rules):
+        refusals += [_data(config), _model(config), _training(config)]
+    for key, words in itertools.chain(*refusals):
         raise UserError(f"{source}: {key} {_value(config, key)!r}: {words}")
 
 

@@ -228,7 +228,7 @@ class EvaluateConfig:
     """The fixed episodes of unseen classes.
 
     Attributes:
-        protocol: "sst" (random episodes at the run's own size) or another paper's rules for photos,
+        protocol: "sst" (random episodes at the run's own size) or another paper's choice of photos,
             episodes, size, scoring and void; see `pipelines.protocols`.
         episodes: how many a run; unset (or 0) as many as the protocol has, 1,000 for "sst".
         runs: runs over other episodes, of which mean and standard deviation are given; unset (or

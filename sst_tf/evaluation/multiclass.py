@@ -7,7 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines.sampler import WaySampler, episodes_sha256
-from sst_tf.config import Config
+from sst_tf.config import Config, resolved
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions, open_bank
 from sst_tf.data.run_data import RunData
@@ -31,9 +31,10 @@ def evaluate(config: Config, model: SSTSegmenter, data: RunData, shots: int,
     background where none reaches the threshold, which 1-way base-class episodes chose. False
     foreground counts in photos without the class as in others.
     """
-    settings = config.evaluate
+    settings = resolved(config).evaluate
     sampler = WaySampler(data.novel, settings.ways, shots,
                          evaluation_seed(settings.seed), data.source.classes)
+    assert settings.episodes is not None  # of a resolved configuration
     episodes = sampler.take(settings.episodes)
     bank = open_bank(config, data.source, episodes, store, options)
     encodings = Encodings(model, bank, settings.batch)

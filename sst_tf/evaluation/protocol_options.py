@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Under whose rules a run is evaluated: configuration, episodes and how they are counted."""
+"""Under which protocol a run is evaluated: configuration, episodes and how they are counted."""
 
 from dataclasses import replace
 
@@ -81,7 +81,7 @@ def refuse_undrawable(config: Config, data: RunData) -> None:
 
 
 def label(config: Config) -> str:
-    """What the name of a results file says of other rules than the plain ones."""
+    """What the name of a results file says of what is not plain about an evaluation."""
     settings = config.evaluate
     parts: list[str] = [] if settings.protocol == OWN else [settings.protocol]
     if (settings.runs or 1) > 1 and settings.protocol == OWN:
@@ -95,7 +95,7 @@ def label(config: Config) -> str:
 
 
 def facts(config: Config) -> dict:
-    """What a results file says of other rules than the plain ones."""
+    """What a results file says of what is not plain about an evaluation."""
     settings = config.evaluate
     options = counting(config)
     found: dict = {"name": settings.protocol, "scoring": options.scoring}

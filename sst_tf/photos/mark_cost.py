@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Marks as a person might draw them, made from true masks, and what they cost."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.reading.transforms import resize_class_mask
+from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.run_data import open_data
+from sst_tf.data.seeds import evaluation_seed
+from sst_tf.evaluation import bootstrap, metrics
+from sst_tf.evaluation.scoring import score
 from sst_tf.photos import annotations
+from sst_tf.runs.directory import Run
 
 
 def box(mask: np.ndarray) -> annotations.Box:
@@ -75,3 +84,38 @@ def _filled(mark, true):
     else:
         mask[true == 1] = 1  # a polygon of a sliver
     return mask
+
+
+class Cost(NamedTuple):
+    """What one kind of mark is worth; scores at the threshold, intervals of 95 % over photos."""
+
+    kind: str
+    mask_iou: float  # of the masks made from the marks with the true ones
+    miou: float
+    interval: list[float]
+    difference: float | None  # from exact masks; None of those themselves
+    difference_interval: list[float]
+
+
+def costs(run: Run, shots: int, episodes: int, threshold: int) -> Iterator[Cost]:
+    """Score novel classes with supports marked in each of `KINDS`, exact masks first.
+
+    Args:
+        threshold: bin of `metrics.BINS`, that of exact masks.
+    """
+    config, model = run.config(), run.model()
+    data = open_data(config, progress=True)
+    store = open_store(config, model, data)
+    drawn = data.sampler("novel", shots, evaluation_seed(config.evaluate.seed)).take(episodes)
+    exact: tuple | None = None
+    for kind, make in KINDS.items():
+        arguments = (data.source, drawn, config.data.image_size, store, config.data.resize)
+        bank = MarkedBank(make, *arguments) if make else PhotoBank(*arguments)
+        counts = score(model, bank, drawn, config.evaluate.batch).counts["tuned"]
+        weights = bootstrap.photo_weights(counts.photos, config.evaluate.resamples)
+        at = float(metrics.mean_iou(counts, threshold))
+        spread = metrics.mean_iou(counts, threshold, weights)
+        own = np.mean(list(bank.iou.values())) if isinstance(bank, MarkedBank) else 1.0
+        first, exact = exact is None, exact or (at, spread)
+        yield Cost(kind, float(own), at, bootstrap.interval(spread),
+                   None if first else at - exact[0], bootstrap.interval(spread - exact[1]))

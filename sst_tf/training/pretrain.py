@@ -51,12 +51,12 @@ def pretrain(model, config, data, store=None):
     Returns:
         The loss of each step, [steps].
     """
-    rules, encoder = config.pretrain, model.encoder
+    options, encoder = config.pretrain, model.encoder
     classifier = Conv2D(len(data.source.classes) + 1, 1, name="classifier")
     classifier.build((None, None, None, config.model.channels))
     variables = encoder.trainable_variables + classifier.trainable_variables
     optimizer = keras.optimizers.Adam(
-        keras.optimizers.schedules.CosineDecay(rules.learning_rate, rules.steps))
+        keras.optimizers.schedules.CosineDecay(options.learning_rate, options.steps))
     optimizer.build(variables)
     embed = (lambda x: encoder(x, training=True)) if store is None else encoder.embed
 
@@ -71,7 +71,7 @@ def pretrain(model, config, data, store=None):
         return loss
 
     losses = []
-    with tqdm(total=rules.steps, desc="base classes", unit="step") as bar:
+    with tqdm(total=options.steps, desc="base classes", unit="step") as bar:
         for photos in _batches(config, data, store):
             losses.append(float(step(photos)))
             if not np.isfinite(losses[-1]):
@@ -84,12 +84,12 @@ def pretrain(model, config, data, store=None):
 
 def _batches(config, data, store):
     """`pretrain.steps` batches: the training photos in seeded order, again and again."""
-    rules = config.pretrain
+    options = config.pretrain
     rng = np.random.default_rng(config.train.seed)
     photos = sorted({pair.image_id for pair in data.train})
-    rounds = -(-rules.steps * rules.batch // len(photos))
+    rounds = -(-options.steps * options.batch // len(photos))
     names = np.concatenate([rng.permutation(photos) for _ in range(rounds)])
-    names = names[:rules.steps * rules.batch].tolist()
+    names = names[:options.steps * options.batch].tolist()
     flipped = rng.random(len(names)) < (0.5 if config.train.flip else 0.0)
     return photo_dataset(data.source, names, config.data.image_size, masks=True, flipped=flipped,
-                         features=store, resize=config.data.resize).batch(rules.batch).prefetch(2)
+                         features=store, resize=config.data.resize).batch(options.batch).prefetch(2)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from sst_tf.model import backbones
 from sst_tf.model.decoder import Decoder
 from sst_tf.model.segmenter import SSTSegmenter
 
@@ -88,3 +90,30 @@ def call_seconds(function: Callable, argument: object) -> float:
     result = function(argument)
     tf.nest.map_structure(lambda t: t.numpy(), result)
     return time.perf_counter() - start
+
+
+def measure(backbone: str, channels: int, image_size: int, batch: int, repeats: int
+            ) -> tuple[Flops, float, dict[str, float]]:
+    """Time `training_step` of each of `MODES` on cached features.
+
+    Returns:
+        The FLOPs of a photo, FLOP/s of a matrix product in this process, and the best of `repeats`
+        rounds by mode, in seconds of a whole step.
+    """
+    side = (image_size - 1) // backbones.STRIDE + 1
+    flops = Flops(side, backbones.CHANNELS[backbone], channels)
+    rng = np.random.default_rng(0)
+    features = tf.constant(rng.random((batch, side, side, flops.backbone_channels)), tf.float32)
+    mask = np.zeros((batch, image_size, image_size), np.uint8)
+    mask[:, 40:160, 60:200] = 1
+    episode = {"support_features": features[:, None], "query_features": features[::-1],
+               "support_mask": tf.constant(mask[:, None]), "query_mask": tf.constant(mask)}
+    rate = matrix_rate()
+    steps = {mode: training_step(mode, backbone, channels) for mode in MODES}
+    for step in steps.values():
+        step(episode)
+    best = dict.fromkeys(steps, np.inf)
+    for _ in range(repeats):  # in turn, so that a drift of the machine meets them all
+        for mode, step in steps.items():
+            best[mode] = min(best[mode], call_seconds(step, episode))
+    return flops, rate, best

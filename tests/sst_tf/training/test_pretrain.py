@@ -18,7 +18,9 @@ TINY = ["--model.backbone", "small", "--model.weights", "none", "--model.channel
 
 
 def open_tiny(*extra):
-    config, _ = parse(parser(), [*TINY, *extra], None)
+    config, _ = parse(parser(), [*TINY, "--model.train_backbone", "true", *extra], None)
+    # A small backbone without weights stays as it was drawn: nobody else may ask for that.
+    config.model.train_backbone = "--model.train_backbone" in extra
     return config, open_data(config), build_model(config)
 
 
