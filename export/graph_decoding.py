@@ -14,7 +14,7 @@ from pipelines.reading.transforms import resize_class_mask, resize_image, restor
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
-def photo(data, size, resize="squash"):
+def photo(data: tf.Tensor, size: int, resize: str = "squash") -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 [S, S, 3] and the photo's own [H, W] from JPEG or PNG bytes (scalar string).
 
     A camera's rotation mark (EXIF) is followed, as `pipelines.reading.photos.load_photo` does.
@@ -32,7 +32,7 @@ def photo(data, size, resize="squash"):
     return resize_image(image, size, resize), tf.shape(image)[:2]
 
 
-def mask(data, size, resize="squash"):
+def mask(data: tf.Tensor, size: int, resize: str = "squash") -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 [S, S] of 0, 1, 255 and its own [H, W] from a mask's PNG bytes.
 
     Gray, 1-bit, palette or three equal channels, as `pipelines.reading.masks` reads them. Values
@@ -57,7 +57,8 @@ def mask(data, size, resize="squash"):
     return resize_class_mask(marked, size, resize), tf.shape(marked)
 
 
-def answer(probability, size, threshold, resize="squash"):
+def answer(probability: tf.Tensor, size: tf.Tensor, threshold: float, resize: str = "squash"
+           ) -> tf.Tensor:
     """PNG bytes of 0 and 255 at a photo's own [H, W] from a probability map [S, S]."""
     marked = restore(probability, size, resize) >= threshold
     return tf.io.encode_png(tf.cast(marked, tf.uint8)[..., None] * tf.constant(255, tf.uint8))

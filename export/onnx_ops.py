@@ -8,6 +8,7 @@ and the specification of a slice are known.
 import numpy as np
 from onnx import TensorProto
 from tf2onnx import onnx_opset  # noqa: F401  its handlers first: ours replace some
+from tf2onnx.graph import Graph, Node
 from tf2onnx.graph_builder import GraphBuilder
 from tf2onnx.handler import tf_op
 from tf2onnx.utils import make_name, map_onnx_to_numpy_type
@@ -21,7 +22,7 @@ class ReluGrad:
     """(gradients, features) -> gradients where features > 0, else 0."""
 
     @classmethod
-    def version_9(cls, ctx, node, **_):
+    def version_9(cls, ctx: Graph, node: Node, **_) -> None:
         gradients, features = node.input
         zero = _constant(ctx, np.zeros((), _type(ctx, gradients)))
         _replace(ctx, node, [_make(ctx, "Where", _make(ctx, "Greater", features, zero), gradients,
@@ -33,7 +34,7 @@ class RsqrtGrad:
     """(y, dy) with y = x^-1/2 -> dy * -y^3 / 2."""
 
     @classmethod
-    def version_7(cls, ctx, node, **_):
+    def version_7(cls, ctx: Graph, node: Node, **_) -> None:
         y, upstream = node.input
         half = _constant(ctx, np.array(-0.5, _type(ctx, y)))
         cube = _make(ctx, "Mul", _make(ctx, "Mul", y, y), y)
@@ -45,7 +46,7 @@ class SqrtGrad:
     """(y, dy) with y = x^1/2 -> dy / (2 y)."""
 
     @classmethod
-    def version_7(cls, ctx, node, **_):
+    def version_7(cls, ctx: Graph, node: Node, **_) -> None:
         y, upstream = node.input
         half = _constant(ctx, np.array(0.5, _type(ctx, y)))
         _replace(ctx, node, [_make(ctx, "Div", _make(ctx, "Mul", upstream, half), y)])
@@ -56,7 +57,7 @@ class ShapeN:
     """Tensors -> the shape of each."""
 
     @classmethod
-    def version_7(cls, ctx, node, **_):
+    def version_7(cls, ctx: Graph, node: Node, **_) -> None:
         kind = ctx.get_dtype(node.output[0])
         _replace(ctx, node, [_cast(ctx, _make(ctx, "Shape", x), kind) for x in node.input])
 
@@ -66,7 +67,7 @@ class ConcatOffset:
     """(axis, shapes) -> where each part starts in the concatenation of all."""
 
     @classmethod
-    def version_11(cls, ctx, node, **_):
+    def version_11(cls, ctx: Graph, node: Node, **_) -> None:
         axis = int(node.inputs[0].get_tensor_value())
         kind, rank = ctx.get_dtype(node.output[0]), ctx.get_shape(node.input[1])[0]
         axis = axis % rank
@@ -87,7 +88,7 @@ class BroadcastGradientArgs:
     """
 
     @classmethod
-    def version_13(cls, ctx, node, **_):
+    def version_13(cls, ctx: Graph, node: Node, **_) -> None:
         kind = ctx.get_dtype(node.output[0])
         shapes = [_cast(ctx, shape, TensorProto.INT64) for shape in node.input]
         ranks = [_make(ctx, "Shape", shape) for shape in shapes]
@@ -108,7 +109,7 @@ class StridedSliceGrad:
     """(shape, begin, end, strides, dy) -> dy where the slice was, 0 elsewhere; strides of 1."""
 
     @classmethod
-    def version_13(cls, ctx, node, **_):
+    def version_13(cls, ctx: Graph, node: Node, **_) -> None:
         shape, begin, end, strides, upstream = node.input
         begin, end, strides = (np.atleast_1d(x.get_tensor_value(as_list=False))
                                for x in node.inputs[1:4])
@@ -141,7 +142,7 @@ class DynamicStitch:
     """
 
     @classmethod
-    def version_13(cls, ctx, node, **_):
+    def version_13(cls, ctx: Graph, node: Node, **_) -> None:
         half = len(node.input) // 2
         indices = [_cast(ctx, x, TensorProto.INT64) for x in node.input[:half]]
         parts = node.input[half:]

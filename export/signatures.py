@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The served functions of a segmenter, guarded, with the tuning step inside."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from export import graph_decoding, guards
@@ -31,7 +33,7 @@ class Signatures:
         self.channels = model.settings["model"]["channels"]
         self.jit_compile = jit_compile
 
-    def specs(self):
+    def specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
         """{signature: {input: `tf.TensorSpec`}}; dimension 0 is the batch."""
         k, c, s = self.shots, self.channels, self.side
 
@@ -49,7 +51,7 @@ class Signatures:
         return {"segment": support | query, "segment_bytes": encoded, "tune": one,
                 "segment_tuned": query | tuned, "self_segment": one}
 
-    def functions(self):
+    def functions(self) -> dict[str, Callable]:
         """{signature: concrete function}."""
         return {name: self._function(name).get_concrete_function(**inputs)
                 for name, inputs in self.specs().items()}
@@ -61,7 +63,8 @@ class Signatures:
 
     # ---- the signatures ---------------------------------------------------------------------
 
-    def segment(self, support_image, support_mask, query_image):
+    def segment(self, support_image: tf.Tensor, support_mask: tf.Tensor, query_image: tf.Tensor
+                ) -> dict[str, tf.Tensor]:
         """Probability [B, H, W], mask [B, H, W] int32, the supports' own IoU [B, K]."""
         support_image = guards.photos("support_image", support_image, [None, self.shots],
                                       self.side)
@@ -71,7 +74,8 @@ class Signatures:
         query_image = guards.same_size("query_image", query_image, support_image, "support_image")
         return self._segment(support_image, support_mask, query_image)
 
-    def segment_bytes(self, support_image, support_mask, query_image):
+    def segment_bytes(self, support_image: tf.Tensor, support_mask: tf.Tensor,
+                      query_image: tf.Tensor) -> dict[str, tf.Tensor]:
         """PNG bytes of each query's mask at its own size, from encoded photos of any size."""
         support_image = tf.ensure_shape(support_image, [None, self.shots])
         support_mask = tf.ensure_shape(support_mask, [None, self.shots])
@@ -94,13 +98,14 @@ class Signatures:
             (answer["probability"], sizes), fn_output_signature=tf.string)
         return {"mask_bytes": encoded, "support_iou": answer["support_iou"]}
 
-    def tune(self, support_image, support_mask):
+    def tune(self, support_image: tf.Tensor, support_mask: tf.Tensor) -> dict[str, tf.Tensor]:
         """Prototype [B, C] and score [B] of B supports, each tuned on its own."""
         support_image, support_mask = self._one(support_image, support_mask)
         tuned = self.inference.tune(self.inference.embed_photos(support_image), support_mask)
         return {"prototype": tuned.prototype, "score": tuned.score}
 
-    def segment_tuned(self, query_image, prototype, score):
+    def segment_tuned(self, query_image: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor
+                      ) -> dict[str, tf.Tensor]:
         """Probability and mask of photos whose class `tune` was shown before."""
         query_image = guards.photos("query_image", query_image, [None], self.side)
         prototype, score = guards.tuned(prototype, score, self.shots, self.channels)
@@ -109,7 +114,8 @@ class Signatures:
             self.inference.embed_photos(query_image), prototype, score, _size(query_image),
             self.model.fusion))
 
-    def self_segment(self, support_image, support_mask):
+    def self_segment(self, support_image: tf.Tensor, support_mask: tf.Tensor
+                     ) -> dict[str, tf.Tensor]:
         """Supports under their own mask before and after the step, and where the step acts.
 
         `before`, `after`: probabilities [B, H, W]; `after` is the tuned prototype on the untouched

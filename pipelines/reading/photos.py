@@ -24,8 +24,10 @@ TURNS = {  # EXIF orientation: how stored pixels become upright ones
     5: lambda x: x.swapaxes(0, 1), 6: lambda x: x.swapaxes(0, 1)[:, ::-1],
     7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: lambda x: x.swapaxes(0, 1)[::-1]}
 
+Photo = str | os.PathLike | bytes | np.ndarray
 
-def load_photo(photo: str | os.PathLike | bytes | np.ndarray, what: str = "photo") -> np.ndarray:
+
+def load_photo(photo: Photo, what: str = "photo") -> np.ndarray:
     """One's own photo, uint8 [H, W, 3] RGB, upright: a camera's rotation mark (EXIF) is followed.
 
     Gray, 1-bit, palette and CMYK photos become RGB, transparency is left out.

@@ -46,7 +46,7 @@ class VOCSource(IndexMasks):
         self.classes = self._class_names(classes)
 
     @staticmethod
-    def _find(root, folders):
+    def _find(root: Path, folders: tuple[str, ...]) -> Path:
         for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
             if any((folder / f).is_dir() for f in folders):
                 return folder

@@ -3,10 +3,13 @@
 
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from pipelines import EpisodeSampler, Source, episode_dataset, open_source
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
+from sst_tf.config import Config
 
 KINDS = ("image", "features", "mask")
 
@@ -33,16 +36,16 @@ class RunData:
     classes_of: dict[str, frozenset[int]]
 
     @property
-    def ignore_ids(self):
+    def ignore_ids(self) -> tuple[int, ...]:
         """Classes whose pixels count as void in training photos."""
         return self.novel_ids if self.novel_policy == "ignore255" else ()
 
-    def class_names(self):
+    def class_names(self) -> dict[str, list[str]]:
         """{"base": names, "novel": names}."""
         novel = [self.source.classes[i - 1] for i in self.novel_ids]
         return {"base": [n for n in self.source.classes if n not in novel], "novel": novel}
 
-    def sampler(self, part, shots, seed, mismatched=False):
+    def sampler(self, part: str, shots: int, seed: int, mismatched: bool = False) -> EpisodeSampler:
         """An `EpisodeSampler` over "train", "validation" or "novel" pairs.
 
         Classes of base splits with too few photos for k shots are left out and listed in its
@@ -52,7 +55,8 @@ class RunData:
         return EpisodeSampler(getattr(self, part), shots, seed, mismatched=mismatched,
                               skip_small=part != "novel", class_names=self.source.classes)
 
-    def training_episodes(self, config, start, features=None, context=None):
+    def training_episodes(self, config: Config, start: int, features=None, context=None
+                          ) -> tf.data.Dataset:
         """Endless batches of photos (or features) and masks for `fit`, from episode `start` on.
 
         Args:
@@ -78,7 +82,7 @@ class RunData:
             if key.startswith(("support_", "query_")) and key.endswith(KINDS)})
 
 
-def open_data(config, progress=False):
+def open_data(config: Config, progress: bool = False) -> RunData:
     """Open the configured data set and split it.
 
     Args:

@@ -31,19 +31,19 @@ class Normalize(layers.Layer):
         super().__init__(**kwargs)
         self.mode = mode
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         mean, scale = self.STATISTICS[self.mode]
         x = (tf.cast(x, self.compute_dtype) - tf.constant(mean, self.compute_dtype)) / tf.constant(
             scale, self.compute_dtype)
         return tf.reverse(x, axis=[-1]) if self.mode == "caffe" else x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape) -> tuple:
         return input_shape
 
-    def compute_output_spec(self, x):
+    def compute_output_spec(self, x) -> keras.KerasTensor:
         return keras.KerasTensor(x.shape, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {**super().get_config(), "mode": self.mode}
 
 

@@ -40,7 +40,7 @@ class Conv2D(keras.layers.Layer):
         self.use_bias = use_bias
         self.initializer = initializer
 
-    def build(self, input_shape):
+    def build(self, input_shape) -> None:
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
         self.kernel = self.add_weight(shape=shape, initializer=self.initializer, name="kernel")
         self.bias = (
@@ -48,7 +48,7 @@ class Conv2D(keras.layers.Layer):
             if self.use_bias else None
         )
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         padding: str | list = self.padding.upper()
         # At stride 1 SAME is symmetric too, and the CPU has gradients of a dilated convolution
         # for SAME only.
@@ -64,7 +64,7 @@ class Conv2D(keras.layers.Layer):
             x = tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
         return tf.nn.relu(x) if self.activation == "relu" else x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape) -> tuple:
         def side(n):
             if n is None:
                 return None
@@ -74,7 +74,7 @@ class Conv2D(keras.layers.Layer):
 
         return (input_shape[0], side(input_shape[1]), side(input_shape[2]), self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides,

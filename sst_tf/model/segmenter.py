@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -135,7 +136,8 @@ class SSTSegmenter(keras.Model):
 
     # ---- training ---------------------------------------------------------------------------
 
-    def losses_of(self, episode: dict, training: bool = False):
+    def losses_of(self, episode: dict, training: bool = False
+                  ) -> tuple[tf.Tensor, tf.Tensor | None, Segmentation]:
         """Main and auxiliary loss per episode, [B] each, with the `Segmentation`.
 
         The auxiliary loss is None where nothing needs the self-segmentation.
@@ -200,7 +202,7 @@ class SSTSegmenter(keras.Model):
 
 
 @contextlib.contextmanager
-def dtype_policy(name: str):
+def dtype_policy(name: str) -> Iterator[None]:
     """Layers built inside have the Keras dtype policy `name`."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)

@@ -43,7 +43,11 @@ class Polygon:
     parts: list
 
 
-def mask_of(mark, image, what="mask", photo=None, label=None):
+Mark = np.ndarray | Box | Scribbles | Polygon | str | Path
+
+
+def mask_of(mark: Mark, image: np.ndarray, what: str = "mask", photo: str | Path | None = None,
+            label: str | None = None) -> tuple[np.ndarray, str]:
     """(uint8 mask [H, W] of 0, 1, 255; how it was made) for a mark on a photo.
 
     Args:
@@ -281,7 +285,7 @@ def _shape(shape):
     return " x ".join(str(side) for side in shape)
 
 
-def parse_mark(text):
+def parse_mark(text: str) -> Mark:
     """What stands after "=" in --support: a path, `Box` or `Scribbles`."""
     kind, colon, rest = text.partition(":")
     if colon and kind == "box":

@@ -4,6 +4,7 @@
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,22 +40,25 @@ class ClassCard:
     model_sha256: str
 
     @property
-    def shots(self):
+    def shots(self) -> int:
         """How many marked photos it was made of."""
         return len(self.prototype)
 
     @classmethod
-    def joined(cls, cards):
+    def joined(cls, cards: Sequence["ClassCard"]) -> "ClassCard":
         """One card of the shots of several, named and pictured as the first."""
         first = cards[0]
         if any(card.model_sha256 != first.model_sha256 for card in cards):
             raise DataError(f"class {first.name!r}: shots tuned for different models")
-        arrays = (np.concatenate([getattr(card, field) for card in cards])
-                  for field in ("prototype", "untuned", "score", "score_after"))
-        return cls(first.name, *arrays, first.thumbnail,
+
+        def stacked(field: str) -> np.ndarray:
+            return np.concatenate([getattr(card, field) for card in cards])
+
+        return cls(first.name, stacked("prototype"), stacked("untuned"), stacked("score"),
+                   stacked("score_after"), first.thumbnail,
                    tuple(how for card in cards for how in card.how), first.model_sha256)
 
-    def save(self, path):
+    def save(self, path: str | Path) -> Path:
         """Write the card (.npz), under a temporary name first; returns its path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +75,7 @@ class ClassCard:
         return path
 
     @classmethod
-    def load(cls, path, model_sha256=None):
+    def load(cls, path: str | Path, model_sha256: str | None = None) -> "ClassCard":
         """Read a card.
 
         Raises:

@@ -62,7 +62,7 @@ class MarkedBank(PhotoBank):
         super().__init__(*arguments)
         self.make, self.iou = make, {}
 
-    def support_mask(self, name, class_id):
+    def support_mask(self, name: str, class_id: int) -> np.ndarray:
         """The mask that the mark gives, in place of the true one."""
         true = self.source.class_mask(name, class_id)
         try:

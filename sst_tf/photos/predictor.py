@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Predictor`: tune a class to marked photos, find it in others; any size in, that size out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from pipelines.errors import DataError, UserError
 from pipelines.reading.masks import mask_values
-from pipelines.reading.photos import load_photo, orientation, turn
+from pipelines.reading.photos import Photo, load_photo, orientation, turn
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
@@ -69,13 +70,13 @@ class Predictor:
         self.operating_point = OperatingPoint(run)
 
     @classmethod
-    def from_run(cls, run_dir, empty=True):
+    def from_run(cls, run_dir: str | Path, empty: bool = True) -> "Predictor":
         """Of a run directory as `sst_tf.train` leaves it."""
         return cls(Run.open(run_dir), empty)
 
     # ---- tuning -----------------------------------------------------------------------------
 
-    def set_support(self, images, masks, name="object"):
+    def set_support(self, images, masks, name: str = "object") -> ClassCard:
         """Tune a class to K marked photos; a class of that name is replaced.
 
         Args:
@@ -91,24 +92,26 @@ class Predictor:
         if not images or len(images) != len(masks):
             raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; one mask "
                             "a photo is expected")
-        tuned, how, picture = [], [], None
+        tuned, how, picture = [], [], b""
         for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
             image = load_photo(photo)
-            mask, made = annotations.mask_of(_turned(photo, mark, image), image,
-                                        _what(mark, f"class {name}, mask {number}"),
-                                        photo if isinstance(photo, (str, Path)) else None,
-                                        name)
+            mask, made = annotations.mask_of(
+                _turned(photo, mark, image), image, _what(mark, f"class {name}, mask {number}"),
+                photo if isinstance(photo, (str, Path)) else None, name)
             how.append(made)
             picture = picture or thumbnail(image, mask)
             tuned.append(self.model.inference.tune(
                 self._embed([image]), resize_class_mask(mask, *self._frame())[None]))
+
+        def stacked(field: str) -> np.ndarray:
+            return np.concatenate([getattr(one, field).numpy() for one in tuned])
+
         self.cards[name] = ClassCard(
-            name, *(np.concatenate([getattr(one, field).numpy() for one in tuned]) for field in
-                    ("prototype", "untuned_prototype", "score", "score_after")),
-            picture, tuple(how), self.model_sha256)
+            name, stacked("prototype"), stacked("untuned_prototype"), stacked("score"),
+            stacked("score_after"), picture, tuple(how), self.model_sha256)
         return self.cards[name]
 
-    def step_map(self, photo, mask):
+    def step_map(self, photo: Photo, mask: np.ndarray) -> np.ndarray:
         """How far tuning moves each place of a marked photo, float32 [H, W] at its own size.
 
         Args:
@@ -120,7 +123,7 @@ class Predictor:
                                                 resize_class_mask(mask, *self._frame())[None])
         return restore(own.step[0], image.shape[:2], self.config.data.resize).numpy()
 
-    def add_card(self, card):
+    def add_card(self, card: ClassCard | str | Path) -> ClassCard:
         """Take a `ClassCard`, or the path of one; returns it."""
         if not isinstance(card, ClassCard):
             card = ClassCard.load(card, self.model_sha256)
@@ -131,7 +134,7 @@ class Predictor:
 
     # ---- answering --------------------------------------------------------------------------
 
-    def predict(self, query, name=None):
+    def predict(self, query: Photo, name: str | None = None) -> Prediction:
         """One class in a photo.
 
         Args:
@@ -145,7 +148,8 @@ class Predictor:
             raise UserError(f"name one of the classes: {', '.join(names)}")
         return next(iter(self.predict_all([query], names)[0].predictions.values()))
 
-    def predict_all(self, queries, names=None, tuned=True):
+    def predict_all(self, queries: Sequence[Photo], names: Sequence[str] | None = None,
+                    tuned: bool = True) -> list[Scene]:
         """All classes (or `names`) in several photos, one encoder pass a photo.
 
         Where classes overlap a pixel goes to the one of highest probability; it is background
@@ -169,11 +173,11 @@ class Predictor:
         return [self._scene(cards, [maps[i] for maps in probabilities], image.shape[:2])
                 for i, image in enumerate(images)]
 
-    def threshold(self, shots):
+    def threshold(self, shots: int) -> float:
         """Probability from which a pixel is foreground: the run's operating point for k shots."""
         return self.operating_point.threshold(shots)
 
-    def presence_threshold(self, shots):
+    def presence_threshold(self, shots: int) -> float:
         """Score from which a class counts as present; 0 where the run has none."""
         return self.operating_point.presence_threshold(shots)
 

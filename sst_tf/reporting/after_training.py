@@ -2,15 +2,21 @@
 """What training prints at its end: tables of unseen classes, the support check, a picture."""
 
 from pipelines.writing import write_json
+from sst_tf.config import Config
+from sst_tf.data.feature_store import FeatureStore
+from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.evaluate_run import evaluate, support_check
 from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting import drawing
 from sst_tf.reporting.results_text import table
+from sst_tf.runs.directory import Run
 
 
-def report(run, config, model, data, store):
+def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
+           store: FeatureStore | None) -> None:
     """Evaluate, check that the support matters, draw the picture; prints as it goes."""
     for shots in config.evaluate.shots:
         results = evaluate(run, config, model, data, shots, store)
@@ -27,7 +33,8 @@ def report(run, config, model, data, store):
     draw(run, config, model, data)
 
 
-def check_support(run, config, model, data, store, right):
+def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
+                  store: FeatureStore | None, right: float) -> None:
     """Print and keep the IoU under supports of another class: it must collapse.
 
     Both at the threshold that base classes chose; at 0.5 a timid model has no IoU to lose.
@@ -40,7 +47,7 @@ def check_support(run, config, model, data, store, right):
     write_json(run.evaluation_path("support_check"), {"right": right, "other_class": wrong})
 
 
-def draw(run, config, model, data):
+def draw(run: Run, config: Config, model: SSTSegmenter, data: RunData) -> None:
     """Leave a grid of novel episodes as a picture and print its path."""
     point = OperatingPoint(run, config)
     thresholds = {name: point.threshold(1, name) for name in ("untuned", "tuned")}

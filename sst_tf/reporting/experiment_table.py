@@ -114,7 +114,7 @@ class Grid:
         return self._weights[fold]
 
     @staticmethod
-    def _ones(evaluation):
+    def _ones(evaluation: Evaluation) -> np.ndarray:
         return np.ones((1, len(evaluation.counts.class_ids)))
 
 

@@ -31,7 +31,7 @@ class Painter:
         self.run, self.config, self.model, self.data = run, config, model, data
         self.size, self.point = config.data.image_size, OperatingPoint(run)
 
-    def threshold(self, shots, name="tuned"):
+    def threshold(self, shots: int, name: str = "tuned") -> float:
         """The operating point at k shots."""
         return self.point.threshold(shots, name)
 

@@ -2,6 +2,7 @@
 """Training on several devices or machines, by `tf.distribute`."""
 
 import os
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -12,7 +13,7 @@ EXAMPLE = ('TF_CONFIG=\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
            '"task": {"type": "worker", "index": 0}}\'')
 
 
-def open_strategy(name):
+def open_strategy(name: str) -> tf.distribute.Strategy:
     """The `tf.distribute.Strategy` of `train.strategy`; TensorFlow's own where it is "none".
 
     "multi_worker" must be opened before TensorFlow has computed anything.
@@ -42,12 +43,12 @@ def refuse_uneven(batch: int, devices: int) -> None:
                         f"{devices} devices; expected a multiple of {devices}")
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run's files: worker 0, or the only one."""
     return worker_of(strategy)[0] == 0
 
 
-def worker_of(strategy):
+def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     """(index of this process, how many train together)."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec().jobs:
@@ -55,7 +56,7 @@ def worker_of(strategy):
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
-def wait_for_all(strategy):
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
     """Return when every worker has come here."""
     def meet():
         return tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([]))
@@ -64,7 +65,7 @@ def wait_for_all(strategy):
         strategy.run(tf.function(meet))
 
 
-def share(strategy, variables):
+def share(strategy: tf.distribute.Strategy, variables: Sequence) -> None:
     """Give all workers the mean of what each has learned by itself."""
     def averaged():
         own = [tf.identity(variable) for variable in variables]
@@ -76,8 +77,9 @@ def share(strategy, variables):
             variable.assign(strategy.experimental_local_results(value)[0])
 
 
-def fit_workers(model, strategy, episodes, *, epochs, initial_epoch, steps_per_epoch, callbacks,
-                verbose):
+def fit_workers(model: keras.Model, strategy: tf.distribute.Strategy, episodes: Callable, *,
+                epochs: int, initial_epoch: int, steps_per_epoch: int, callbacks: list,
+                verbose) -> None:
     """Keras' `fit` for several workers, which Keras 3 leaves out: `train_step` is unchanged.
 
     Args:

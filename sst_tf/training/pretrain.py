@@ -7,6 +7,8 @@ model learns what stands out long before it learns to look at the support (docs/
 in the paper, whose backbone comes with ImageNet's classes; `pretrain.steps: 0` leaves it out.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,11 +16,15 @@ from tqdm import tqdm
 
 from pipelines import photo_dataset
 from pipelines.errors import UserError
+from sst_tf.config import Config
+from sst_tf.data.feature_store import FeatureStore
+from sst_tf.data.run_data import RunData
 from sst_tf.model.backbones import STRIDE
 from sst_tf.model.layers import Conv2D
+from sst_tf.model.segmenter import SSTSegmenter
 
 
-def labels(mask, novel_ids, novel_policy):
+def labels(mask: np.ndarray, novel_ids: Sequence[int], novel_policy: str) -> tf.Tensor:
     """Class of each cell of the features' grid, or 255 where it does not count.
 
     Args:
@@ -32,7 +38,7 @@ def labels(mask, novel_ids, novel_policy):
     return tf.gather(tf.constant(names, tf.int32), tf.cast(mask[:, ::STRIDE, ::STRIDE], tf.int32))
 
 
-def classification_loss(logits, target):
+def classification_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Cross-entropy over the cells that count: [B, h, w, classes], [B, h, w] -> scalar."""
     counted = tf.not_equal(target, 255)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.where(counted, target, 0), logits)
@@ -40,7 +46,8 @@ def classification_loss(logits, target):
     return tf.math.divide_no_nan(tf.reduce_sum(losses * counted), tf.reduce_sum(counted))
 
 
-def pretrain(model, config, data, store=None):
+def pretrain(model: SSTSegmenter, config: Config, data: RunData,
+             store: FeatureStore | None = None) -> np.ndarray:
     """Train what is trainable of the encoder, with a linear classifier that is thrown away.
 
     Args:
