@@ -11,6 +11,7 @@ from sst_tf.evaluation.evaluate_run import evaluate, support_check
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting import drawing
+from sst_tf.reporting.figures import Painter
 from sst_tf.reporting.results_text import table
 from sst_tf.runs.directory import Run
 
@@ -49,9 +50,6 @@ def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
 
 def draw(run: Run, config: Config, model: SSTSegmenter, data: RunData) -> None:
     """Leave a grid of novel episodes as a picture and print its path."""
-    point = OperatingPoint(run, config)
-    thresholds = {name: point.threshold(1, name) for name in ("untuned", "tuned")}
     episodes = data.sampler("novel", 1, evaluation_seed(config.evaluate.seed)).take(8)
-    picture = drawing.episode_grid(model, data.source, episodes,
-                                    config.data.image_size, thresholds, config.data.resize)
+    picture = Painter(run, config, model, data).tuning(episodes)
     print(f"picture: {drawing.save(run.folder / 'episodes.png', picture)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A grid one can look at: support, query, truth, answer before and after tuning."""
+"""Pictures of photos and masks: what is tinted, put side by side, and written."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import pipelines
-from pipelines.sampler import Episode
-from pipelines.sources import Source
 from pipelines.writing import replacing
-from sst_tf.model.segmenter import SSTSegmenter
 
-COLUMNS = ("support", "query", "truth", "before tuning", "after tuning")
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
 
 
@@ -53,25 +48,3 @@ def save(path: str | Path, picture: np.ndarray) -> Path:
     with replacing(path) as partial:
         cv2.imwrite(str(partial), picture[..., ::-1])
     return Path(path)
-
-
-def episode_grid(model: SSTSegmenter, source: Source, episodes: Sequence[Episode],
-                 image_size: int, thresholds: dict[str, float], resize: str = "squash"
-                 ) -> np.ndarray:
-    """The grid for a list of 1-shot episodes; `thresholds`: {"untuned": t, "tuned": t}."""
-    rows, labels = [], []
-    for batch in pipelines.episode_dataset(source, episodes, image_size=image_size, batch=1,
-                                           resize=resize):
-        support, query = model.encode(batch)
-        tuned = model.inference.tune(support, batch["support_mask"][:, 0])
-        answers = []
-        for key, prototype in (("untuned", tuned.untuned_prototype), ("tuned", tuned.prototype)):
-            probability = model.inference.segment(query, prototype[:, None], tuned.score[:, None],
-                                                  (image_size, image_size))[0].numpy()
-            answers.append((probability >= thresholds[key]).astype(np.uint8))
-        photo, shown = batch["query_image"][0].numpy(), batch["support_image"][0, 0].numpy()
-        rows.append([overlay(shown, batch["support_mask"][0, 0].numpy(), GREEN), photo,
-                     overlay(photo, batch["query_mask"][0].numpy(), GREEN),
-                     *(overlay(photo, answer, ORANGE) for answer in answers)])
-        labels.append(source.classes[int(batch["class_id"][0]) - 1])
-    return sheet(rows, COLUMNS, labels, 192)

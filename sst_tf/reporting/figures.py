@@ -41,8 +41,8 @@ class Painter:
                                          resize=self.config.data.resize)
 
     def tuning(self, episodes: Sequence[Episode]) -> np.ndarray:
-        """Figure 3: support, query, truth, before, after, gradient; a row an episode."""
-        rows = []
+        """Figure 3: support, query, truth, before, after, gradient; a row a 1-shot episode."""
+        rows, labels = [], []
         for episode in self.batches(episodes):
             support, query = self.model.encode(episode)
             mask = episode["support_mask"][:, 0]
@@ -55,7 +55,8 @@ class Painter:
             rows.append([overlay(shown, episode["support_mask"][0, 0].numpy(), GREEN), photo,
                          overlay(photo, episode["query_mask"][0].numpy(), GREEN),
                          *(overlay(photo, one, ORANGE) for one in answers), heat(shown, moved)])
-        return sheet(rows, ("support", "query", "truth", "before", "after", "gradient"))
+            labels.append(self.data.source.classes[int(episode["class_id"][0]) - 1])
+        return sheet(rows, ("support", "query", "truth", "before", "after", "gradient"), labels)
 
     def own(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
         """Columns of figure 4: each support segmented by its own prototype, before and after."""
