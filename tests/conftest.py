@@ -22,3 +22,8 @@ def shared():
 @pytest.fixture(scope="session")
 def fixtures(shared):
     return json.loads((shared / "fixtures.json").read_text(encoding="utf-8"))
+
+
+def pytest_collection_modifyitems(items):
+    """The longest file first: at the end one process would be alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_distribute.py")
