@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.sampler import dump_episodes, episodes_sha256
-from pipelines.writing import write_json
+from pipelines.writing import replacing, write_json
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
@@ -175,6 +175,5 @@ def save_counts(path: Path, counts: dict[str, tuple[Counts, int]]) -> None:
     for name, (one, threshold) in counts.items():
         tp, fp, fn, _ = one.at(threshold)
         arrays[name] = np.stack([tp, tp + fp + fn])
-    partial = path.with_name(f"partial-{path.name}")
-    np.savez_compressed(partial, **arrays)
-    partial.replace(path)
+    with replacing(path) as partial:
+        np.savez_compressed(partial, **arrays)

@@ -170,7 +170,10 @@ class Predictor:
         images = [load_photo(query) for query in queries]
         features = self._embed(images)
         probabilities = [self._probability(card, features, tuned) for card in cards]
-        return [self._scene(cards, [maps[i] for maps in probabilities], image.shape[:2])
+        # Of files of the run: once a call, not once a photo.
+        points = [(self.threshold(card.shots),
+                   self.presence_threshold(card.shots) if self.empty else 0.0) for card in cards]
+        return [self._scene(cards, points, [maps[i] for maps in probabilities], image.shape[:2])
                 for i, image in enumerate(images)]
 
     def threshold(self, shots: int) -> float:
@@ -198,13 +201,14 @@ class Predictor:
         return self.model.inference.segment(features, prototype, scores, (side, side),
                                             self.config.model.fusion).numpy()
 
-    def _scene(self, cards, maps, size):
+    def _scene(self, cards, points, maps, size):
         index, best, predictions = np.zeros(size, np.uint8), np.zeros(size, np.float32), {}
-        for number, (card, one) in enumerate(zip(cards, maps, strict=True), start=1):
+        for number, (card, (threshold, presence_from), one) in enumerate(
+                zip(cards, points, maps, strict=True), start=1):
             full = restore(one, size, self.config.data.resize).numpy()
             score = presence.score_map(one)
-            there = not self.empty or score >= self.presence_threshold(card.shots)
-            mask = (full >= self.threshold(card.shots)) & there
+            there = not self.empty or score >= presence_from
+            mask = (full >= threshold) & there
             predictions[card.name] = Prediction(card.name, mask.astype(np.uint8), full, score,
                                                 there)
             wins = mask & (full > best)

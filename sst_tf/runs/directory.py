@@ -4,7 +4,6 @@
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.writing import write_json, write_text
+from pipelines.writing import replacing, write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.model.segmenter import SSTSegmenter
@@ -91,17 +90,15 @@ class Run:
 
     def save_model(self, model: keras.Model) -> None:
         """Replace the model's file whole."""
-        partial = self.folder / "partial.keras"
-        model.save(partial)
-        os.replace(partial, self.model_path)
+        with replacing(self.model_path) as partial:
+            model.save(partial)
 
     def save_last(self, model: keras.Model, state: dict) -> None:
         """Weights, optimizer and `state` (JSON-able) in one file, replaced in one move."""
         arrays = {f"weight_{i}": v.numpy() for i, v in enumerate(model.weights)}
         arrays |= {f"optimizer_{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
-        partial = self.folder / "partial.npz"
-        np.savez(partial, state=json.dumps(state), **arrays)
-        os.replace(partial, self.last_path)
+        with replacing(self.last_path) as partial:
+            np.savez(partial, state=json.dumps(state), **arrays)
 
     def restore_last(self, model: keras.Model) -> dict | None:
         """Fill a compiled model from `save_last`; returns the state, or None without a file."""
@@ -124,12 +121,11 @@ class Run:
         """One line of `history.csv`; a row of an epoch that is there already replaces it."""
         rows = [r for r in self.history() if int(r["epoch"]) < row["epoch"]] + [row]
         names = list(dict.fromkeys(name for r in rows for name in r))
-        partial = self.history_path.with_suffix(".tmp")
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        with (replacing(self.history_path) as partial,
+              open(partial, "w", newline="", encoding="utf-8") as file):
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(partial, self.history_path)
 
     def history(self) -> list[dict[str, str]]:
         """Rows of `history.csv` as dictionaries of text."""

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from sst_tf.config import Config
-from sst_tf.data.feature_store import FeatureStore
+from sst_tf.data.feature_store import FeatureStore, open_store
 from sst_tf.data.run_data import RunData
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
@@ -70,8 +70,8 @@ def open_features(model: SSTSegmenter, config: Config, data: RunData,
         return None
     if not is_chief(strategy):
         wait_for_all(strategy)
-    store = FeatureStore(model.encoder, data.source, config.data.image_size,
-                         config.train.cache_dir, config.data.resize)
+    store = open_store(config, model, data)
+    assert store is not None  # features are kept, as asked above
     names = {p.image_id for p in data.train + data.validation}
     store.ensure(sorted(names))
     if config.train.flip:
