@@ -101,8 +101,11 @@ def protocol_episodes(preset: Protocol, pairs: Sequence[Pair], shots: int, run: 
     Returns:
         List of `sampler.Episode`; the same for the same arguments, on any machine.
     Raises:
-        DataError: a class with fewer than k + 1 photos (2 where supports may repeat).
+        DataError: no pairs; a class with fewer than k + 1 photos (2 where supports may repeat).
     """
+    if not pairs:
+        raise DataError(f"protocol {preset.name}: no pair of a novel class to test on; check its "
+                        "list, the pair filter and the split")
     if not 0 <= run < preset.runs:
         raise DataError(f"protocol {preset.name}: run {run}; it has {preset.runs}")
     photos = {}

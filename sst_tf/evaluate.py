@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.evaluate RUN`: fixed episodes of unseen classes, written to a results file."""
+"""`python -m sst_tf.evaluate RUN`: fixed episodes of unseen classes, written to a results file.
 
+With `--protocols` under several papers' protocols, each with a file of its own, and one table.
+"""
+
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.commands import command
 from pipelines.errors import UserError
+from pipelines.protocols import PROTOCOLS
 from sst_tf import config as configuration
 from sst_tf.data.feature_store import open_store
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import protocol_options
-from sst_tf.evaluation.evaluate_run import (
-    evaluate,
-    results_path,
-)
-from sst_tf.reporting.results_text import table
+from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
+from sst_tf.reporting.results_text import protocols_table, table
 from sst_tf.runs.directory import Run
 
 
@@ -24,22 +27,62 @@ def main(argv: list[str] | None = None) -> None:
         description="Score a trained run on fixed episodes of unseen classes. Any key of the "
                     "run's configuration can be overridden, e.g. --evaluate.shots '[1]'.")
     parser.add_argument("run", nargs="?", help="run directory, as written by sst_tf.train")
+    parser.add_argument("--protocols", nargs="+", choices=[protocol_options.OWN, *PROTOCOLS],
+                        help="under each of these, and a table of all; what the model has been "
+                             "scored under before is read from its file")
+    parser.add_argument("--lists", help="hsnet's published lists of pairs: their folder, in which "
+                                        "data.fold chooses, or one list")
+    parser.add_argument("--again", action="store_true",
+                        help="with --protocols: score anew what is there already")
+    argv = sys.argv[1:] if argv is None else argv
     folder = configuration.positional(parser, argv, "run")
     if folder is None or not Path(folder).is_dir():
         raise UserError(f"{folder or 'RUN'}: give a run directory: python -m sst_tf.evaluate "
                         "runs/NAME")
-    path = str(Run.open(folder).folder / "config.yaml")
-    config, _ = configuration.parse(parser, argv, path, record=True)
-    config = protocol_options.under_protocol(config)
     run = Run.open(folder)
-    model, data = run.model(), open_data(config, progress=True)
-    protocol_options.refuse_undrawable(config, data)
-    store = open_store(config, model, data)
-    for shots in config.evaluate.shots:
-        results = evaluate(run, config, model, data, shots, store)
-        print(f"\n{shots}-shot, {results['protocol']['episodes']} episodes, "
-              f"{results['protocol']['photos']} photos -> "
-              f"{results_path(run, config, shots)}\n{table(results)}\n")
+    config, options = _parsed(parser, argv, run)
+    jobs = []
+    for name in dict.fromkeys(options.protocols or [config.evaluate.protocol]):
+        one = _under(name, parser, argv, run)
+        data = open_data(one, progress=True)
+        protocol_options.refuse_undrawable(one, data)
+        jobs.append((one, data))
+    model, found = run.model(), []
+    for config, data in jobs:
+        store = None
+        for shots in config.evaluate.shots:
+            results = evaluated(run, config, shots) if options.protocols else None
+            words = "there already:"
+            if results is None or options.again:
+                store = store or open_store(config, model, data)
+                results, words = evaluate(run, config, model, data, shots, store), "->"
+            protocol = results["protocol"]
+            print(f"\n{protocol['name']}, {shots}-shot, {protocol['episodes']} episodes, "
+                  f"{protocol['photos']} photos {words} {results_path(run, config, shots)}")
+            if not options.protocols:
+                print(f"{table(results)}\n")
+            found.append(results)
+    if options.protocols:
+        print(f"\n{protocols_table(found)}")
+
+
+def _parsed(parser, argv, run):
+    return configuration.parse(parser, argv, str(run.folder / "config.yaml"), record=True)
+
+
+def _under(name, parser, argv, run):
+    """The configuration under a protocol, with its list of pairs where it has one."""
+    config, options = _parsed(parser, argv, run)
+    if options.protocols:
+        for word in argv:
+            if word.startswith("--evaluate.protocol"):
+                raise UserError(f"{word}: not together with --protocols, which names them all")
+        # As if it stood in the command line: the run's number of episodes is its own protocol's.
+        config, _ = _parsed(parser, [*argv, "--evaluate.protocol", name], run)
+    if options.lists and protocol_options.needs_list(name):
+        config = replace(config, evaluate=replace(
+            config.evaluate, pair_list=protocol_options.published_list(options.lists, config.data)))
+    return protocol_options.under_protocol(config)
 
 
 if __name__ == "__main__":

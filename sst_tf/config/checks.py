@@ -7,6 +7,7 @@ import operator
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.protocols import protocol
 from sst_tf.config.sections import Config
 
 BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "above"),
@@ -115,3 +116,7 @@ def _evaluation(config):
     if settings.episode_file is not None and len(settings.shots) > 1:
         yield "evaluate.episode_file", ("its episodes have one number of shots; give it as "
                                         "--evaluate.shots '[k]'")
+    if settings.pair_list is not None and (settings.protocol == "sst" or protocol(
+            settings.protocol).pair_filter != "list"):
+        yield "evaluate.pair_list", (f"evaluate.protocol {settings.protocol} draws from no "
+                                     "published list, hsnet does; leave it out")

@@ -26,7 +26,7 @@ def to_dict(config: Config) -> dict:
 def identity(config: Config) -> dict:
     """{section: {key: value}} of what changes numbers; of a file, the hash of its content.
 
-    A key left to follow another counts as what it then is.
+    A key left to follow another counts as what it then is; an added one at its default is absent.
 
     A file that is not there counts by its name, and so does a word in its place ("imagenet").
     """
@@ -35,7 +35,9 @@ def identity(config: Config) -> dict:
         values = getattr(config, section.name)
         found[section.name] = {
             one.name: _counted(getattr(values, one.name), one.metadata)
-            for one in dataclasses.fields(values) if one.metadata.get("kind") != "place"}
+            for one in dataclasses.fields(values)
+            if one.metadata.get("kind") != "place"
+            and not (one.metadata.get("added") and getattr(values, one.name) == _default(one))}
     return found
 
 
@@ -47,6 +49,10 @@ def sha256(config: Config) -> str:
 def digest(value: object) -> str:
     """SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _default(one):
+    return one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
 
 
 def _counted(value, metadata):

@@ -5,6 +5,9 @@ A field is of one of three kinds, which decide what it adds to a configuration's
 (`sst_tf.config.identity`): a number counts by its value, a file by what is in it, a place (where
 things lie, how many share the work) not at all. `least`, `above`, `below` and `most` bound a value,
 or each of a list.
+
+A key that came after runs were made is `added`: at its default, which is what those runs did, it
+does not count, so that they stay what they are.
 """
 
 import dataclasses
@@ -12,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
-def _file(default: str | None, beside: tuple[str, ...] = ()) -> Any:
+def _file(default: str | None, beside: tuple[str, ...] = (), added: bool = False) -> Any:
     """A file that changes numbers, and the names of files beside it that are read with it."""
-    return field(default=default, metadata={"kind": "file", "beside": beside})
+    return field(default=default, metadata={"kind": "file", "beside": beside, "added": added})
 
 
 def _place(default: Any, **bounds: float) -> Any:
@@ -234,6 +237,7 @@ class EvaluateConfig:
         runs: runs over other episodes, of which mean and standard deviation are given; unset (or
             0) as many as the protocol has, one for "sst".
         episode_file: episodes to replay, as an evaluation writes them; in place of a protocol's.
+        pair_list: the published list of (photo, class) pairs that the protocol "hsnet" tests on.
         shots: the numbers of supports evaluated after training.
         ways: classes an episode; above 1 each pixel gets one of them or background.
         seed: draws the episodes, of which validation sees none (`sst_tf.data.seeds`); replayed
@@ -256,6 +260,7 @@ class EvaluateConfig:
     episodes: int | None = _number(None, least=0)
     runs: int | None = _number(None, least=0)
     episode_file: str | None = _file(None)
+    pair_list: str | None = _file(None, added=True)
     shots: list[int] = _numbers([1, 5], least=1)
     ways: int = _number(1, least=1)
     seed: int = _number(0, least=0)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a configuration to the episodes of a run: training, base validation, novel."""
 
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import tensorflow as tf
 
 from pipelines import EpisodeSampler, Source, episode_dataset, open_source
+from pipelines.errors import DataError
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
@@ -44,6 +47,19 @@ class RunData:
         """{"base": names, "novel": names}."""
         novel = [self.source.classes[i - 1] for i in self.novel_ids]
         return {"base": [n for n in self.source.classes if n not in novel], "novel": novel}
+
+    def photo_counts(self) -> dict[str, dict[str, int]]:
+        """{"train", "validation", "novel": {part of a joined data set, or its name: photos}}."""
+        parts: dict = getattr(self.source, "parts", {})
+        main: str = getattr(self.source, "main", self.source.name)
+
+        def part_of(image_id: str) -> str:
+            name = image_id.partition(":")[0]
+            return name if ":" in image_id and name in parts else main
+
+        return {split: dict(Counter(part_of(name) for name in {
+            pair.image_id for pair in getattr(self, split)}))
+                for split in ("train", "validation", "novel")}
 
     def sampler(self, part: str, shots: int, seed: int, mismatched: bool = False) -> EpisodeSampler:
         """An `EpisodeSampler` over "train", "validation" or "novel" pairs.
@@ -96,15 +112,30 @@ def open_data(config: Config, progress: bool = False) -> RunData:
     novel_ids, left_out = _class_ids(source, data)
     ids = {split: source.image_ids(split) for split in (data.train_split, data.novel_split)}
     facts = read_facts(source, [name for names in ids.values() for name in names], progress)
+    listed = config.evaluate.pair_list
+    if listed and not Path(listed).is_file():
+        raise DataError(f"evaluate.pair_list {listed!r}: no such list; expected the path of the "
+                        "published list of this fold's test pairs")
     train_index, novel_index = (
-        build_index(source, ids[split], data.pair_filter, facts=facts)
-        for split in (data.train_split, data.novel_split))
+        build_index(source, ids[split], pair_filter, facts=facts) for split, pair_filter in (
+            (data.train_split, data.pair_filter), (data.novel_split, listed or data.pair_filter)))
+    if listed:
+        _refuse_others(listed, novel_index, novel_ids, source.classes)
     base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel_policy)
             if pair.class_id not in left_out]
     train, validation = holdout(base, data.validation_share, data.split_seed)
     novel = split_pairs(novel_index, novel_ids, "novel")
     return RunData(source, tuple(novel_ids), train, validation, novel, data.novel_policy,
                    {**train_index.classes_of, **novel_index.classes_of})
+
+
+def _refuse_others(path, index, novel_ids, classes):
+    for pair in index.pairs:
+        if pair.class_id not in novel_ids:
+            novel = ", ".join(classes[i - 1] for i in novel_ids)
+            raise DataError(f"{path}: lists class {classes[pair.class_id - 1]} in photo "
+                            f"{pair.image_id}; expected pairs of the novel classes alone ({novel}):"
+                            " the list of this fold")
 
 
 def _source_options(data):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixed episodes of unseen classes, written to a results file."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence
 from sst_tf.evaluation.metrics import Counts
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
-from sst_tf.evaluation.stored import evaluation_name, protocol_sha256
+from sst_tf.evaluation.stored import evaluation_name, protocol_sha256, results_file
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
 from sst_tf.runs.results import results_of
@@ -37,6 +39,7 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
     Returns:
         The results dictionary.
     """
+    started = time.time()
     config = configuration.resolved(config)
     settings = config.evaluate
     thresholds = base_threshold(run, config, model, data, shots, store, progress)
@@ -55,9 +58,8 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
             config, model, data, shots, thresholds, store, progress,
             protocol_options.counting(config))
         results = results_of(run, config, {**protocol, **facts}, scores, *gauges)
-        write_json(path, results)
         save_counts(path.with_suffix(".npz"), counts)
-        return results
+        return _finish(path, results, started)
     by_run = protocol_options.test_runs(settings, data, shots)
     episodes = [episode for one in by_run for episode in one]
     scored = _score(run, config, model, data, episodes, store, progress)
@@ -75,13 +77,29 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
                            {"relative_update": scored.relative_update})
     if settings.absent_episodes and not protocol_options.label(config):
         results["presence"] = presence_rates(run, config, model, data, shots, store)
-    write_json(path, results)
     save_counts(path.with_suffix(".npz"), {
         f"{name}_{label}": (counts, one) for name, counts in scored.counts.items()
         for label, one in (("half", metrics.HALF), ("chosen", thresholds.get(name)))
         if one is not None})
     dump_episodes(episodes, path.with_suffix(".jsonl"))
+    return _finish(path, results, started)
+
+
+def _finish(path, results, started):
+    """The results file comes last: where it is, what belongs to it is there too."""
+    results["seconds"] = round(time.time() - started, 1)
+    write_json(path, results)
     return results
+
+
+def evaluated(run: Run, config: Config, shots: int) -> dict | None:
+    """The results that the run's present model has under a protocol, or None."""
+    path = results_file(run, config, shots)
+    if path is None:
+        return None
+    results = json.loads(path.read_text(encoding="utf-8"))
+    whole = not config.evaluate.oracle or "oracle" in results["scores"]
+    return results if whole and results["model_sha256"] == run.model_sha256() else None
 
 
 def _score(run, config, model, data, episodes, store, progress):

@@ -97,6 +97,13 @@ def over_runs(counts: Counts, sizes: Sequence[int], chosen_bin: int | None = Non
     return found
 
 
+def _fb_iou(tp, fp, fn, tn):
+    """Mean of foreground's and background's IoU, both summed over all episodes."""
+    foreground = tp.sum() / max((tp + fp + fn).sum(), 1)
+    background = tn.sum() / max((tn + fp + fn).sum(), 1)
+    return float((foreground + background) / 2)
+
+
 def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None = None,
             weights: np.ndarray | None = None) -> dict:
     """The `scores` entry of a results file (see `docs/evaluation.md`)."""
@@ -104,8 +111,6 @@ def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None =
     classes = np.unique(counts.class_ids)
     with np.errstate(invalid="ignore", divide="ignore"):
         episode = np.nan_to_num(tp / (tp + fp + fn))
-    foreground = tp.sum() / max((tp + fp + fn).sum(), 1)
-    background = tn.sum() / max((tn + fp + fn).sum(), 1)
     per_class = {}
     for class_id in classes:
         rows = counts.class_ids == class_id
@@ -117,7 +122,7 @@ def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None =
         }
     result: dict = {
         "miou": float(mean_iou(counts)),
-        "fb_iou": float((foreground + background) / 2),
+        "fb_iou": _fb_iou(tp, fp, fn, tn),
         "episode_iou": float(episode.mean()),
         "area_ratio": float((tp + fp).sum() / max((tp + fn).sum(), 1)),
         "per_class": per_class,
@@ -125,10 +130,11 @@ def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None =
     if weights is not None:
         result["miou_interval"] = bootstrap.interval(mean_iou(counts, HALF, weights))
     if chosen_bin is not None:
-        tp, fp, fn, _ = counts.at(chosen_bin)
+        tp, fp, fn, tn = counts.at(chosen_bin)
         result["threshold"] = {
             "fixed": 0.5, "chosen": chosen_bin / BINS, "chosen_on": "base",
             "miou_at_chosen": float(mean_iou(counts, chosen_bin)),
+            "fb_iou_at_chosen": _fb_iou(tp, fp, fn, tn),
             "area_ratio_at_chosen": float((tp + fp).sum() / max((tp + fn).sum(), 1)),
         }
         if weights is not None:

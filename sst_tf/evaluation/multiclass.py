@@ -64,7 +64,8 @@ def evaluate(config: Config, model: SSTSegmenter, data: RunData, shots: int,
         scores[kind]["threshold"] = {
             "fixed": 0.5, "chosen": thresholds.get(kind, thresholds["tuned"]) / BINS,
             "chosen_on": "base",
-            "miou_at_chosen": chosen["miou"], "area_ratio_at_chosen": chosen["area_ratio"],
+            "miou_at_chosen": chosen["miou"], "fb_iou_at_chosen": chosen["fb_iou"],
+            "area_ratio_at_chosen": chosen["area_ratio"],
             "interval": chosen["miou_interval"]}
     before, after, moved = (float(np.mean([tuned[pair][key] for pair in supports]))
                             for key in ("score", "score_after", "relative_update"))

@@ -2,11 +2,12 @@
 """Under which protocol a run is evaluated: configuration, episodes and how they are counted."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.protocols import protocol, protocol_episodes
 from pipelines.sampler import Episode, WaySampler, load_episodes
-from sst_tf.config import Config, EvaluateConfig, resolved
+from sst_tf.config import Config, DataConfig, EvaluateConfig, resolved
 from sst_tf.data.photo_bank import PLAIN, ScoringOptions
 from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
@@ -17,6 +18,10 @@ OWN = "sst"
 def under_protocol(config: Config) -> Config:
     """The configuration with the photos, pair filter and size of `evaluate.protocol`.
 
+    The pair filter that the run was trained with plays no part. Where novel pairs come from a
+    published list, base ones follow the rule that such lists were made by ("oslsm"). Features of
+    another size than the run's own are not kept on disk: gigabytes, for one use.
+
     Raises:
         UserError: a protocol whose pairs come from a published list that is not given.
     """
@@ -24,15 +29,45 @@ def under_protocol(config: Config) -> Config:
     if name == OWN:
         return config
     preset, data = protocol(name), config.data
-    pair_filter: str = preset.pair_filter
-    if pair_filter == "list":
-        if data.pair_filter in ("none", "area2048", "oslsm"):
-            raise UserError(f"evaluate.protocol {name}: its pairs come from a published list; give "
-                            "it as --data.pair_filter FILE")
-        pair_filter = data.pair_filter
+    if needs_list(name) and config.evaluate.pair_list is None:
+        raise UserError(f"evaluate.protocol {name}: its pairs come from a published list, and none "
+                        "is given; give its path as --evaluate.pair_list FILE, or the folder of "
+                        "all folds' lists as --lists FOLDER")
+    kept = (preset.image_size, preset.resize) == (data.image_size, data.resize)
     return replace(config, data=replace(
-        data, image_size=preset.image_size, resize=preset.resize, pair_filter=pair_filter,
-        novel_split=data.novel_split if preset.images == "val" else data.train_split))
+        data, image_size=preset.image_size, resize=preset.resize,
+        pair_filter="oslsm" if preset.pair_filter == "list" else preset.pair_filter,
+        novel_split=data.novel_split if preset.images == "val" else data.train_split),
+        train=replace(config.train, cache_features=config.train.cache_features and kept))
+
+
+def needs_list(name: str) -> bool:
+    """Whether the pairs of a protocol come from a published list."""
+    return name != OWN and protocol(name).pair_filter == "list"
+
+
+def published_list(place: str | Path, data: DataConfig) -> str:
+    """Path of the list of a fold's test pairs.
+
+    Args:
+        place: that list itself, or the folder of all folds' lists, in hsnet's layout
+            (`val/fold<i>.txt`) or directly in it.
+        data: whose fold counts.
+    Raises:
+        UserError: no such list.
+    """
+    path, name = Path(place), f"fold{data.fold}.txt"
+    if path.is_file():
+        return str(path)
+    if data.novel_classes:
+        raise UserError(f"--lists {place}: a file is expected, as data.novel_classes are no "
+                        "numbered fold; name the list of pairs of these classes")
+    for one in (path / "val" / name, path / name):
+        if one.is_file():
+            return str(one)
+    raise UserError(f"--lists {place}: no val/{name} or {name} in it; expected the folder of the "
+                    "published lists (hsnet's are data/splits/pascal in its repository), or the "
+                    "list of this fold itself")
 
 
 def counting(config: Config) -> ScoringOptions:
@@ -101,6 +136,8 @@ def facts(config: Config) -> dict:
     found: dict = {"name": settings.protocol, "scoring": options.scoring}
     if settings.protocol != OWN:
         found |= {"void_query": options.void_query, "void_support": options.void_support}
+    if settings.pair_list:
+        found |= {"pair_filter": "list", "pair_list": Path(settings.pair_list).name}
     if options.views != (PLAIN,):
         found["views"] = [list(view) for view in options.views]
     return found

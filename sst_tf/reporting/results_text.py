@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A results file as a table to be printed."""
+"""Results files as tables to be printed."""
+
+from collections.abc import Sequence
 
 
 def table(results: dict) -> str:
@@ -34,3 +36,27 @@ def table(results: dict) -> str:
                          f"{rates['answered_where_present']:.0%} with the class, "
                          f"{rates['answered_where_absent']:.0%} without; AUC {rates['auc']:.2f}")
     return "\n".join(lines)
+
+
+def protocols_table(found: Sequence[dict]) -> str:
+    """A line a results file: the tuned model under protocol after protocol, as aligned text."""
+    lines = [f"{'protocol':10}{'shots':>6}{'episodes':>10}{'photos':>8}{'pixels':>8}"
+             f"{'scored at':>11}{'mIoU at 0.5':>13}{'95 % interval':>18}{'FB-IoU':>8}"
+             f"{'chosen':>8}{'mIoU there':>12}{'95 % interval':>18}{'FB-IoU':>8}"]
+    for one in found:
+        protocol, entry = one["protocol"], one["scores"]["tuned"]
+        at = entry["threshold"]
+        # Files of earlier versions have no FB-IoU at the chosen threshold.
+        there = f"{at['fb_iou_at_chosen']:.3f}" if "fb_iou_at_chosen" in at else "-"
+        lines.append(
+            f"{protocol['name']:10}{protocol['shots']:6d}{protocol['episodes']:10d}"
+            f"{protocol['photos']:8d}{protocol['image_size']:8d}{protocol['scoring']:>11}"
+            f"{entry['miou']:13.3f}{_span(entry['miou_interval']):>18}{entry['fb_iou']:8.3f}"
+            f"{at['chosen']:8.2f}{at['miou_at_chosen']:12.3f}{_span(at['interval']):>18}"
+            f"{there:>8}")
+    return "\n".join([*lines, "scored at: the network's size or the photo's own; chosen: threshold "
+                              "from base classes, of each protocol and number of shots"])
+
+
+def _span(interval):
+    return f"{interval[0]:.3f} .. {interval[1]:.3f}"

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from pipelines import DataError
-from pipelines.index import Pair, read_pairs
+from pipelines import DataError, open_source
+from pipelines.folds import novel_class_ids
+from pipelines.index import Pair, build_index, read_facts, read_pairs, split_pairs
 from pipelines.protocols import PROTOCOLS, protocol, protocol_episodes
 
 
@@ -88,3 +89,54 @@ def test_areas_come_from_the_masks(tiny_source, tmp_path):
     (tmp_path / "pairs.txt").write_text("p00__01\n\n")
     (pair,) = read_pairs(tmp_path / "pairs.txt", 4, tiny_source)
     assert pair == ("p00", 1, int((tiny_source.read_mask("p00") == 1).sum())) and pair.area > 0
+
+
+@pytest.fixture(scope="module")
+def val(shared):
+    """Source of the real photos of VOC 2012 val, and what is in them."""
+    root = shared / "data/pascal5i"
+    if not root.is_dir():
+        pytest.skip(f"{root}: the photos of VOC 2012 val are not there")
+    source = open_source("voc", root)
+    return source, read_facts(source, source.image_ids("val"))
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_hsnet_s_episodes_have_their_photos(shared, fixtures, val, fold):
+    """Every photo of all 1,000 episodes is there, its mask shows the class, the hashes are right.
+
+    `read_facts` has opened each photo and its mask; `build_index` looks each pair up in it.
+    """
+    source, facts = val
+    path = shared / f"data/lists/hsnet/pascal/val/fold{fold}.txt"
+    index = build_index(source, list(facts), str(path), facts=facts)
+    novel = novel_class_ids(source.classes, fold=fold)
+    pairs = split_pairs(index, novel, "novel")
+    assert len(pairs) == fixtures["pascal5i_pairs"]["val"][str(fold)]["published"]
+    for shots in (1, 5):
+        episodes = protocol_episodes(protocol("hsnet"), pairs, shots)
+        lines = "".join(f"{e.class_id} {e.query} {' '.join(e.support)}\n" for e in episodes)
+        assert hashlib.sha256(lines.encode()).hexdigest() == (
+            fixtures["hsnet_episodes"][str(shots)][str(fold)]["sha256"])
+        for name in {name for e in episodes for name in (e.query, *e.support)}:
+            assert source.image_path(name).is_file()
+        areas = {pair[:2]: pair.area for pair in pairs}
+        assert all(areas[name, e.class_id] > 0
+                   for e in episodes for name in (e.query, *e.support))
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_pfenet_s_pool_and_episodes_on_the_real_photos(fixtures, val, fold):
+    source, facts = val
+    index = build_index(source, list(facts), "area2048", facts=facts)
+    pairs = split_pairs(index, novel_class_ids(source.classes, fold=fold), "novel")
+    photos = list(dict.fromkeys(pair.image_id for pair in pairs))
+    counts = fixtures["pascal5i_pools"][str(fold)]
+    assert len(photos) == counts["area2048_val_images"]
+    assert len(pairs) == fixtures["pascal5i_pairs"]["val"][str(fold)]["area2048"]
+    episodes = protocol_episodes(protocol("pfenet"), pairs, 1)
+    assert len(episodes) == 5000
+    # The photos in order, again from the start; the class is one that the photo shows well.
+    assert [e.query for e in episodes] == (photos * (5000 // len(photos) + 1))[:5000]
+    shown = {pair[:2] for pair in pairs}
+    assert all((name, e.class_id) in shown for e in episodes for name in (e.query, *e.support))

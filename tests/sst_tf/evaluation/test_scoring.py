@@ -14,7 +14,7 @@ from pipelines.index import build_index, split_pairs
 from pipelines.protocols import PROTOCOLS
 from pipelines.sampler import EpisodeSampler, WayEpisode, load_episodes
 from sst_tf import compare, evaluate, train
-from sst_tf.config import Config, DataConfig, EvaluateConfig, ModelConfig, parse, parser, resolved
+from sst_tf.config import Config, DataConfig, EvaluateConfig, parse, parser, resolved
 from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import VALIDATION
@@ -140,10 +140,9 @@ def test_a_preset_sets_episodes_size_and_scoring(run, pfenet, capsys):
 
 @pytest.mark.parametrize("name", ["canet", "pfenet", "repri", "panet", "bam"])
 def test_every_preset_is_known(name):
-    config = SimpleNamespace(data=DataConfig(novel_split="val", train_split="trainaug"),
-                             evaluate=EvaluateConfig(protocol=name), model=ModelConfig())
-    made = protocol_options.under_protocol(
-        dataclasses.make_dataclass("C", ["data", "evaluate"])(config.data, config.evaluate))
+    config = Config(data=DataConfig(novel_split="val", train_split="trainaug"),
+                    evaluate=EvaluateConfig(protocol=name))
+    made = protocol_options.under_protocol(config)
     preset = PROTOCOLS[name]
     assert (made.data.image_size, made.data.resize, made.data.pair_filter) == (
         preset.image_size, preset.resize, preset.pair_filter)
@@ -154,7 +153,7 @@ def test_every_preset_is_known(name):
 def test_a_published_list_is_asked_for(run, capsys):
     with pytest.raises(SystemExit):
         results(run, "--evaluate.protocol", "hsnet")
-    assert "--data.pair_filter" in capsys.readouterr().err
+    assert "--evaluate.pair_list FILE" in capsys.readouterr().err
 
 
 def test_training_does_not_end_under_another_protocol(tmp_path, capsys):
