@@ -8,7 +8,7 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate test test-all wheel-check lint bench bench-data bench-serve \
+.PHONY: help install train evaluate results test test-all wheel-check lint bench bench-data bench-serve \
 	serve-demo demo gpu-check clean
 
 help: ## list the targets
@@ -28,6 +28,11 @@ train: $(VENV)/installed ## train CONFIG, evaluate it on unseen classes, draw a 
 
 evaluate: $(VENV)/installed ## evaluate RUN again
 	$(BIN)/python -m sst_tf.evaluate $(RUN) $(ARGS)
+
+results: $(VENV)/installed ## tables 1 to 4 on real PASCAL-5i, hsnet's and PFENet's tests: resumes
+	$(BIN)/python -m sst_tf.experiment table1 table2 table3 table4 hsnet pfenet --profile real \
+		--jobs $(JOBS) --output docs/results $(ARGS)
+	$(BIN)/python -m sst_tf.report --tables docs/results.md
 
 bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyTorch DataLoader
 	$(BIN)/python -m pipelines.bench_reading $(ARGS)

@@ -1,34 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.experiment FILE`: the grid of runs behind a table, and the table.
+"""`python -m sst_tf.experiment FILE [FILE ...]`: the grids of runs behind tables, and the tables.
 
 A file names rows (switches), folds, seeds and shots; every cell is a training with its evaluations.
 Runs are kept under a key of their resolved configuration, so that tables share trainings, a killed
 grid goes on where it was, and a failed run costs none of the others.
 """
 
+import signal
 import sys
 from pathlib import Path
 
 from pipelines.commands import command
 from pipelines.errors import UserError
-from pipelines.writing import write_text
+from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.config import packaged
 from sst_tf.experiments.grid import Experiment
 from sst_tf.experiments.runner import run_all
-from sst_tf.reporting import experiment_table
+from sst_tf.experiments.summary import summary
+from sst_tf.reporting import document, experiment_table
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = configuration.ArgumentParser(prog="python -m sst_tf.experiment", description=__doc__)
-    parser.add_argument("file", help="experiment file, or the name of a packaged one, such "
-                                     "as table1")
+    parser.add_argument("files", nargs="+", help="experiment files, or the names of packaged ones, "
+                                                 "such as table1; one after the other")
     parser.add_argument("--profile", default="paper",
-                        help="paper: the published setting (GPU, full data); mini: small data on "
-                             "two cores")
+                        help="paper: the published setting (GPU, full data); real: PASCAL-5i on "
+                             "two cores; mini: small data on two cores")
     parser.add_argument("--runs", default="runs/experiments", help="folder of all runs")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--output", help="folder of the tables (.md) and what they show (.json), "
+                                         "which may be kept; by default that of the runs")
+    parser.add_argument("--jobs", type=int, default=1,
+                        help="runs at a time, each a process with its share of the cores")
     parser.add_argument("--rows", nargs="+", help="these rows only")
     parser.add_argument("--folds", nargs="+", help="these folds only")
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds in place of the file's")
@@ -36,8 +41,37 @@ def main(argv: list[str] | None = None) -> None:
                         help="overrides for every run, such as data.root=VOCdevkit")
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train none")
     options = parser.parse_args(argv)
-    experiment = Experiment.read(packaged.find(options.file, "experiments"),
-                                 options.profile)
+    extra = _overrides(options.set)
+    grids = []
+    for name in options.files:  # all are checked before anything runs
+        experiment = _chosen(Experiment.read(packaged.find(name, "experiments"), options.profile),
+                             options)
+        grids.append((experiment, experiment.cells(options.runs, extra)))
+    if not options.dry_run:
+        signal.signal(signal.SIGTERM, _stop)
+    failed = {}
+    for experiment, cells in grids:
+        print(f"{experiment.title}\n{len(cells)} cells, {len({c.folder for c in cells})} "
+              f"trainings; expect: {experiment.expect}")
+        if options.dry_run:
+            for cell in cells:
+                print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
+                      f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
+            continue
+        failed |= run_all(experiment, cells, max(1, options.jobs))
+        found = summary(experiment, [cell for cell in cells if not cell.missing()])
+        text = document.markdown(experiment_table.parts_of(found))
+        path = Path(options.output or options.runs) / experiment.name
+        write_json(path.with_suffix(".json"), found)
+        write_text(path.with_suffix(".md"), text)
+        print(f"\n{text}\nwritten to {path}.md and {path}.json")
+    if failed:
+        print(f"{len(failed)} run(s) failed:\n" + "\n".join(failed.values()), file=sys.stderr)
+        sys.exit(1)
+
+
+def _chosen(experiment, options):
+    """The experiment with the rows, folds and seeds that were asked for."""
     for name in ("rows", "folds"):
         if chosen := getattr(options, name):
             known = getattr(experiment, name)
@@ -45,30 +79,27 @@ def main(argv: list[str] | None = None) -> None:
                 raise UserError(f"--{name}: {', '.join(sorted(unknown))}; known: "
                                 f"{', '.join(known)}")
             setattr(experiment, name, {key: known[key] for key in known if key in chosen})
-    experiment.seeds = options.seeds or experiment.seeds
-    extra = []
-    for pair in options.set:
+    if options.seeds:
+        experiment.seeds = options.seeds
+        for switches in experiment.rows.values():
+            switches.pop("seeds", None)
+    return experiment
+
+
+def _overrides(pairs):
+    """KEY=VALUE pairs in the command line's form."""
+    found = []
+    for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UserError(f"--set: {pair!r}; KEY=VALUE is expected, such as data.root=VOCdevkit")
-        extra += [f"--{key}", value]
-    cells = experiment.cells(options.runs, extra)
-    print(f"{experiment.title}\n{len(cells)} cells, {len({c.folder for c in cells})} trainings; "
-          f"expect: {experiment.expect}")
-    if options.dry_run:
-        for cell in cells:
-            print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, fold "
-                  f"{cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
-        return
-    failed = run_all(experiment, cells, max(1, options.jobs))
-    there = [cell for cell in cells if not cell.missing()]
-    text = experiment_table.markdown(experiment, there)
-    path = Path(options.runs) / f"{experiment.name}.md"
-    write_text(path, text)
-    print(f"\n{text}\nwritten to {path}")
-    if failed:
-        print(f"{len(failed)} run(s) failed:\n" + "\n".join(failed.values()), file=sys.stderr)
-        sys.exit(1)
+        found += [f"--{key}", value]
+    return found
+
+
+def _stop(number, frame):
+    """A polite kill stops the trainings too, as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

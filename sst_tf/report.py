@@ -6,11 +6,14 @@ nothing else: tables with intervals, paired differences, the paper's figures 3 t
 IoU by class, best and worst episodes, what the step does, what is taken for the class.
 """
 
+from pathlib import Path
+
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser, packaged
 from sst_tf.experiments.grid import Experiment
 from sst_tf.reporting import experiment_table
+from sst_tf.reporting.generated import refresh
 from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
 
@@ -27,8 +30,19 @@ def main(argv: list[str] | None = None) -> None:
                         help="where their runs lie")
     parser.add_argument("--without_photos", action="store_true",
                         help="numbers and plots alone, where photos must not be passed on")
+    parser.add_argument("--tables", metavar="PAGE",
+                        help="instead of a page of its own: write the tables of this Markdown page "
+                             "anew, between its <!-- results: NAME --> and <!-- end -->")
+    parser.add_argument("--results", default="docs/results",
+                        help="where --tables finds NAME.json, as sst_tf.experiment --output writes")
     parser.add_argument("--title", default="Few-shot segmentation: report")
     options = parser.parse_args(argv)
+    if options.tables:
+        if not Path(options.tables).is_file():
+            raise UserError(f"--tables {options.tables}: no such page")
+        names = refresh(options.tables, options.results)
+        print(f"{options.tables}: {len(names)} blocks from {options.results}: {', '.join(names)}")
+        return
     if not options.runs and not options.experiment:
         raise UserError("give run directories or --experiment files")
     report = Report(options.output)

@@ -12,6 +12,7 @@ from sst_tf.config import packaged
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.protocol_options import refuse_undrawable
 from sst_tf.reporting.after_training import report
+from sst_tf.runs.alone import alone
 from sst_tf.runs.directory import Run
 from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
 from sst_tf.training.loop import train
@@ -39,6 +40,14 @@ def main(argv: list[str] | None = None) -> None:
                         f"-m sst_tf.evaluate RUN --evaluate.protocol {config.evaluate.protocol}")
     configuration.check_files(config)
     folder = Path(options.run_dir or f"runs/{Path(path).stem if path else 'default'}")
+    if config.train.strategy == "multi_worker":  # its machines share the folder
+        _run(folder, config, options)
+    else:
+        with alone(folder):
+            _run(folder, config, options)
+
+
+def _run(folder, config, options):
     last = Run(folder).last_path
     if last.is_file() and not options.resume:
         raise UserError(f"{folder}: holds a run already; --resume goes on with it, --run_dir "
@@ -54,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         # A resumed run stays what it was: its record says which results are its own.
         run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)
         write_json(run.folder / "classes.json", data.class_names())
+        write_json(run.folder / "photos.json", data.photo_counts())
     else:
         run = Run(folder)
     started = time.time()

@@ -3,18 +3,23 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from pipelines.errors import UserError
 from sst_tf import config as configuration
+from sst_tf.evaluation.protocol_options import under_protocol
 from sst_tf.evaluation.stored import results_file
 from sst_tf.runs.directory import Run
 
-KEYS = {"title", "source", "protocol", "shots", "rows", "paper", "differences", "profiles"}
-PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows"}
+# `paper` has the paper's numbers of our rows, `published` those of rows that nobody trains here,
+# `paper_notes` what to say of either (its backbone), `paper_photos` what they were trained on.
+PAPER = {"paper": {}, "published": {}, "paper_notes": {}, "paper_photos": None}
+KEYS = {"title", "source", "protocol", "shots", "rows", "differences", "profiles", *PAPER}
+PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows", "beside_paper"}
+ROW = ("base", "seeds")  # of a row, in place of the profile's
 
 
 @dataclass
@@ -23,11 +28,12 @@ class Cell:
 
     Attributes:
         row, fold, seed: where it stands in the grid.
-        arguments: overrides of `base`, in the command line's form.
-        config: under which it is evaluated. Its fusion may be another than in training, as it
-            changes no weight.
+        arguments: overrides of `base` in training, in the command line's form.
+        config: under which it is evaluated. Its fusion and protocol may be others than in
+            training, as they change no weight.
         folder: the run's folder, shared by cells that train alike.
         shots: what is evaluated.
+        base: the configuration file, where it is another than the experiment's.
     """
 
     row: str
@@ -37,6 +43,7 @@ class Cell:
     config: configuration.Config
     folder: Path
     shots: list
+    base: str | None = None
 
     def missing(self) -> list[int]:
         """Shots whose results are not there under this cell's protocol."""
@@ -54,12 +61,16 @@ class Experiment:
     shots: list
     rows: dict
     paper: dict
+    published: dict
+    paper_notes: dict
+    paper_photos: int | None
     differences: list
     base: str
     expect: str
     folds: dict
     seeds: list
     overrides: dict
+    all_folds: list
 
     @classmethod
     def read(cls, path: str | Path, profile: str) -> "Experiment":
@@ -80,36 +91,57 @@ class Experiment:
             raise UserError(f"{path}: no profile {profile!r}; known: {', '.join(profiles)}")
         chosen = profiles[profile]
         _known(path, f"profiles.{profile}.", chosen, PROFILE_KEYS, {"base", "folds", "seeds"})
-        base = path.parent / chosen["base"]
+        rows = {row: {**(switches or {}), **(chosen.get("rows", {}).get(row) or {})}
+                for row, switches in {**content["rows"], **chosen.get("rows", {})}.items()}
+        for switches in rows.values():
+            if "base" in switches:
+                switches["base"] = str(path.parent / switches["base"])
         for pair in content.get("differences", []):
             for row in pair:
-                if row not in content["rows"]:
+                if row not in rows:
                     raise UserError(f"{path}: differences: no row {row!r}")
+        beside = profile == "paper" or chosen.get("beside_paper", False)
         return cls(f"{path.stem}-{profile}", content["title"], content.get("source", ""),
                    content.get("protocol", ""), chosen.get("shots", content["shots"]),
-                   {row: {**(switches or {}), **chosen.get("rows", {}).get(row, {})}
-                    for row, switches in content["rows"].items()},
-                   content.get("paper", {}) if profile == "paper" else {},
-                   content.get("differences", []), str(base), chosen.get("expect", ""),
+                   rows, *(content.get(key, nothing) if beside else nothing
+                           for key, nothing in PAPER.items()),
+                   content.get("differences", []), str(path.parent / chosen["base"]),
+                   chosen.get("expect", ""),
                    {str(k): v or {} for k, v in chosen["folds"].items()}, chosen["seeds"],
-                   chosen.get("overrides", {}))
+                   chosen.get("overrides", {}), [str(fold) for fold in chosen["folds"]])
 
     def cells(self, folder: str | Path, extra: Sequence[str] = ()) -> list[Cell]:
-        """All `Cell`s, their configurations checked before anything runs."""
-        found = []
+        """All `Cell`s, their configurations checked before anything runs.
+
+        Args:
+            folder: of all runs.
+            extra: overrides of every cell, in the command line's form.
+        """
+        found, parser = [], configuration.parser()
+        others = dict(zip((key.removeprefix("--") for key in extra[::2]), extra[1::2], strict=True))
         for row, switches in self.rows.items():
+            base = switches.get("base", self.base)
             for fold, novel in self.folds.items():
-                for seed in self.seeds:
+                for seed in switches.get("seeds", self.seeds):
                     keys = {**self.overrides, **novel, **switches, "train.seed": seed,
-                            "evaluate.shots": self.shots}
-                    fusion = keys.pop("model.fusion", None)
-                    arguments = [*_arguments(keys), *extra]
-                    config, _ = configuration.parse(configuration.parser(), arguments, self.base)
+                            "evaluate.shots": self.shots, **others}
+                    later = _arguments({key: value for key, value in keys.items()
+                                        if _of_evaluation(key, keys)})
+                    arguments = _arguments({key: value for key, value in keys.items() if
+                                            key not in ROW and not _of_evaluation(key, keys)})
+                    config, _ = configuration.parse(parser, arguments, base)
                     place = Path(folder) / training_key(config)
-                    if fusion is not None:
-                        config = replace(config, model=replace(config.model, fusion=fusion))
-                    found.append(Cell(row, fold, seed, arguments, config, place, self.shots))
+                    if later:
+                        config, _ = configuration.parse(parser, [*arguments, *later], base)
+                    found.append(Cell(row, fold, seed, arguments, under_protocol(config), place,
+                                      self.shots, base))
         return found
+
+    def paper_rows(self) -> dict[str, dict[str, dict[str, float]]]:
+        """{row: {shots: {fold or "mean": the paper's number}}}."""
+        return {row: {str(shots): dict(zip([*self.all_folds, "mean"][-len(values):], values,
+                                           strict=True)) for shots, values in of_row.items()}
+                for row, of_row in {**self.paper, **self.published}.items()}
 
 
 def training_key(config: configuration.Config) -> str:
@@ -117,6 +149,15 @@ def training_key(config: configuration.Config) -> str:
     parts = configuration.identity(config)
     del parts["evaluate"], parts["model"]["fusion"]
     return configuration.digest(parts)[:12]
+
+
+def _of_evaluation(key, keys):
+    """How a trained model is asked, of which its training knows nothing.
+
+    Where a cell names another protocol, all that it says of evaluation is of that protocol.
+    """
+    return key == "model.fusion" or ("evaluate.protocol" in keys and key.startswith("evaluate.")
+                                     and key != "evaluate.shots")
 
 
 def _arguments(keys):

@@ -5,8 +5,10 @@ import concurrent.futures
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from filelock import FileLock
@@ -18,11 +20,44 @@ from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.runs.directory import Run
 
 
+class Children:
+    """Processes that are stopped with this one."""
+
+    def __init__(self) -> None:
+        self._lock, self._running, self._stopped = threading.Lock(), set(), False
+
+    def run(self, command: list[str], log: Path, environment: dict[str, str]) -> int:
+        """Run to the end, what it prints added to `log`; returns its status."""
+        with open(log, "a", encoding="utf-8") as file:
+            with self._lock:
+                if self._stopped:
+                    return -signal.SIGTERM
+                child = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT,
+                                         env=environment)
+                self._running.add(child)
+            try:
+                return child.wait()
+            finally:
+                self._running.discard(child)
+
+    def stop(self) -> None:
+        """End those that run, start no more."""
+        with self._lock:
+            self._stopped = True
+            for child in list(self._running):
+                child.terminate()
+
+
 def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
             python: str = sys.executable) -> dict[Path, str]:
     """Train and evaluate what is missing; returns {folder: reason} of what failed.
 
-    Several processes may be at the same runs: each run has a lock.
+    Several processes may be at the same runs: each run has a lock. Where this process is told to
+    stop (an exception in its main thread), its trainings are stopped too, each to go on later from
+    its last whole epoch. What a run prints is in `log.txt` in its folder.
+
+    Args:
+        jobs: runs at a time, each with its share of the threads.
     """
     missing = {}
     for cell in cells:
@@ -32,34 +67,41 @@ def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads),
                    "OMP_NUM_THREADS": str(threads)}
+    children = Children()
     with (concurrent.futures.ThreadPoolExecutor(jobs) as pool,
           tqdm(total=len({c.folder for c in cells}), desc=experiment.name, unit="run",
                initial=len({c.folder for c in cells}) - len(missing)) as bar):
-        waiting = {pool.submit(_run, experiment.base, some, environment, python): some[0]
-                   for some in missing.values()}
-        for future in concurrent.futures.as_completed(waiting):
-            cell, reason = waiting[future], future.result()
-            if reason:
-                failed[cell.folder] = f"{cell.row}, fold {cell.fold}, seed {cell.seed}: {reason}"
-                tqdm.write(f"failed: {failed[cell.folder]}", file=sys.stderr)
-            bar.set_postfix_str(f"{cell.row}, fold {cell.fold}, seed {cell.seed}")
-            bar.update()
+        waiting = {pool.submit(_run, some[0].base or experiment.base, some, python, children,
+                               environment): some[0] for some in missing.values()}
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                cell, reason = waiting[future], future.result()
+                if reason:
+                    failed[cell.folder] = (f"{cell.row}, fold {cell.fold}, seed {cell.seed}: "
+                                           f"{reason}")
+                    tqdm.write(f"failed: {failed[cell.folder]}", file=sys.stderr)
+                bar.set_postfix_str(f"{cell.row}, fold {cell.fold}, seed {cell.seed}")
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            children.stop()
+            raise
     return failed
 
 
-def _run(base, cells, environment, python):
+def _run(base, cells, python, children, environment):
     """Train the run that cells share, then their evaluations; the reason where one failed."""
     folder = cells[0].folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # Another process may be at this run: what it leaves is not missing any more.
     with FileLock(folder.with_suffix(".lock")):
         cells = [cell for cell in cells if cell.missing()]
-        return _steps(base, cells, environment, python) if cells else None
+        return _steps(base, cells, python, children, environment) if cells else None
 
 
-def _steps(base, cells, environment, python):
+def _steps(base, cells, python, children, environment):
     first = cells[0]
-    log, steps = first.folder.with_suffix(".log"), []
+    log, steps = first.folder / "log.txt", []
     trained, _ = configuration.parse(configuration.parser(), first.arguments, base)
     if any(results_file(Run(first.folder), trained, k) is None for k in first.shots):
         steps.append(["sst_tf.train", base, "--run_dir", str(first.folder), "--resume",
@@ -69,13 +111,10 @@ def _steps(base, cells, environment, python):
                                                                 trained.model.fusion):
             steps.append(["sst_tf.evaluate", str(cell.folder), *_evaluation(cell)])
     for step in steps:
-        with open(log, "a", encoding="utf-8") as file:
-            done = subprocess.run([python, "-m", *step], stdout=file, stderr=subprocess.STDOUT,
-                                  env=environment)
-        if done.returncode:
+        if status := children.run([python, "-m", *step], log, environment):
             last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
                     if line.strip()][-1:]
-            return f"status {done.returncode}, see {log}: {''.join(last)[-300:]}"
+            return f"status {status}, see {log}: {''.join(last)[-300:]}"
     return None
 
 

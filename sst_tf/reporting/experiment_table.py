@@ -1,121 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of many runs as the tables of a paper: folds, seeds, spread, paired differences."""
 
-import numpy as np
-from scipy import stats
+from collections.abc import Iterator
 
-from sst_tf.evaluation import bootstrap
-from sst_tf.evaluation.stored import POINTS, Evaluation, refuse_unequal
+from sst_tf.evaluation.stored import POINTS
 from sst_tf.experiments.grid import Cell, Experiment
+from sst_tf.experiments.summary import summary
 from sst_tf.reporting import document
-from sst_tf.reporting.document import Heading, Items, Paragraph, Table
-
-RESAMPLES = 1000
-
-
-class Grid:
-    """Evaluations of an experiment at k shots.
-
-    Args:
-        cells: `Cell`s whose results are there.
-        shots: k.
-    """
-
-    def __init__(self, cells, shots):
-        self.cells = {(c.row, c.fold, c.seed): Evaluation(
-            c.folder, shots, config=c.config) for c in cells}
-        self.rows, self.folds, self.seeds = (list(dict.fromkeys(key[i] for key in self.cells))
-                                             for i in range(3))
-        for fold in self.folds:
-            refuse_unequal([e for key, e in self.cells.items() if key[1] == fold])
-        self._weights = {}
-
-    def score(self, row: str, fold: str, seed: int, point: str) -> float:
-        """Mean IoU of a cell that is there."""
-        one = self.cells[row, fold, seed]
-        return float(one.resampled(point, self._ones(one))[0])
-
-    def mean(self, row: str, fold: str, point: str) -> tuple[float | None, float | None]:
-        """(mean over seeds, their standard deviation or None) of a fold."""
-        found = [self.score(row, fold, seed, point) for seed in self.seeds
-                 if (row, fold, seed) in self.cells]
-        if not found:
-            return None, None
-        return float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None
-
-    def over_folds(self, row: str, point: str) -> tuple[float | None, list[float] | None]:
-        """(mean over folds and seeds, 95 % over photos); None where a fold is missing."""
-        if any((row, fold, seed) not in self.cells for fold in self.folds for seed in self.seeds):
-            return None, None
-        spread = self._resampled(row, point)
-        mean = np.mean([self.mean(row, fold, point)[0] for fold in self.folds])
-        return float(mean), bootstrap.interval(spread)
-
-    def difference(self, row: str, other: str, point: str
-                   ) -> tuple[float, list[float], dict[str, list[float]]] | None:
-        """Mean difference over the cells that both rows have, 95 % over photos, by cell.
-
-        Photos are resampled within each fold, the same for both rows; the interval is of the mean
-        over folds and seeds.
-        """
-        pairs = [(fold, seed) for fold in self.folds for seed in self.seeds
-                 if (row, fold, seed) in self.cells and (other, fold, seed) in self.cells]
-        if not pairs:
-            return None
-        by_cell = [self.score(row, *pair, point) - self.score(other, *pair, point)
-                   for pair in pairs]
-        by_fold = {}
-        for fold, seed in pairs:
-            one, two = self.cells[row, fold, seed], self.cells[other, fold, seed]
-            weights = self._fold_weights(fold, one)
-            by_fold.setdefault(fold, []).append(
-                one.resampled(point, weights) - two.resampled(point, weights))
-        spread = np.mean([np.mean(values, axis=0) for values in by_fold.values()], axis=0)
-        folds = {}
-        for (fold, _), value in zip(pairs, by_cell, strict=True):
-            folds.setdefault(fold, []).append(value)
-        return (float(np.mean([np.mean(v) for v in folds.values()])), bootstrap.interval(spread),
-                folds)
-
-    def over_seeds(self, row: str, other: str, point: str) -> tuple[float, float, int] | None:
-        """95 % of the mean difference over training seeds, by Student's t; None with one seed.
-
-        A seed counts where all folds have both rows.
-        """
-        values = [np.mean([self.score(row, fold, seed, point) - self.score(other, fold, seed, point)
-                           for fold in self.folds])
-                  for seed in self.seeds if all((one, fold, seed) in self.cells
-                                                for one in (row, other) for fold in self.folds)]
-        if len(values) < 2:
-            return None
-        reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-        return float(np.mean(values) - reach), float(np.mean(values) + reach), len(values)
-
-    def episodes(self) -> str:
-        """Episodes and photos of each fold, in words."""
-        by_fold = {}
-        for (_, fold, _), one in self.cells.items():
-            photos = {name for row in one.counts.photos for name in row}
-            by_fold[fold] = f"{len(one.counts.photos)} of {len(photos)}"
-        if len(set(by_fold.values())) == 1:
-            return f"Episodes a fold: {next(iter(by_fold.values()))} photos."
-        return "Episodes: " + "; ".join(f"fold {fold} {words} photos"
-                                        for fold, words in by_fold.items()) + "."
-
-    def _resampled(self, row, point):
-        return np.mean([np.mean([self.cells[row, fold, seed].resampled(
-            point, self._fold_weights(fold, self.cells[row, fold, seed]))
-            for seed in self.seeds], axis=0) for fold in self.folds], axis=0)
-
-    def _fold_weights(self, fold, evaluation):
-        if fold not in self._weights:
-            self._weights[fold] = bootstrap.photo_weights(
-                evaluation.counts.photos, RESAMPLES, seed=len(self._weights))
-        return self._weights[fold]
-
-    @staticmethod
-    def _ones(evaluation: Evaluation) -> np.ndarray:
-        return np.ones((1, len(evaluation.counts.class_ids)))
+from sst_tf.reporting.document import Heading, Items, Paragraph, Part, Table
 
 
 def markdown(experiment: Experiment, cells: list[Cell]) -> str:
@@ -123,61 +15,131 @@ def markdown(experiment: Experiment, cells: list[Cell]) -> str:
     return document.markdown(parts(experiment, cells))
 
 
-def parts(experiment: Experiment, cells: list[Cell]) -> list[document.Part]:
+def parts(experiment: Experiment, cells: list[Cell]) -> list[Part]:
     """Heading, facts, and a table with its differences for each number of shots and threshold."""
-    made: list[document.Part] = [Heading(experiment.title)]
-    facts = [(name.capitalize(), getattr(experiment, name))
-             for name in ("source", "protocol", "expect") if getattr(experiment, name)]
+    return parts_of(summary(experiment, cells))
+
+
+def parts_of(found: dict) -> list[Part]:
+    """As `parts`, of an experiment's `summary`."""
+    made: list[Part] = [Heading(found["title"])]
+    facts = [(name.capitalize(), found[name]) for name in ("source", "protocol", "expect")
+             if found[name]]
     if facts:
         made.append(Items(facts))
-    if not cells:
+    if not found["tables"]:
         return [*made, Paragraph("No run of it is there yet.")]
-    for shots in experiment.shots:
-        grid = Grid(cells, shots)
-        seeds = f"Seeds {', '.join(str(s) for s in grid.seeds)}" + (
-            "; ± is their standard deviation." if len(grid.seeds) > 1 else ".")
-        for point, words in POINTS.items():
-            made += [Heading(f"{shots}-shot, mIoU {words}", 3),
-                     _table(grid, experiment, shots, point),
-                     Paragraph(f"{grid.episodes()} {seeds}")]
-            if lines := list(_differences(grid, experiment, point)):
-                made.append(Items.of(lines))
+    for one in found["tables"]:
+        made += [Heading(f"{one['shots']}-shot, mIoU {POINTS[one['point']]}", 3),
+                 *table_of(found, one)]
+    return [*made, *gauges_of(found), Paragraph(cost_of(found))]
+
+
+def table_of(found: dict, one: dict) -> list[Part]:
+    """A table of a summary, what it was measured on, and its differences."""
+    seeds = f"Seeds {', '.join(str(s) for s in one['seeds'])}" + (
+        "; ± is their standard deviation." if len(one["seeds"]) > 1 else ".")
+    made: list[Part] = [_table(found, one), Paragraph(f"{one['episodes']} {seeds}")]
+    if one["differences"]:
+        made.append(Items.of(_differences(one)))
     return made
 
 
-def _table(grid, experiment, shots, point):
-    published = bool(experiment.paper) and point == "half"
+def _table(found, one):
+    folds = list(next(iter(one["rows"].values()))["folds"])
+    paper = {row: values[str(one["shots"])] for row, values in found["paper"].items()
+             if one["point"] == "half" and str(one["shots"]) in values}
+    several = any(row["over_seeds"] for row in one["rows"].values())
+    columns = ["", *(f"fold {fold}" for fold in folds), "mean", "95 % over photos",
+               *(["95 % over seeds"] if several else []), "FB-IoU", "trained on"]
     rows = []
-    for row in experiment.rows:
-        if row not in grid.rows:
-            continue
-        texts = [row]
-        for fold in grid.folds:
-            mean, spread = grid.mean(row, fold, point)
-            texts.append("missing" if mean is None else f"{100 * mean:.1f}" + (
-                f" ± {100 * spread:.1f}" if spread is not None else ""))
-        mean, interval = grid.over_folds(row, point)
-        texts += ["", ""] if mean is None else [
-            f"{100 * mean:.1f}", f"{100 * interval[0]:.1f} .. {100 * interval[1]:.1f}"]
-        if published:
-            values = experiment.paper.get(row, {}).get(shots, [])
-            texts.append(", ".join(str(v) for v in values))
-        rows.append(texts)
-    return Table(["", *(f"fold {fold}" for fold in grid.folds), "mean", "95 % over photos",
-                  *(["paper"] if published else [])], rows)
+    for name in dict.fromkeys([*one["rows"], *paper]):
+        row = one["rows"].get(name)
+        if row is not None:
+            rows.append([name, *(_fold(row["folds"][fold]) for fold in folds),
+                         _points(row["mean"]), _span(row["over_photos"]),
+                         *([_span(row["over_seeds"])] if several else []),
+                         _points(row["fb_iou"]), _photos(found, name)])
+        if name in paper:
+            note = f" ({found['paper_notes'][name]})" if name in found["paper_notes"] else ""
+            theirs = [str(paper[name].get(fold, "")) for fold in [*folds, "mean"]]
+            rows.append([f"{name}, the paper's{note}", *theirs, "", *([""] if several else []), "",
+                         f"{found['paper_photos']:,} photos" if found["paper_photos"] else ""])
+    return Table(columns, rows)
 
 
-def _differences(grid, experiment, point):
-    for row, other in experiment.differences:
-        found = grid.difference(row, other, point) if {row, other} <= set(grid.rows) else None
-        if found is None:
-            continue
-        mean, (low, high), folds = found
+def _fold(value):
+    if value["mean"] is None:
+        return "missing"
+    return _points(value["mean"]) + ("" if value["sd"] is None else f" ± {100 * value['sd']:.1f}")
+
+
+def _points(value):
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _span(interval, sign=""):
+    return "" if interval is None else (f"{100 * interval[0]:{sign}.1f} .. "
+                                        f"{100 * interval[1]:{sign}.1f}")
+
+
+def _photos(found, row):
+    """Photos that a row's runs were trained on, the fewest and the most of its folds."""
+    counts = [sum(one["photos"]["train"].values()) for one in found["runs"]
+              if one["row"] == row and one["photos"]]
+    if not counts:
+        return ""
+    least, most = min(counts), max(counts)
+    return f"{least:,} photos" if least == most else f"{least:,} to {most:,} photos"
+
+
+def _differences(one) -> Iterator[str]:
+    for entry in one["differences"]:
         cells = "; ".join(f"fold {fold} " + ", ".join(f"{100 * v:+.1f}" for v in values)
-                          for fold, values in folds.items())
+                          for fold, values in entry["folds"].items())
         by_seed = ""
-        if seeds := grid.over_seeds(row, other, point):
-            by_seed = (f", over {seeds[2]} training seeds {100 * seeds[0]:+.1f} .. "
-                       f"{100 * seeds[1]:+.1f}")
-        yield (f"{row} minus {other}: {100 * mean:+.1f} points, 95 % over photos "
-               f"{100 * low:+.1f} .. {100 * high:+.1f}{by_seed} ({cells})")
+        if entry["over_seeds"]:
+            by_seed = (f", over {entry['over_seeds'][2]} training seeds "
+                       f"{_span(entry['over_seeds'], '+')}")
+        yield (f"{entry['row']} minus {entry['other']}: {100 * entry['mean']:+.1f} points, 95 % "
+               f"over photos {_span(entry['over_photos'], '+')}{by_seed} ({cells})")
+
+
+def gauges_of(found: dict) -> list[Part]:
+    """What explains the scores, a row's mean over its runs: supports, thresholds, presence."""
+    rows = {}
+    for run in found["runs"]:
+        for shots, one in run["evaluations"].items():
+            rows.setdefault((run["row"], shots), []).append((run, one))
+    if not rows:
+        return []
+    table = []
+    for (row, shots), some in rows.items():
+        iou = [one["support_iou"] for _, one in some]
+        table.append([
+            row, shots, f"{_mean(i['before'] for i in iou)}, {_mean(i['after'] for i in iou)}",
+            _mean(run["other_class"] if shots == "1" else None for run, _ in some),
+            f"{_mean(one['chosen'] for _, one in some)}",
+            _mean(one["presence_auc"] for _, one in some),
+            f"{sum(run['minutes'] for run, _ in some) / len(some):.1f}"])
+    return [Heading("Gauges, means over folds and seeds", 3), Table(
+        ["", "shots", "support IoU before, after", "mIoU under a support of another class",
+         "threshold chosen", "presence AUC", "minutes of training"], table)]
+
+
+def _mean(values):
+    values = list(values)
+    return "" if None in values else f"{sum(values) / len(values):.2f}"
+
+
+def cost_of(found: dict) -> str:
+    """Hours of the trainings, by the runs' own histories; photos by fold."""
+    hours, parts = found["hours"], {}
+    for run in found["runs"]:
+        if run["photos"]:
+            parts[run["fold"]] = " + ".join(f"{count:,} of {name}" for name, count in
+                                            run["photos"]["train"].items())
+    trained = "; ".join(f"fold {fold} {words}" for fold, words in parts.items())
+    return (f"{hours['trainings']} trainings took {hours['training']:.1f} hours by their own "
+            "histories, validation and evaluation not counted."
+            + (f" Photos trained on: {trained}." if trained else ""))

@@ -15,7 +15,8 @@ from pipelines.writing import write_text
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import stored
-from sst_tf.reporting import comparison, document, drawing, experiment_table, figures
+from sst_tf.experiments.summary import RESAMPLES
+from sst_tf.reporting import comparison, document, drawing, figures
 from sst_tf.reporting.document import Heading, Items, Paragraph, Picture, Table
 from sst_tf.runs.directory import Run
 
@@ -129,7 +130,7 @@ def describe(report: Report, subjects: list[Subject]) -> None:
                 lines.append(f"Not compared: {error}")
             else:
                 lines += comparison.differences([evaluations[0], other],
-                                                experiment_table.RESAMPLES)
+                                                RESAMPLES)
         if lines:
             report.add(Items.of(lines))
         report.plot(f"classes_{shots}shot", figures.bars,

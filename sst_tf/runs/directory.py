@@ -146,6 +146,11 @@ class Run:
             return {}
         return json.loads(self.presence_path.read_text(encoding="utf-8"))
 
+    def photos(self) -> dict[str, dict[str, int]]:
+        """{"train", "validation", "novel": {part of the data: photos}}; {} of an early run."""
+        path = self.folder / "photos.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
     def evaluation_path(self, name: str) -> Path:
         """Path of a results file."""
         return self.folder / "evaluations" / f"{name}.json"

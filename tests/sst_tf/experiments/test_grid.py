@@ -3,6 +3,9 @@
 
 import itertools
 import json
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,15 +14,18 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines.errors import UserError
+from pipelines.errors import DataError, UserError
 from pipelines.writing import write_json
 from sst_tf import experiment
 from sst_tf.config import Config, identity
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import protocol_sha256
+from sst_tf.experiments import summary
 from sst_tf.experiments.grid import Cell, Experiment
-from sst_tf.experiments.runner import run_all
-from sst_tf.reporting import experiment_table
+from sst_tf.experiments.runner import Children, run_all
+from sst_tf.reporting import document, experiment_table
+from sst_tf.reporting.generated import block, filled, refresh
+from sst_tf.runs.alone import alone
 from sst_tf.runs.directory import Run
 from tests.pipelines.tiny_voc import write_tiny_voc
 from tests.sst_tf.test_commands import QUICK
@@ -68,6 +74,9 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
     assert "6 cells, 4 trainings" in printed.out and "2 run(s) failed" in printed.err
     assert "fold b" in printed.err and "nothing" in printed.err
     text = (grid / "runs" / "t-mini.md").read_text()
+    kept = json.loads((grid / "runs" / "t-mini.json").read_text())
+    assert document.markdown(experiment_table.parts_of(kept)) == text  # no run is needed for it
+    assert kept["hours"]["trainings"] == 2 and all(r["photos"]["train"] for r in kept["runs"])
     assert "| base |" in text and "| average |" in text and "both minus base" in text
 
     done = {p: p.stat().st_mtime_ns for p in (grid / "runs").rglob("model.keras")}
@@ -111,6 +120,72 @@ def test_two_processes_on_one_folder_train_a_run_once(tmp_path):
     assert (tmp_path / "trained").read_text().count("x") == 1
 
 
+def test_a_protocol_is_asked_of_a_run_that_is_trained_without_it(tmp_path):
+    """Its training ends with the run's own; the row has it after that, under its own numbers."""
+    base, python = tmp_path / "base.yaml", tmp_path / "python"
+    base.write_text("evaluate: {episodes: 7}\n")
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump({
+        "title": "A table", "shots": [1], "rows": {
+            "own": None, "pfenet": {"evaluate.protocol": "pfenet", "evaluate.runs": 1}},
+        "profiles": {"mini": {"base": "base.yaml", "folds": {0: None}, "seeds": [0]}}}))
+    read = Experiment.read(tmp_path / "t.yaml", "mini")
+    own, other = read.cells(tmp_path / "runs")
+    assert own.folder == other.folder and own.arguments == other.arguments
+    assert (own.config.evaluate.episodes, other.config.evaluate.episodes) == (7, None)
+    assert (other.config.data.image_size, other.config.data.pair_filter) == (473, "area2048")
+    python.write_text(f"#!/bin/sh\necho \"$@\" | tee -a {tmp_path}/commands\n")
+    python.chmod(0o755)
+    assert run_all(read, [own, other], 1, str(python)) == {}
+    train, evaluate = (tmp_path / "commands").read_text().splitlines()
+    assert f"sst_tf.train {base} --run_dir {own.folder} --resume" in train
+    assert "evaluate.protocol" not in train and f"sst_tf.evaluate {own.folder}" in evaluate
+    assert "--evaluate.protocol pfenet" in evaluate and "episodes 7" not in evaluate
+    assert (own.folder / "log.txt").read_text().splitlines() == [train, evaluate]
+
+
+def test_a_row_may_have_a_base_and_seeds_of_its_own(tmp_path):
+    for name, channels in (("base", 8), ("wide", 16)):
+        (tmp_path / f"{name}.yaml").write_text(f"model: {{channels: {channels}}}\n")
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump({
+        "title": "A table", "shots": [1], "rows": {"plain": None}, "profiles": {"mini": {
+            "base": "base.yaml", "folds": {0: None}, "seeds": [0, 1], "rows": {
+                "wide": {"base": "wide.yaml", "seeds": [0]}}}}}))
+    cells = Experiment.read(tmp_path / "t.yaml", "mini").cells("runs")
+    assert [(c.row, c.seed, c.config.model.channels, Path(c.base).stem) for c in cells] == [
+        ("plain", 0, 8, "base"), ("plain", 1, 8, "base"), ("wide", 0, 16, "wide")]
+
+
+def test_children_stop_with_their_parent(tmp_path):
+    children, log = Children(), tmp_path / "log.txt"
+    started = time.time()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(children.run, ["sleep", "60"], log, dict(os.environ))
+        while not children._running:
+            time.sleep(0.01)
+        children.stop()
+        assert waiting.result() == -signal.SIGTERM
+    assert children.run(["sleep", "60"], log, dict(os.environ)) == -signal.SIGTERM
+    assert time.time() - started < 30
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, capsys):
+    """A runner was killed and started again; what it had started still trains."""
+    events = []
+
+    def second():
+        with alone(tmp_path / "run"):
+            events.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with alone(tmp_path / "run"):
+            waiting = pool.submit(second)
+            while "another process trains this run" not in capsys.readouterr().err:
+                time.sleep(0.01)
+            events.append("first")
+        waiting.result()
+    assert events == ["first", "second"]
+
+
 def test_keys_tell_trainings_apart(grid):
     cells = Experiment.read(grid / "t.yaml", "mini").cells("runs")
     keys = {(c.row, c.fold, c.seed): c.folder.name for c in cells}
@@ -143,8 +218,9 @@ def test_wrong_choices_are_told(grid, tmp_path):
         Experiment.read(tmp_path / "no.yaml", "mini")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-@pytest.mark.parametrize("profile", ["paper", "mini"])
+@pytest.mark.parametrize("path, profile", [
+    (path, profile) for path in FILES for profile in yaml.safe_load(path.read_text())["profiles"]],
+    ids=lambda value: getattr(value, "stem", value))
 def test_the_paper_s_tables_resolve(path, profile):
     """Every key of every cell is known, and the paper's numbers are as many as the folds."""
     found = Experiment.read(path, profile)
@@ -180,17 +256,17 @@ class Cells:
 
 
 def test_intervals_over_seeds(tmp_path):
-    grid = experiment_table.Grid(Cells(tmp_path, 3).cells, 1)
+    grid = summary.Grid(Cells(tmp_path, 3).cells, 1)
     low, high, count = grid.over_seeds("good", "bad", "half")
     values = [0.5, 0.45, 0.4]  # of 40 episodes 20, 18 and 16 are wrong
     reach = 4.303 * np.std(values, ddof=1) / np.sqrt(3)
     assert (low, high, count) == (pytest.approx(0.45 - reach, abs=1e-4),
                                   pytest.approx(0.45 + reach, abs=1e-4), 3)
-    assert experiment_table.Grid(Cells(tmp_path).cells, 1).over_seeds("good", "bad", "half") is None
+    assert summary.Grid(Cells(tmp_path).cells, 1).over_seeds("good", "bad", "half") is None
 
 
 def test_intervals_over_more_than_ten_seeds(tmp_path):
-    low, high, count = experiment_table.Grid(Cells(tmp_path, 12).cells, 1).over_seeds(
+    low, high, count = summary.Grid(Cells(tmp_path, 12).cells, 1).over_seeds(
         "good", "bad", "half")
     values = [0.5 - 0.05 * min(seed, 10) for seed in range(12)]  # after ten, `bad` is right
     reach = 2.20099 * np.std(values, ddof=1) / np.sqrt(12)  # t of 11 degrees of freedom, 97.5 %
@@ -199,7 +275,7 @@ def test_intervals_over_more_than_ten_seeds(tmp_path):
 
 
 def test_tables_average_folds_and_pair_episodes(tmp_path):
-    grid = experiment_table.Grid(Cells(tmp_path).cells, 1)
+    grid = summary.Grid(Cells(tmp_path).cells, 1)
     assert grid.over_folds("good", "half") == (1.0, [1.0, 1.0])
     mean, (low, high) = grid.over_folds("bad", "half")
     assert mean == pytest.approx(0.5) and low < 0.5 < high
@@ -210,6 +286,65 @@ def test_tables_average_folds_and_pair_episodes(tmp_path):
     assert grid.episodes() == "Episodes a fold: 40 of 80 photos."
 
 
+KEPT = {
+    "title": "A table", "source": "", "protocol": "", "expect": "", "paper_photos": 10582,
+    "paper_notes": {"FWB": "ResNet-101"},
+    "paper": {"both": {"1": {"0": 54.4, "mean": 57.4}}, "FWB": {"1": {"mean": 56.2}}},
+    "hours": {"trainings": 2, "training": 1.5},
+    "runs": [{"row": "both", "fold": fold, "seed": 0, "run": "x", "minutes": 45.0,
+              "photos": {"train": {"voc": 1000 + 500 * int(fold), "mini80": 80}},
+              "other_class": 0.25, "evaluations": {"1": {
+                  "support_iou": {"before": 0.5, "after": 0.52}, "chosen": 0.55,
+                  "presence_auc": 0.71}}} for fold in "01"],
+    "tables": [{"shots": 1, "point": point, "seeds": [0], "episodes": "Episodes a fold: 9.",
+                "rows": {"both": {"folds": {"0": {"mean": 0.4, "sd": None},
+                                            "1": {"mean": 0.5, "sd": None}},
+                                  "mean": 0.45, "over_photos": [0.4, 0.5], "over_seeds": None,
+                                  "fb_iou": 0.7}},
+                "differences": []} for point in ("half", "chosen")]}
+
+
+def test_tables_of_a_page_are_made_of_kept_results(tmp_path):
+    """The paper's numbers beside ours, with interval and training photos; nothing else changes."""
+    write_json(tmp_path / "t.json", KEPT)
+    page = tmp_path / "page.md"
+    page.write_text("# By hand\n\n<!-- results: t 1 half -->\nstale\n<!-- end -->\n\nBy hand.\n")
+    assert refresh(page, tmp_path) == ["t 1 half"]
+    text = page.read_text()
+    assert text.startswith("# By hand\n\n<!-- results: t 1 half -->\n\n1-shot, mIoU at 0.5:\n\n")
+    assert text.endswith("\n<!-- end -->\n\nBy hand.\n") and "stale" not in text
+    rows = [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == ["", "fold 0", "fold 1", "mean", "95 % over photos", "FB-IoU", "trained on"]
+    assert rows[2:] == [
+        ["both", "40.0", "50.0", "45.0", "40.0 .. 50.0", "70.0", "1,080 to 1,580 photos"],
+        ["both, the paper's", "54.4", "", "57.4", "", "", "10,582 photos"],
+        ["FWB, the paper's (ResNet-101)", "", "", "56.2", "", "", "10,582 photos"]]
+    assert filled(text, tmp_path) == text  # as a test of the page compares them
+    everything = block("t", tmp_path)
+    assert everything.count("1-shot") == 2 and "2 trainings took 1.5 hours" in everything
+    assert "fold 1 1,500 of voc + 80 of mini80" in everything
+    assert "| both | 1 | 0.50, 0.52 | 0.25 | 0.55 | 0.71 | 45.0 |" in block("t gauges", tmp_path)
+
+
+def test_blocks_that_cannot_be_filled_are_told(tmp_path):
+    write_json(tmp_path / "t.json", KEPT)
+    for words, match in (("u", "no such results; known: t"), ("t 5", "has no such table")):
+        with pytest.raises(DataError, match=match):
+            filled(f"<!-- results: {words} -->\n<!-- end -->\n", tmp_path)
+    with pytest.raises(DataError, match="1 blocks of results are opened, 0 closed"):
+        filled("<!-- results: t -->\n", tmp_path)
+
+
+def test_the_page_of_results_shows_what_was_kept():
+    """docs/results.md has its tables from docs/results, every one of them."""
+    docs = Path(__file__).parents[3] / "docs"
+    text = (docs / "results.md").read_text(encoding="utf-8")
+    assert filled(text, docs / "results") == text
+    for path in (docs / "results").glob("*.json"):
+        assert f"<!-- results: {path.stem}" in text, path
+
+
 def test_unequal_protocols_are_refused(tmp_path):
     cells = Cells(tmp_path).cells
     path = tmp_path / "bad1" / "evaluations" / "novel_1shot.json"
@@ -217,4 +352,4 @@ def test_unequal_protocols_are_refused(tmp_path):
     content["protocol"]["image_size"] = 473
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="differ in image_size"):
-        experiment_table.Grid(cells, 1)
+        summary.Grid(cells, 1)
