@@ -28,6 +28,8 @@ def test_the_name_is_defined_in_its_file(row):
     found = reduce(getattr, name.split("."), module)
     assert callable(found) and found.__module__ == module.__name__
     equation = row[0].split(",")[0]
+    if cited := re.search(r"(Eq\.|sections?) [\d., ]*\d", row[0]):  # of a compared system's paper
+        assert cited.group() in " ".join(found.__doc__.split())
     if equation.isdigit():  # and its docstring, or the class's, says which equation it is
         owner = reduce(getattr, name.split(".")[:-1], module)
         text = f"{found.__doc__} {owner.__doc__}"

@@ -13,6 +13,7 @@ from sst_tf.config.sections import Config
 BOUNDS = {"least": (operator.ge, "at least"), "above": (operator.gt, "above"),
           "below": (operator.lt, "below"), "most": (operator.le, "at most")}
 FILTERS = ("none", "area2048", "oslsm")
+DECODED = ("sst", "fwb", "canet")  # methods with the decoder that dropout acts in
 READ_BY = {"classes": "voc", "annotations": "coco", "split_file": "folder"}
 
 
@@ -83,6 +84,12 @@ def _data(config):
 
 def _model(config):
     model, tuner = config.model, config.tuner
+    if model.method != "sst" and model.comparator != "product":
+        yield "model.comparator", (f"model.method {model.method} has no comparator; leave it at "
+                                   "product")
+    if model.method not in DECODED and model.dropout:
+        yield "model.dropout", (f"model.method {model.method} has no decoder for it to act in; "
+                                "leave it at 0")
     if model.backbone == "small" and model.weights == "none" and not model.train_backbone:
         yield "model.train_backbone", "a small backbone without weights must be trained: true"
     if tuner.step_size == "learned" and tuner.steps and not tuner.second_order:

@@ -86,6 +86,7 @@ class ModelConfig:
     """The network.
 
     Attributes:
+        method: what answers between the encoder's features and the mask (docs/method.md).
         backbone: "resnet50", "vgg16", "resnet18" or "small".
         weights: "imagenet", "none" or the path of an .npz or notop .h5 file.
         channels: C, of the embedding, comparator and decoder.
@@ -93,9 +94,11 @@ class ModelConfig:
         comparator: f_m on "concatenate"d features and prototype (the paper's), or with their
             normalised "product" beside them, which learns to compare sooner.
         train_backbone: train it too (the small one must be).
-        fusion: of k > 1 shots.
+        fusion: of k > 1 shots: "weighted" is the method's own (sst: Eq. 14); the others act on
+            the answers of the single shots.
     """
 
+    method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = "sst"
     backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
     weights: str = _file("imagenet")
     channels: int = _number(256, least=1)

@@ -4,7 +4,7 @@
 import tensorflow as tf
 from keras import layers
 
-from sst_tf.model.layers import Conv2D
+from sst_tf.model.layers import Conv2D, unit_rms
 
 
 class Comparator(layers.Layer):
@@ -29,12 +29,7 @@ class Comparator(layers.Layer):
     def call(self, features: tf.Tensor, prototype: tf.Tensor) -> tf.Tensor:
         """M of features [B, h, w, C] under one prototype [B, C] each (Eq. 6, 13)."""
         if self.product:
-            features, prototype = _unit(features), _unit(prototype)
+            features, prototype = unit_rms(features), unit_rms(prototype)
         tiled = tf.zeros_like(features) + prototype[:, None, None, :]  # [B, h, w, C]
         parts = [features, tiled] + ([features * tiled] if self.product else [])
         return self.second(self.first(tf.concat(parts, axis=-1)))
-
-
-def _unit(x):
-    """Unit root mean square over channels; the constant keeps all-zero pixels harmless."""
-    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-3)

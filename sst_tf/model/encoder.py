@@ -16,11 +16,13 @@ class Encoder(keras.layers.Layer):
         backbone: "resnet50", "vgg16", "resnet18" or "small".
         channels: C, of the embedding.
         train_backbone: False keeps the backbone fixed, batch norm by its stored statistics.
+        signed: leave out the ReLU, for methods that compare directions.
 
     Shapes: [B, H, W, 3] uint8 -> [B, h, w, C] float32 with h = ceil(H / 8).
     """
 
-    def __init__(self, backbone: str, channels: int, train_backbone: bool = False, **kwargs):
+    def __init__(self, backbone: str, channels: int, train_backbone: bool = False,
+                 signed: bool = False, **kwargs):
         super().__init__(**kwargs)
         if backbone not in backbones.BACKBONES:
             raise UserError(f"model.backbone: no backbone {backbone!r}; known: "
@@ -28,7 +30,8 @@ class Encoder(keras.layers.Layer):
         self.backbone = backbones.BACKBONES[backbone]()
         self.backbone.trainable = train_backbone
         self.train_backbone = train_backbone
-        self.embedding = Conv2D(channels, 3, activation="relu", name="embedding")
+        self.embedding = Conv2D(channels, 3, activation=None if signed else "relu",
+                                name="embedding")
         self.embedding.build((None, None, None, backbones.CHANNELS[backbone]))
 
     def load(self, source: str) -> None:

@@ -40,5 +40,18 @@ def fuse_answers(logits: tf.Tensor, fusion: str) -> tf.Tensor:
     """
     if fusion == "maximum":
         return tf.reduce_max(logits, axis=1)  # the sigmoid is monotonic
-    probability = tf.clip_by_value(tf.reduce_mean(tf.sigmoid(logits), axis=1), 1e-7, 1 - 1e-7)
+    return _log_odds(tf.reduce_mean(tf.sigmoid(logits), axis=1))
+
+
+def average_answers(logits: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """K decoded answers as one: log-odds [B, K, H, W] and weights [B, K], which sum to one.
+
+    Returns:
+        Log-odds [B, H, W] of the weighted mean of the foreground probabilities.
+    """
+    return _log_odds(tf.reduce_sum(tf.sigmoid(logits) * weights[:, :, None, None], axis=1))
+
+
+def _log_odds(probability):
+    probability = tf.clip_by_value(probability, 1e-7, 1 - 1e-7)
     return tf.math.log(probability) - tf.math.log1p(-probability)

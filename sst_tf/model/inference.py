@@ -12,16 +12,16 @@ import tensorflow as tf
 
 from sst_tf.model import losses
 from sst_tf.model.encoder import Encoder
-from sst_tf.model.head import Head
 from sst_tf.model.layers import resize_aligned
+from sst_tf.model.methods import Head
 from sst_tf.model.tuner import Tuned, Tuner
 
 
 class TunedSupport(NamedTuple):
     """What is kept of N marked photos."""
 
-    prototype: tf.Tensor  # pooled from R'_s [N, C]
-    untuned_prototype: tf.Tensor  # pooled from R_s [N, C]
+    prototype: tf.Tensor  # summary of R'_s; of SST, what is pooled from it [N, D]
+    untuned_prototype: tf.Tensor  # summary of R_s [N, D]
     score: tf.Tensor  # IoU of S_sup before the step, the weight of Eq. 14 [N]
     score_after: tf.Tensor  # IoU of the tuned prototype's answer to the untouched photo [N]
     relative_update: tf.Tensor  # norm of the masked update over that of the masked R_s [N]
@@ -41,7 +41,7 @@ class Inference:
     Args:
         encoder: f_e.
         tuner: f_b and f_t.
-        head: f_m and f_d.
+        head: f_m and f_d, or another method.
     """
 
     def __init__(self, encoder: Encoder, tuner: Tuner, head: Head):
@@ -82,11 +82,11 @@ class Inference:
     @tf.function  # traced anew for each K and each fusion
     def segment(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor, size,
                 fusion: str = "weighted") -> tf.Tensor:
-        """Foreground probability [B, H, W] of photos under K prototypes each (Eq. 7, 13, 14).
+        """Foreground probability [B, H, W] of photos under K summaries each (Eq. 7, 13, 14).
 
         Args:
             query_features: R_q [B, h, w, C].
-            prototypes: [B, K, C].
+            prototypes: [B, K, D], of `tune`.
             scores: [B, K], what the shots weigh.
             size: (H, W) of the answer.
             fusion: of K > 1 shots, see `Head.segment_shots`.

@@ -122,6 +122,11 @@ def _static_or_dynamic(tensor, axis):
     return tensor.shape[axis] if tensor.shape[axis] is not None else tf.shape(tensor)[axis]
 
 
+def grid(maps: tf.Tensor) -> tuple:
+    """(h, w) of maps [N, h, w, ...], static where known."""
+    return _static_or_dynamic(maps, 1), _static_or_dynamic(maps, 2)
+
+
 def resize_aligned(x: tf.Tensor, size) -> tf.Tensor:
     """Bilinear resize with aligned corners of a map [B, h, w] to [B, H, W].
 
@@ -163,3 +168,46 @@ def masked_average(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     total = tf.reduce_sum(weights, axis=[1, 2])  # [B, 1]
     weighted = tf.reduce_sum(features * weights, axis=[1, 2])  # [B, C]
     return weighted / tf.maximum(total, np.float32(1e-6))
+
+
+def foreground_average(features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Masked average over the foreground of a mask at full size (Eq. 12).
+
+    Args:
+        features: [N, h, w, C].
+        mask: [N, H, W] of 0, 1, 255.
+    Returns:
+        [N, C].
+    """
+    return masked_average(features, pool_weights(mask, grid(features)))
+
+
+def background(mask: tf.Tensor) -> tf.Tensor:
+    """The mask of what is background: 1 where a mask has 0, else 0; of its shape and type."""
+    return tf.cast(tf.equal(mask, 0), mask.dtype)
+
+
+def unit_rms(x: tf.Tensor) -> tf.Tensor:
+    """Unit root mean square over channels; the constant keeps all-zero pixels harmless."""
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-3)
+
+
+def cosine(features: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """Cosine of every place's features with one vector: [B, h, w, C], [B, C] -> [B, h, w].
+
+    By `unit_rms`: vectors of next to no length have a cosine near 0 and no steep gradient.
+    """
+    return tf.reduce_mean(unit_rms(features) * unit_rms(vector)[:, None, None, :], axis=-1)
+
+
+def merge(x: tf.Tensor) -> tf.Tensor:
+    """[B, K, ...] -> [B K, ...]."""
+    shape = tf.shape(x)
+    merged = tf.reshape(x, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
+    return tf.ensure_shape(merged, [None, *x.shape[2:]])
+
+
+def split(x: tf.Tensor, shots: int) -> tf.Tensor:
+    """[B K, ...] -> [B, K, ...]."""
+    parts = tf.reshape(x, tf.concat([[-1, shots], tf.shape(x)[1:]], 0))
+    return tf.ensure_shape(parts, [None, shots, *x.shape[1:]])

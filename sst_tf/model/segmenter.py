@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`SSTSegmenter`: encoder, tuner, comparator, fusion and decoder in order, and `train_step`."""
+"""`SSTSegmenter`: encoder, tuner and head in order, and `train_step`."""
 
 import contextlib
 import dataclasses
@@ -12,9 +12,9 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from sst_tf.model import losses
 from sst_tf.model.encoder import Encoder
-from sst_tf.model.head import Head
 from sst_tf.model.inference import Inference, spatial
-from sst_tf.model.layers import masked_average, pool_weights
+from sst_tf.model.layers import merge, split
+from sst_tf.model.methods import METHODS, head_of
 from sst_tf.model.tuner import Tuner
 
 
@@ -24,6 +24,7 @@ class Segmentation(NamedTuple):
     logit: tf.Tensor  # S [B, H, W]
     support_logit: tf.Tensor | None  # S_sup before tuning [B, K, H, W]; None where not needed
     relative_update: tf.Tensor | None  # [B, K]
+    own_loss: tf.Tensor | None = None  # of the method beside cross-entropies [B]; in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,8 @@ class SSTSegmenter(keras.Model):
     """Few-shot segmenter with self-supervised tuning (Zhu et al., IJCAI 2020).
 
     Args:
-        model: {"backbone", "channels", "dropout", "train_backbone", "comparator"}.
+        model: {"method", "backbone", "channels", "dropout", "train_backbone", "comparator"}; the
+            method is SST where it is not given (`sst_tf.model.methods`).
         tuner: arguments of `sst_tf.model.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
         optimizer_options: `OptimizerOptions`, or its fields as a dictionary.
@@ -72,13 +74,13 @@ class SSTSegmenter(keras.Model):
         self.auxiliary = float(loss["auxiliary"])
         self.balanced = bool(loss["balanced"])
         self.fusion = fusion
+        signed = METHODS[model.get("method", "sst")].signed
         self.encoder = Encoder(model["backbone"], model["channels"], model["train_backbone"],
-                               name="encoder")
+                               signed, name="encoder")
         # By identity: a backbone's variables do not have it in their paths.
         self.backbone_ids = {id(v) for v in self.encoder.backbone.variables}
         with dtype_policy("float32"):  # the inner step and all it differentiates
-            self.head = Head(model["channels"], model["dropout"],
-                             model["comparator"] == "product", name="head")
+            self.head = head_of(model, self.balanced)
             self.tuner = Tuner(**tuner, name="tuner")
         self.inference = Inference(self.encoder, self.tuner, self.head)
         self.trackers = {name: keras.metrics.Mean(name) for name in (
@@ -110,7 +112,7 @@ class SSTSegmenter(keras.Model):
         cached = "query_features" in episode
         kind = "features" if cached else "image"
         return tuple(self._embedded(photos, cached, training) for photos in (
-            _merge(episode[f"support_{kind}"]), episode[f"query_{kind}"]))
+            merge(episode[f"support_{kind}"]), episode[f"query_{kind}"]))
 
     def _embedded(self, photos, cached, training):
         features = photos if cached else self.encoder.features(photos, training)
@@ -124,15 +126,19 @@ class SSTSegmenter(keras.Model):
         support, query = self.encode(episode, training)
         if training and shots == 1 and self.tuner.steps == 0 and self.auxiliary == 0:
             # The plain row of table 1 has no use for the self-segmentation: do not pay for it.
-            weights = pool_weights(_merge(mask), spatial(support[..., 0]))
-            prototype = masked_average(support, weights)
-            return Segmentation(self.head.segment(query, prototype, size, training), None, None)
-        tuned = self.tuner(support, _merge(mask), head=self.head)
-        scores = _split(losses.hard_iou(tuned.logit, _merge(mask)), shots)  # [B, K]
-        logit = self.head.segment_shots(query, _split(tuned.prototype, shots), scores, size, fusion,
+            summary = self.head.summarise(support, merge(mask), training)
+            logit = self.head.segment(query, summary, size, training)
+            return Segmentation(logit, None, None, self._own_loss(support, mask, query, logit))
+        tuned = self.tuner(support, merge(mask), head=self.head, training=training)
+        scores = split(losses.hard_iou(tuned.logit, merge(mask)), shots)  # [B, K]
+        logit = self.head.segment_shots(query, split(tuned.prototype, shots), scores, size, fusion,
                                         training)
-        return Segmentation(logit, _split(tuned.logit, shots),
-                            _split(tuned.relative_update, shots))
+        own = self._own_loss(support, mask, query, logit) if training else None
+        return Segmentation(logit, split(tuned.logit, shots),
+                            split(tuned.relative_update, shots), own)
+
+    def _own_loss(self, support, mask, query, logit):
+        return self.head.own_loss(split(support, mask.shape[1]), mask, query, logit)
 
     # ---- training ---------------------------------------------------------------------------
 
@@ -147,8 +153,8 @@ class SSTSegmenter(keras.Model):
         if answer.support_logit is None:
             return main, None, answer
         mask = episode["support_mask"]
-        auxiliary = losses.cross_entropy(_merge(answer.support_logit), _merge(mask), self.balanced)
-        return main, tf.reduce_mean(_split(auxiliary, mask.shape[1]), axis=1), answer
+        auxiliary = losses.cross_entropy(merge(answer.support_logit), merge(mask), self.balanced)
+        return main, tf.reduce_mean(split(auxiliary, mask.shape[1]), axis=1), answer
 
     def train_step(self, episode: dict) -> dict:
         """One outer step (Eq. 1); the inner tape of the tuner runs inside the outer one."""
@@ -158,6 +164,8 @@ class SSTSegmenter(keras.Model):
             loss = tf.reduce_mean(main)
             if self.auxiliary > 0:
                 loss += self.auxiliary * tf.reduce_mean(auxiliary)
+            if answer.own_loss is not None:
+                loss += tf.reduce_mean(answer.own_loss)
             scaled = loss / replicas
         variables = self.trainable_variables
         gradients = outer.gradient(scaled, variables)
@@ -190,8 +198,8 @@ class SSTSegmenter(keras.Model):
         values = {"loss": loss, "main": main}
         if answer.support_logit is not None:
             values |= {"auxiliary": auxiliary, "relative_update": answer.relative_update,
-                       "support_iou": losses.hard_iou(_merge(answer.support_logit),
-                                                      _merge(episode["support_mask"]))}
+                       "support_iou": losses.hard_iou(merge(answer.support_logit),
+                                                      merge(episode["support_mask"]))}
         for name, value in values.items():
             self.trackers[name].update_state(tf.stop_gradient(value))
 
@@ -210,16 +218,3 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def _merge(x):
-    """[B, K, ...] -> [B K, ...]."""
-    shape = tf.shape(x)
-    merged = tf.reshape(x, tf.concat([[shape[0] * shape[1]], shape[2:]], 0))
-    return tf.ensure_shape(merged, [None, *x.shape[2:]])
-
-
-def _split(x, shots):
-    """[B K, ...] -> [B, K, ...]."""
-    split = tf.reshape(x, tf.concat([[-1, shots], tf.shape(x)[1:]], 0))
-    return tf.ensure_shape(split, [None, shots, *x.shape[1:]])

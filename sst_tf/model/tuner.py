@@ -17,15 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from sst_tf.model import losses
-from sst_tf.model.layers import masked_average, pool_weights
+from sst_tf.model.layers import grid, pool_weights
+from sst_tf.model.methods import Head
 
 
 class Tuned(NamedTuple):
     """What tuning leaves, for N supports (episodes x shots), each on its own."""
 
     features: tf.Tensor  # R'_s [N, h, w, C]
-    prototype: tf.Tensor  # pooled from R'_s [N, C]
-    untuned_prototype: tf.Tensor  # pooled from R_s [N, C]
+    prototype: tf.Tensor  # summary of R'_s; of SST, what is pooled from it [N, D]
+    untuned_prototype: tf.Tensor  # summary of R_s [N, D]
     logit: tf.Tensor  # S_sup before tuning, foreground log-odds [N, H, W]
     relative_update: tf.Tensor  # norm of the masked update over that of the masked R_s [N]
 
@@ -71,19 +72,13 @@ class Tuner(keras.layers.Layer):
             return tf.math.softplus(tf.convert_to_tensor(self.raw_step))
         return tf.constant(self.fixed_step, tf.float32)
 
-    def self_segment(self, query_role: tf.Tensor, support_role: tf.Tensor, mask: tf.Tensor,
-                     weights: tf.Tensor, head) -> tf.Tensor:
-        """S_sup (Eq. 8, 9, 12): foreground log-odds [N, H, W] of a support under its own mask."""
-        prototype = masked_average(support_role, weights)  # [N, C]
-        return head.segment(query_role, prototype, _size(mask))
-
     def loss(self, logit: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """L_sup (Eq. 10), reduced per support and never over them: [N, H, W] -> [N]."""
         loss = losses.cross_entropy(logit, mask, self.balanced)
         return loss * losses.counted_pixels(mask) if self.reduction == "sum" else loss
 
-    def gradient(self, features: tf.Tensor, original: tf.Tensor, mask: tf.Tensor,
-                 weights: tf.Tensor, head) -> tuple[tf.Tensor, tf.Tensor]:
+    def gradient(self, features: tf.Tensor, original: tf.Tensor, mask: tf.Tensor, head: Head
+                 ) -> tuple[tf.Tensor, tf.Tensor]:
         """theta_s of Eq. 4, dL_sup / dR_s of Eq. 11, at `features`: [N, h, w, C]; and S_sup.
 
         Summed over the supports before it is differentiated, so that each support gets the
@@ -92,7 +87,7 @@ class Tuner(keras.layers.Layer):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(features)
             query_role = features if self.through == "both" else tf.stop_gradient(original)
-            logit = self.self_segment(query_role, features, mask, weights, head)
+            logit = head.self_segment(query_role, features, mask)
             total = tf.reduce_sum(self.loss(logit, mask))
         return tape.gradient(total, features), logit
 
@@ -104,33 +99,30 @@ class Tuner(keras.layers.Layer):
             update *= tf.stop_gradient(scale)[:, None, None, None]
         return update if self.second_order else tf.stop_gradient(update)
 
-    def call(self, features: tf.Tensor, mask: tf.Tensor, *, head) -> Tuned:
+    def call(self, features: tf.Tensor, mask: tf.Tensor, *, head: Head, training: bool = False
+             ) -> Tuned:
         """R'_s = f_t(R_s; theta_s) of N supports (Eq. 5, 11).
 
         Args:
             features: R_s [N, h, w, C] float; the step is computed in float32.
             mask: T_S [N, H, W] at full size: 0, 1, 255.
-            head: `sst_tf.model.head.Head`, f_m and f_d. Its dropout is off here.
+            head: f_m and f_d, or another method. Its dropout is off in the step.
+            training: of the summaries, see `Head.summarise`.
         """
         features = tf.cast(features, tf.float32)
-        weights = pool_weights(mask, _size(features))  # [N, h, w, 1]
+        weights = pool_weights(mask, grid(features))  # [N, h, w, 1]
         tuned, first_logit = features, None
         for _ in range(self.steps):
-            gradient, logit = self.gradient(tuned, features, mask, weights, head)
+            gradient, logit = self.gradient(tuned, features, mask, head)
             tuned -= self.update(tuned, gradient, weights)
             first_logit = logit if first_logit is None else first_logit
         if first_logit is None:
-            first_logit = self.self_segment(features, features, mask, weights, head)
+            first_logit = head.self_segment(features, features, mask)
         moved = tf.math.divide_no_nan(_norm((tuned - features) * weights),
                                       _norm(features * weights))
-        return Tuned(tuned, masked_average(tuned, weights), masked_average(features, weights),
-                     first_logit, tf.stop_gradient(moved))
-
-
-def _size(maps):
-    """(height, width) of [N, h, w, ...], static where known."""
-    dynamic = tf.shape(maps)
-    return tuple(maps.shape[i] if maps.shape[i] is not None else dynamic[i] for i in (1, 2))
+        untuned = head.summarise(features, mask, training)
+        summary = head.summarise(tuned, mask, training) if self.steps else untuned
+        return Tuned(tuned, summary, untuned, first_logit, tf.stop_gradient(moved))
 
 
 def _norm(x):

@@ -14,8 +14,9 @@ def build_model(config: Config) -> SSTSegmenter:
     keras.utils.set_random_seed(config.train.seed)
     model = config.model
     segmenter = SSTSegmenter(
-        model={"backbone": model.backbone, "channels": model.channels, "dropout": model.dropout,
-               "train_backbone": model.train_backbone, "comparator": model.comparator},
+        model={"method": model.method, "backbone": model.backbone, "channels": model.channels,
+               "dropout": model.dropout, "train_backbone": model.train_backbone,
+               "comparator": model.comparator},
         tuner=dataclasses.asdict(resolved(config).tuner),
         loss=dataclasses.asdict(config.loss),
         optimizer_options=OptimizerOptions(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sst_tf.model.head import Head
+from sst_tf.model.methods.sst import SST
 from sst_tf.model.segmenter import SSTSegmenter
 
 CHANNELS = 6
@@ -14,7 +14,7 @@ CHANNELS = 6
 @pytest.fixture
 def head():
     tf.keras.utils.set_random_seed(0)
-    head = Head(CHANNELS)
+    head = SST(CHANNELS)
     # The last layer starts small; here every derivative should be worth looking at.
     kernel = head.decoder.classify.kernel
     kernel.assign(2**0.5 * tf.random.stateless_normal(kernel.shape, (1, 0)))
@@ -34,11 +34,12 @@ def supports():
     return features, tf.constant(mask)
 
 
-def build(steps=1, auxiliary=1.0, backbone="small", channels=8, comparator="product", **tuner):
+def build(steps=1, auxiliary=1.0, backbone="small", channels=8, comparator="product",
+          method="sst", **tuner):
     """A segmenter of a few thousand weights."""
     tf.keras.utils.set_random_seed(1)
     return SSTSegmenter(
-        model={"backbone": backbone, "channels": channels, "dropout": 0.0,
+        model={"method": method, "backbone": backbone, "channels": channels, "dropout": 0.0,
                "train_backbone": backbone == "small", "comparator": comparator},
         tuner={"steps": steps, "step_size": 0.3, "normalize": "relative", **tuner},
         loss={"auxiliary": auxiliary, "balanced": False})

@@ -30,6 +30,8 @@ from tests.sst_tf.test_commands import QUICK, fails
     ("--optimizer.clip_norm -1", "optimizer.clip_norm"),
     ("--pretrain.learning_rate 0", "pretrain.learning_rate"),
     ("--model.dropout 1", "model.dropout"),
+    ("--model.method panet --model.dropout 0.5", "model.dropout"),
+    ("--model.method canet --model.comparator concatenate", "model.comparator"),
     ("--model.backbone small --model.weights none", "model.train_backbone"),
     ("--data.fold 4", "data.fold"),
     ("--data.count 0", "data.count"),

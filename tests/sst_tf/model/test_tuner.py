@@ -5,18 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sst_tf.model.layers import pool_weights
 from sst_tf.model.tuner import Tuner
 
 
 def directional(tuner, features, mask, head, direction, through):
     """d L_sup / d R_s along a direction, by central differences in the role(s) concerned."""
-    weights = pool_weights(mask, (5, 5))
-
     def loss(step):
         moved = features + step * direction
         query = moved if through == "both" else features
-        return tuner.loss(tuner.self_segment(query, moved, mask, weights, head), mask).numpy()
+        return tuner.loss(head.self_segment(query, moved, mask), mask).numpy()
 
     step = 2e-3
     return (loss(step) - loss(-step)) / (2 * step)
@@ -27,7 +24,7 @@ def directional(tuner, features, mask, head, direction, through):
 def test_eq_11_against_finite_differences(head, supports, through, loss):
     features, mask = supports
     tuner = Tuner(through=through, loss=loss)
-    gradient, _ = tuner.gradient(features, features, mask, pool_weights(mask, (5, 5)), head)
+    gradient, _ = tuner.gradient(features, features, mask, head)
     rng = np.random.default_rng(1)
     for _ in range(3):
         direction = tf.constant(rng.standard_normal(features.shape), tf.float32) * 0.1
@@ -39,9 +36,8 @@ def test_eq_11_against_finite_differences(head, supports, through, loss):
 
 def test_the_two_roles_differ(head, supports):
     features, mask = supports
-    weights = pool_weights(mask, (5, 5))
-    both, _ = Tuner(through="both").gradient(features, features, mask, weights, head)
-    one, _ = Tuner(through="prototype").gradient(features, features, mask, weights, head)
+    both, _ = Tuner(through="both").gradient(features, features, mask, head)
+    one, _ = Tuner(through="prototype").gradient(features, features, mask, head)
     assert float(tf.reduce_max(tf.abs(both - one))) > 1e-5
 
 
@@ -74,8 +70,7 @@ def test_a_small_step_lowers_the_loss(head, supports):
     features, mask = supports
     tuner = Tuner(step_size=0.01, normalize="relative")
     tuned = tuner(features, mask, head=head)
-    weights = pool_weights(mask, (5, 5))
-    after = tuner.self_segment(tuned.features, tuned.features, mask, weights, head)
+    after = head.self_segment(tuned.features, tuned.features, mask)
     assert np.all(tuner.loss(after, mask) < tuner.loss(tuned.logit, mask))
 
 

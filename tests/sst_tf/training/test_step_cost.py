@@ -3,8 +3,8 @@
 
 import tensorflow as tf
 
-from sst_tf.model.head import Head
 from sst_tf.model.layers import Conv2D
+from sst_tf.model.methods.sst import SST
 from sst_tf.training.step_cost import Flops
 
 
@@ -20,7 +20,7 @@ def test_floors_equal_the_layers():
     embedding = Conv2D(256, 3)
     embedding.build((None, None, None, 1536))
     assert flops.embedding == counted(embedding, 41)
-    assert flops.head == counted(Head(256), 41)
+    assert flops.head == counted(SST(256), 41)
     # The figures that the design gives for these layers.
     assert round(flops.embedding / 1e9, 1) == 11.9
     assert round(flops.head / 1e9, 1) == 23.1
