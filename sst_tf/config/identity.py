@@ -41,6 +41,14 @@ def identity(config: Config) -> dict:
     return found
 
 
+def completed(identity: dict) -> dict:
+    """An identity with the added keys that it leaves out, at their defaults."""
+    return {section.name: {
+        **{one.name: _counted(_default(one), one.metadata)
+           for one in dataclasses.fields(section.default_factory) if one.metadata.get("added")},
+        **identity.get(section.name, {})} for section in dataclasses.fields(Config)}
+
+
 def sha256(config: Config) -> str:
     """Hash of the identity."""
     return digest(identity(config))

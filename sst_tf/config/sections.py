@@ -28,6 +28,10 @@ def _number(default: Any, **bounds: float) -> Any:
     return field(default=default, metadata={"kind": "number", **bounds})
 
 
+def _added(default: Any, **bounds: float) -> Any:
+    return field(default=default, metadata={"kind": "number", "added": True, **bounds})
+
+
 def _numbers(default: list, **bounds: float) -> Any:
     return field(default_factory=lambda: list(default), metadata={"kind": "number", **bounds})
 
@@ -98,7 +102,7 @@ class ModelConfig:
             the answers of the single shots.
     """
 
-    method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = "sst"
+    method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = _added("sst")
     backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
     weights: str = _file("imagenet")
     channels: int = _number(256, least=1)

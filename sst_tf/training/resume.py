@@ -12,8 +12,8 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
     Raises:
         UserError: naming the first key that changes numbers and is not what it was.
     """
-    then, stored = run.identity(), run.config()
-    for section, values in configuration.identity(config).items():
+    then, stored = configuration.completed(run.identity()), run.config()
+    for section, values in configuration.completed(configuration.identity(config)).items():
         for key, value in values.items():
             if section == "evaluate" or then.get(section, {}).get(key, value) == value:
                 continue

@@ -4,9 +4,12 @@
 import pytest
 import yaml
 
+from pipelines.errors import UserError
 from sst_tf import train
 from sst_tf.config import parse, parser, sha256
 from sst_tf.experiments.grid import training_key
+from sst_tf.runs.directory import Run
+from sst_tf.training.resume import refuse_changes
 from tests.sst_tf.test_commands import QUICK, fails
 
 READ_BY = {"--data.split_file": "folder", "--data.classes": "voc", "--data.annotations": "coco"}
@@ -55,6 +58,15 @@ def test_places_and_parallelism_do_not_count():
                        ("train.strategy", "mirrored"), ("train.parallel_calls", "3"),
                        ("evaluate.batch", "2"), ("evaluate.processes", "2")):
         assert sha256(config(f"--{key}", value)) == sha256(config("--data.fold", "0")), key
+
+
+@pytest.mark.parametrize("then, now", [("sst", "panet"), ("panet", "sst")])
+def test_resume_sees_another_value_of_a_key_that_identities_leave_out(tmp_path, then, now):
+    """At its default `model.method` is in no identity."""
+    run = Run.create(tmp_path, config("--model.method", then))
+    refuse_changes(run, config("--model.method", then))
+    with pytest.raises(UserError, match=f"model.method .'{then}' then, '{now}' now"):
+        refuse_changes(run, config("--model.method", now))
 
 
 def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys):
