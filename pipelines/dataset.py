@@ -224,13 +224,11 @@ def _all_of(episodes, address, remote):
 
 def _sampled(sampler, reader, start, count):
     """Episodes `start`, `start` + 1, ... of a sampler, drawn in the graph's threads."""
-    photos = [name for class_id in sampler.classes for name in sampler.photos[class_id]]
-    first = np.cumsum([0, *sampler.counts[:-1]])
+    photos = tf.constant(sampler.listed)
 
     def named(number):
-        drawn = reader.draw(number, sampler.seed, sampler.counts, sampler.shots)
-        place = drawn[0]
-        names = tf.gather(tf.constant(photos), tf.gather(first, place) + drawn[1:])
+        drawn = reader.draw(number, sampler)
+        place, names = drawn[0], tf.gather(photos, drawn[1:])
         class_id = tf.gather(tf.constant(sampler.classes, tf.int32), place)
         return {"episode_id": number, "class_id": class_id, "support_class_id": class_id,
                 "support_name": names[1:], "query_name": names[0]}

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,30 +39,45 @@ class WayEpisode(NamedTuple):
     query: str
 
 
-def draw(number: int, seed: int, counts: Sequence[int], shots: int) -> np.ndarray:
-    """Which class and which of its photos episode `number` takes: a pure function.
+def draw(number: int, seed: int, counts: Sequence[int], shots: int, power: float = 0.0,
+         absent: float = 0.0, lacking: np.ndarray | None = None) -> np.ndarray:
+    """Which class and which photos episode `number` takes: a pure function.
 
     Args:
-        counts: photos of each class, [C].
+        counts: photos of each class, [C]; the photos of all classes stand in one list, class by
+            class, so that a photo of two classes stands there twice.
+        power: classes are drawn in proportion to `counts ** power`; 0 draws all alike.
+        absent: share of the episodes whose query does not show the class.
+        lacking: [sum(counts), C] bool, which photo of the list is known to lack which class; read
+            where `absent` > 0. A class that no photo lacks has no such episodes.
 
     Returns:
-        int64 [1 + 1 + shots]: the class's place in `counts`, then the places among its photos of
-        the query and of `shots` supports, all different.
+        int64 [1 + 1 + shots]: the class's place in `counts`, then the places in the list of the
+        query and of `shots` supports, all different photos.
     """
-    return _draw(_generator(seed, number), counts, shots)
+    return _draw(_generator(seed, number), counts, shots, power, absent, lacking)
 
 
 def _generator(seed, number):
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([int(seed), int(number)])))
 
 
-def _draw(rng, counts, shots):
-    place = rng.integers(len(counts))
-    return np.array([place, *rng.choice(counts[place], shots + 1, replace=False)], np.int64)
+def _draw(rng, counts, shots, power=0.0, absent=0.0, lacking=None):
+    if power == 0:
+        place = rng.integers(len(counts))
+    else:
+        below = np.cumsum(np.asarray(counts, np.float64) ** power)
+        place = min(np.searchsorted(below, rng.random() * below[-1], "right"), len(counts) - 1)
+    photos = int(np.sum(counts[:place])) + rng.choice(counts[place], shots + 1, replace=False)
+    if absent and rng.random() < absent:
+        without = np.flatnonzero(lacking[:, place])
+        if len(without):
+            photos[0] = without[rng.integers(len(without))]
+    return np.array([place, *photos], np.int64)
 
 
 class EpisodeSampler:
-    """Draws episodes: class uniform, then a query and k supports, all different photos.
+    """Draws episodes: a class, then a query and k supports, all different photos.
 
     Args:
         pairs: `pipelines.index.Pair`s to draw from.
@@ -72,16 +87,28 @@ class EpisodeSampler:
         skip_small: leave out classes with fewer than k + 1 photos and list their names (or ids)
             in `skipped`; otherwise such a class is an error.
         class_names: for messages.
+        power: classes are drawn in proportion to their number of photos to this power: 0 draws
+            all alike (the published protocols), 0.5 shows a thin class less often.
+        absent: share of the episodes whose query shows another class instead (its mask is empty).
+        lacks: whether a photo is known to lack a class, by photo id and class id; for `absent`.
+
+    Attributes:
+        classes: class ids, [C].
+        counts: photos of each, [C].
+        listed: photo ids, class by class, [sum(counts)].
     Raises:
         DataError: a class with too few photos, or none left.
     """
 
     def __init__(self, pairs: Sequence[Pair], shots: int, seed: int, mismatched: bool = False,
-                 skip_small: bool = False, class_names: Sequence[str] | None = None) -> None:
+                 skip_small: bool = False, class_names: Sequence[str] | None = None,
+                 power: float = 0.0, absent: float = 0.0,
+                 lacks: Callable[[str, int], bool] | None = None) -> None:
         photos = defaultdict(set)
         for pair in pairs:
             photos[pair.class_id].add(pair.image_id)
         self.shots, self.seed, self.mismatched = shots, seed, mismatched
+        self.power, self.absent = power, absent
         self.skipped, self.photos = [], {}
         for class_id in sorted(photos):
             name = class_names[class_id - 1] if class_names else str(class_id)
@@ -95,25 +122,30 @@ class EpisodeSampler:
                                 "the class off")
         self.classes = list(self.photos)
         self.counts = [len(photos) for photos in self.photos.values()]
+        self.listed = [name for names in self.photos.values() for name in names]
         if len(self.classes) < (2 if mismatched else 1):
             raise DataError(f"{len(self.classes)} classes have more than {shots} photos; episodes "
                             f"need {'two' if mismatched else 'one'}: add photos or check "
                             "data.pair_filter, data.novel_policy and the split")
+        self.lacking = np.zeros((len(self.listed), len(self.classes)), bool)
+        if absent:
+            if mismatched or lacks is None:
+                raise DataError("absent queries need `lacks`, and supports of the class itself")
+            self.lacking[:] = [[lacks(name, c) for c in self.classes] for name in self.listed]
 
     def episode(self, number: int) -> Episode:
         """Episode `number`, a pure function of (seed, number)."""
         rng = _generator(self.seed, number)
-        place, *drawn = _draw(rng, self.counts, self.shots)
+        place, *drawn = _draw(rng, self.counts, self.shots, self.power, self.absent, self.lacking)
         class_id = self.classes[place]
-        photos = self.photos[class_id]
-        query, support = photos[drawn[0]], tuple(photos[i] for i in drawn[1:])
+        query, *support = (self.listed[i] for i in drawn)
         support_class = class_id
         if self.mismatched:
             others = [c for c in self.classes if c != class_id]
             support_class = others[rng.integers(len(others))]
             pool = [p for p in self.photos[support_class] if p != query]
-            support = tuple(pool[i] for i in rng.choice(len(pool), self.shots, replace=False))
-        return Episode(number, class_id, support, query, support_class)
+            support = [pool[i] for i in rng.choice(len(pool), self.shots, replace=False)]
+        return Episode(number, class_id, tuple(support), query, support_class)
 
     def take(self, count: int, start: int = 0) -> list[Episode]:
         """Episodes `start` .. `start + count - 1`."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.errors import DataError
 from pipelines.reading.augment import Augment, aligned, augment
 from pipelines.reading.transforms import mirror, resize_image, resize_mask
-from pipelines.sampler import draw
+from pipelines.sampler import EpisodeSampler, draw
 from pipelines.sources import Source
 from pipelines.sources.masks import merged
 
@@ -40,12 +40,13 @@ class Reader:
         classes = hashlib.sha256("\n".join(self.source.classes).encode()).hexdigest()
         return f"pipelines/{self.source.name}-{classes[:8]}"
 
-    def draw(self, number: tf.Tensor, seed: int | tf.Tensor, counts: Sequence[int],
-             shots: int) -> tf.Tensor:
+    def draw(self, number: tf.Tensor, sampler: EpisodeSampler) -> tf.Tensor:
         """Which class and photos episode `number` takes, [1 + 1 + shots] int64: `sampler.draw`."""
-        drawn, = self._call(draw, [number, tf.cast(seed, tf.int64), tf.cast(counts, tf.int64),
-                                   tf.cast(shots, tf.int64)], [tf.int64])
-        return tf.ensure_shape(drawn, [shots + 2])
+        drawn, = self._call(draw, [
+            number, tf.cast(sampler.seed, tf.int64), tf.cast(sampler.counts, tf.int64),
+            tf.cast(sampler.shots, tf.int64), tf.cast(sampler.power, tf.float64),
+            tf.cast(sampler.absent, tf.float64), sampler.lacking], [tf.int64])
+        return tf.ensure_shape(drawn, [sampler.shots + 2])
 
     def image(self, name: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W, 3] of the photo `name` (scalar string tensor)."""

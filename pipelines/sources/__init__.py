@@ -17,7 +17,9 @@ class Source(Protocol):
         name: of the data set.
 
     A source with `files(image_id)`, the paths that a photo's masks depend on, has its index kept on
-    disk (`pipelines.index.read_facts`).
+    disk (`pipelines.index.read_facts`). One whose photos do not all label all classes has
+    `labels(image_id)`, the class ids that the photo's mask knows: of no other can its absence be
+    told (`absence`).
     """
 
     name: str
@@ -48,7 +50,9 @@ class Source(Protocol):
 
 
 def open_source(dataset: str, root: str | os.PathLike | None = None, **options: Any) -> Source:
-    """Open a data set by name: "shapes" (embedded), or "voc", "coco" or "folder" with `root`."""
+    """Open a data set by name: "shapes" (embedded), "voc", "coco" or "folder" with `root`, or
+    "joined" with `parts`.
+    """
     if dataset == "shapes":
         from pipelines.sources.shapes import ShapesSource
         return ShapesSource(**options)
@@ -61,4 +65,7 @@ def open_source(dataset: str, root: str | os.PathLike | None = None, **options: 
     if dataset == "folder":
         from pipelines.sources.folder import FolderSource
         return FolderSource(root, **options)
-    raise DataError(f"no data set {dataset!r}; known: coco, folder, shapes, voc")
+    if dataset == "joined":
+        from pipelines.sources.joined import JoinedSource
+        return JoinedSource(**options)
+    raise DataError(f"no data set {dataset!r}; known: coco, folder, joined, shapes, voc")

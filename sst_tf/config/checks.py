@@ -80,6 +80,12 @@ def _data(config):
     for name, dataset in READ_BY.items():
         if getattr(data, name) is not None and data.dataset != dataset:
             yield f"data.{name}", f"data.dataset {data.dataset} does not read it, {dataset} does"
+    names = [one.name for one in data.join]
+    if len({"", *names}) <= len(names):
+        yield "data.join", "each part needs a name of its own"
+    for one in data.join:
+        if one.root is None:
+            yield "data.join", f"part {one.name}: its root, a folder, is expected"
 
 
 def _model(config):
@@ -108,6 +114,8 @@ def _training(config):
     if train.cache_features and (train.augment != "none" or train.service):
         yield "train.cache_features", ("features are of whole, unchanged photos on this machine; "
                                        "set it to false for train.augment or train.service")
+    if config.data.join and train.service:
+        yield "train.service", "a worker opens one data set; leave out train.service or data.join"
     if train.cache_features and config.model.train_backbone:
         yield "train.cache_features", ("a trained backbone has no fixed features; set it or "
                                        "model.train_backbone to false")

@@ -30,15 +30,9 @@ def identity(config: Config) -> dict:
 
     A file that is not there counts by its name, and so does a word in its place ("imagenet").
     """
-    found, config = {}, resolved(config)
-    for section in dataclasses.fields(config):
-        values = getattr(config, section.name)
-        found[section.name] = {
-            one.name: _counted(getattr(values, one.name), one.metadata)
-            for one in dataclasses.fields(values)
-            if one.metadata.get("kind") != "place"
-            and not (one.metadata.get("added") and getattr(values, one.name) == _default(one))}
-    return found
+    config = resolved(config)
+    return {section.name: _of(getattr(config, section.name))
+            for section in dataclasses.fields(config)}
 
 
 def completed(identity: dict) -> dict:
@@ -59,11 +53,19 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def _of(values):
+    return {one.name: _counted(getattr(values, one.name), one.metadata)
+            for one in dataclasses.fields(values) if one.metadata.get("kind") != "place"
+            and not (one.metadata.get("added") and getattr(values, one.name) == _default(one))}
+
+
 def _default(one):
     return one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
 
 
 def _counted(value, metadata):
+    if isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
+        return [_of(one) for one in value]
     if metadata.get("kind") != "file" or value is None:
         return value
     path = Path(value)

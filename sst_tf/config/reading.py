@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from pipelines.errors import UserError
 from sst_tf.config.checks import check
@@ -139,4 +139,5 @@ def _one_line(error):
 
 
 def _plain(namespace):
-    return {key: value for key, value in vars(namespace).items()}
+    return {key: [dict(vars(one)) if isinstance(one, Namespace) else one for one in value]
+            if isinstance(value, list) else value for key, value in vars(namespace).items()}

@@ -4,6 +4,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from pipelines.errors import DataError
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
+from pipelines.sources.joined import Part
 from sst_tf.config import Config
 
 KINDS = ("image", "features", "mask")
@@ -61,15 +63,24 @@ class RunData:
             pair.image_id for pair in getattr(self, split)}))
                 for split in ("train", "validation", "novel")}
 
-    def sampler(self, part: str, shots: int, seed: int, mismatched: bool = False) -> EpisodeSampler:
+    def lacks(self, image_id: str, class_id: int) -> bool:
+        """Whether a photo is known to show no pixel of a class: its masks label it, and not here."""
+        labels = getattr(self.source, "labels", None)
+        return class_id not in self.classes_of[image_id] and (
+            labels is None or class_id in labels(image_id))
+
+    def sampler(self, part: str, shots: int, seed: int, **options: Any) -> EpisodeSampler:
         """An `EpisodeSampler` over "train", "validation" or "novel" pairs.
 
         Classes of base splits with too few photos for k shots are left out and listed in its
         `skipped`; a novel class with too few is an error, as leaving it out would change what
         is measured.
+
+        Args:
+            options: further ones of `EpisodeSampler`.
         """
-        return EpisodeSampler(getattr(self, part), shots, seed, mismatched=mismatched,
-                              skip_small=part != "novel", class_names=self.source.classes)
+        return EpisodeSampler(getattr(self, part), shots, seed, skip_small=part != "novel",
+                              class_names=self.source.classes, lacks=self.lacks, **options)
 
     def training_episodes(self, config: Config, start: int, features=None, context=None
                           ) -> tf.data.Dataset:
@@ -84,7 +95,8 @@ class RunData:
         if context is not None:
             batch //= context.num_replicas_in_sync
             shard = (context.input_pipeline_id, context.num_input_pipelines)
-        sampler = self.sampler("train", train.shots, train.seed)
+        sampler = self.sampler("train", train.shots, train.seed, power=train.class_power,
+                               absent=train.absent_share)
         episodes = episode_dataset(
             self.source, sampler, image_size=config.data.image_size, batch=batch, start=start,
             ignore_ids=self.ignore_ids, flip=train.flip, seed=train.seed, features=features,
@@ -108,17 +120,19 @@ def open_data(config: Config, progress: bool = False) -> RunData:
         pipelines.DataError: naming the file and the remedy.
     """
     data = config.data
-    source = open_source(data.dataset, **_source_options(data))
-    novel_ids, left_out = _class_ids(source, data)
-    ids = {split: source.image_ids(split) for split in (data.train_split, data.novel_split)}
-    facts = read_facts(source, [name for names in ids.values() for name in names], progress)
+    main = open_source(data.dataset, **_source_options(data))
+    source = _joined(main, data) if data.join else main
+    novel_ids, left_out = _class_ids(main, source, data)
+    splits = ("train", "novel") if data.join else (data.train_split, data.novel_split)
+    ids = [source.image_ids(split) for split in splits]
+    facts = read_facts(source, [name for names in ids for name in names], progress)
     listed = config.evaluate.pair_list
     if listed and not Path(listed).is_file():
         raise DataError(f"evaluate.pair_list {listed!r}: no such list; expected the path of the "
                         "published list of this fold's test pairs")
-    train_index, novel_index = (
-        build_index(source, ids[split], pair_filter, facts=facts) for split, pair_filter in (
-            (data.train_split, data.pair_filter), (data.novel_split, listed or data.pair_filter)))
+    filters = (data.pair_filter, listed or data.pair_filter)
+    train_index, novel_index = (build_index(source, names, pair_filter, facts=facts)
+                                for names, pair_filter in zip(ids, filters, strict=True))
     if listed:
         _refuse_others(listed, novel_index, novel_ids, source.classes)
     base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel_policy)
@@ -138,6 +152,19 @@ def _refuse_others(path, index, novel_ids, classes):
                             " the list of this fold")
 
 
+def _joined(main, data):
+    """The data set beside further ones, whose photos are of the training split alone."""
+    parts = {data.dataset: Part(main, {"train": data.train_split, "novel": data.novel_split})}
+    for one in data.join:
+        if one.name in parts:
+            raise DataError(f"data.join: {one.name} is the name of data.dataset; give another")
+        try:
+            part = open_source(one.dataset, **_source_options(one))
+        except DataError as error:
+            raise DataError(f"data.join {one.name}: {error}; --data.join '[]' leaves it out"
+                            ) from None
+        parts[one.name] = Part(part, {"train": one.split})
+    return open_source("joined", parts=parts, unlabelled=data.unlabelled)
 def _source_options(data):
     if data.dataset == "shapes":
         return {"image_size": data.image_size, "count": data.count, "seed": data.seed}
@@ -145,12 +172,13 @@ def _source_options(data):
     return {"root": data.root, **own.get(data.dataset, {})}
 
 
-def _class_ids(source, data):
-    """(ids of novel classes, ids of classes that take no part)."""
+def _class_ids(main, source, data):
+    """(ids of novel classes, ids of classes that take no part); the main set's come first."""
     if data.dataset == "folder" and not data.novel_classes:
-        parts = class_split(source.classes, data.split_file, data.split_seed)
-        ids = {part: tuple(source.classes.index(name) + 1 for name in names)
+        parts = class_split(main.classes, data.split_file, data.split_seed)
+        ids = {part: tuple(main.classes.index(name) + 1 for name in names)
                for part, names in parts.items()}
         return ids["test"], set(ids["val"])
-    return novel_class_ids(source.classes, fold=data.fold, novel_classes=data.novel_classes,
+    classes = source.classes if data.novel_classes else main.classes
+    return novel_class_ids(classes, fold=data.fold, novel_classes=data.novel_classes,
                            layout=data.layout), set()

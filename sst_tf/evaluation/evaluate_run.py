@@ -148,7 +148,7 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         try:
             absent = presence.absent_episodes(
                 data.sampler(part, shots, seed, mismatched=True), count,
-                data.classes_of)
+                data.lacks)
         except DataError:
             absent = []
         present = data.sampler(part, shots, seed).take(count) if absent else []

@@ -5,7 +5,7 @@ The score is the mean probability of a photo's highest 5 % of pixels. The thresh
 classes: episodes whose query shows the class against episodes whose query does not.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import rankdata
@@ -36,17 +36,17 @@ def score_map(probability: np.ndarray) -> float:
 
 
 def absent_episodes(sampler: EpisodeSampler, count: int,
-                    classes_of: Mapping[str, Collection[int]]) -> list[Episode]:
+                    lacks: Callable[[str, int], bool]) -> list[Episode]:
     """Up to `count` episodes whose query holds no pixel of the supports' class.
 
     Args:
         sampler: of episodes with `mismatched=True`.
-        classes_of: {photo: classes with any pixel in it}, as `RunData.classes_of`. The pairs that
-            the sampler draws from will not do: a filter of pairs leaves out small objects.
+        lacks: whether a photo is known to show no pixel of a class, as `RunData.lacks`. The pairs
+            that the sampler draws from will not do: a filter of pairs leaves out small objects.
     """
     found = []
     for episode in sampler.take(8 * count):
-        if episode.support_class_id not in classes_of[episode.query]:
+        if lacks(episode.query, episode.support_class_id):
             found.append(episode)
             if len(found) == count:
                 break

@@ -34,6 +34,7 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
     if options.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
             rate, config.train.epochs * config.train.steps_per_epoch)
+    average = {"use_ema": options.average > 0, "ema_momentum": options.average}
     if options.name == "adam":
-        return keras.optimizers.Adam(rate)
-    return keras.optimizers.SGD(rate, momentum=options.momentum)
+        return keras.optimizers.Adam(rate, **average)
+    return keras.optimizers.SGD(rate, momentum=options.momentum, **average)

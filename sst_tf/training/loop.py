@@ -14,6 +14,7 @@ from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model, build_optimizer
 from sst_tf.training.distribute import fit_workers, is_chief, share, wait_for_all
+from sst_tf.training.precision import products
 from sst_tf.training.pretrain import pretrain
 from sst_tf.training.validation import StopOnNaN, Validation
 
@@ -45,11 +46,12 @@ def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strat
         length = {"epochs": config.train.epochs, "initial_epoch": state["epoch"],
                   "steps_per_epoch": per_epoch, "callbacks": callbacks,
                   "verbose": ("auto" if sys.stdout.isatty() else 2) if chief else 0}
-        if config.train.strategy == "multi_worker":
-            fit_workers(model, strategy, lambda context: data.training_episodes(
-                config, start, store, context), **length)
-        else:
-            model.fit(data.training_episodes(config, start, store), shuffle=False, **length)
+        with products(config.train.precision):
+            if config.train.strategy == "multi_worker":
+                fit_workers(model, strategy, lambda context: data.training_episodes(
+                    config, start, store, context), **length)
+            else:
+                model.fit(data.training_episodes(config, start, store), shuffle=False, **length)
     wait_for_all(strategy)  # worker 0 has written the model
     print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
           f"mIoU {state.get('best', float('nan')):.3f}" if chief else "trained")

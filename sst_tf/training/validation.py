@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is looked at after each epoch: scores of held-out photos, the best model, a lost loss."""
 
+import contextlib
 import time
 
 import keras
@@ -11,6 +12,7 @@ from sst_tf.data import seeds
 from sst_tf.data.photo_bank import open_bank
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.scoring import score
+from sst_tf.training.precision import products
 
 
 class Validation(keras.callbacks.Callback):
@@ -20,6 +22,7 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.run, self.config, self.data, self.store = run, config, data, store
         self.state = state
+        self.averages = keras.callbacks.SwapEMAWeights()
         self.parts = {}
         for part, split, count in (("base", "validation", config.train.validation_episodes),
                                    ("novel", "novel", config.train.novel_episodes)):
@@ -34,14 +37,28 @@ class Validation(keras.callbacks.Callback):
         row = {"epoch": epoch, "seconds": round(time.time() - self.started, 1), **logs}
         if (epoch + 1) % self.config.train.validation_every == 0 or (
                 epoch + 1 == self.config.train.epochs):
-            for part, (bank, episodes) in self.parts.items():
-                values = self._validate(part, bank, episodes)
-                row |= values
-                logs |= values  # the progress bar prints them
-            self._keep_best(epoch, row)
+            with products("float32"), self._averaged():
+                for part, (bank, episodes) in self.parts.items():
+                    values = self._validate(part, bank, episodes)
+                    row |= values
+                    logs |= values  # the progress bar prints them
+                self._keep_best(epoch, row)
         self.run.append_history(row)
         self.state["epoch"] = epoch + 1
         self.run.save_last(self.model, self.state)
+
+    @contextlib.contextmanager
+    def _averaged(self):
+        """The weights' moving average in their place, where the optimizer keeps one."""
+        if not self.config.optimizer.average:
+            yield
+            return
+        self.averages.set_model(self.model)
+        self.averages.on_test_begin()
+        try:
+            yield
+        finally:
+            self.averages.on_test_end()
 
     def _validate(self, part, bank, episodes):
         scored = score(self.model, bank, episodes, self.config.evaluate.batch)

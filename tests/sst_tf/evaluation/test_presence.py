@@ -37,7 +37,7 @@ def test_ties_count_one_half(present, absent, auc):
 def test_absent_queries_hold_no_pixel_of_the_class(pair_filter):
     data = open_data(Config(data=DataConfig(image_size=129, count=200, pair_filter=pair_filter)))
     sampler = data.sampler("train", 1, 0, mismatched=True)
-    found = presence.absent_episodes(sampler, 20, data.classes_of)
+    found = presence.absent_episodes(sampler, 20, data.lacks)
     assert len(found) == 20
     for episode in found:
         assert not (data.source.class_mask(episode.query, episode.support_class_id) == 1).any()
