@@ -19,6 +19,7 @@ from pipelines.reading.transforms import (
     resize_class_mask,
     resize_image,
     resize_mask,
+    which,
 )
 from pipelines.remote.client import distribute, exactly_once
 from pipelines.sampler import Episode, EpisodeSampler, WayEpisode
@@ -29,7 +30,7 @@ ENDLESS = 2**62
 
 def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | EpisodeSampler, *,
                     image_size: int, batch: int, count: int | None = None, start: int = 0,
-                    ignore_ids: Collection[int] = (), flip: bool = False,
+                    ignore_ids: Collection[int] = (), flip: bool = False, crops: int = 0,
                     augment: Augment | str | None = None, seed: int = 0,
                     resize: str = "squash", full_mask: bool = False, features: Any = None,
                     parallel_calls: int | None = None, prefetch: int = 2,
@@ -46,12 +47,14 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         batch: B; the last batch of a finite list may be smaller.
         ignore_ids: classes whose pixels become 255.
         flip: mirror each photo with its mask by chance, drawn from (seed, episode id).
+        crops: of stored features, show one of a photo's first `crops` crops (`reading.crops`) as
+            often as the whole photo, drawn as flips are; one that loses the object is not shown.
         augment: an `Augment`, or the name of one ("canet", "pfenet"): scaled, cropped, turned and
             blurred by (seed, episode id); resampled once, straight from the photo.
         resize: "squash" photos to S x S, or "pad" them, aspect kept (`transforms.framed_size`).
         full_mask: add `query_mask_full`, the query's mask at the photo's own size.
-        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`; its features then
-            stand in the photos' place and photos are not decoded.
+        features: a store with `.shape` (h, w, C) and `.read(name, flipped)` (with `crops` a third
+            argument); its features then stand in the photos' place, which are not decoded.
         parallel_calls: episodes read at once; by default twice as many as cores, since one can
             decode while another waits for Python's lock.
         shard: (index, n): every n-th episode from the index-th on, for one of n readers.
@@ -74,7 +77,7 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         DataError: here for what cannot be; through TensorFlow for damaged files, or a support
             without a pixel of its class.
     """
-    _check(episodes, features, augment, resize, count, cache, shard, service)
+    _check(episodes, features, augment, resize, count, cache, shard, service, crops)
     parallel_calls = parallel_calls or 2 * (os.cpu_count() or 1)
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)
@@ -87,11 +90,11 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     index, readers = shard or (0, 1)
     stream = stream.shard(readers, index)
 
-    def shown(name, mask, flipped):
+    def shown(name, mask, flipped, crop=None):
         """Photo or features, and the mask at their size, mirrored together."""
         mask = mirror(tf.ensure_shape(mask, [image_size, image_size]), flipped)
         if features is not None:
-            return reader.features(name, flipped), mask
+            return reader.features(name, flipped, crop), mask
         image = resize_image(reader.image(name), image_size, resize)
         return mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flipped), mask
 
@@ -100,6 +103,21 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         if ways:
             return reader.way_mask(episode["query_name"], episode["class_id"])
         return reader.class_mask(episode["query_name"], episode["class_id"], ignore_ids)
+
+    def cropped(episode, flipped, numbers):
+        """As `plain`, of features of the crops `numbers` of the supports and the query."""
+        names = [*tf.unstack(episode["support_name"]), episode["query_name"]]
+        pictures = []
+        for i, name in enumerate(names):
+            support = i < supports
+            mask, crop = reader.view_mask(
+                name, episode["support_class_id" if support else "class_id"], numbers[i],
+                ignore_ids, support)
+            size = tf.shape(mask)
+            small = resize_class_mask(mask, image_size, resize)
+            pictures.append((*shown(name, small, flipped[i], crop), size))
+        images, masks, _ = (tf.stack(kind) for kind in zip(*pictures[:-1], strict=True))
+        return images, masks, *pictures[-1]
 
     def plain(episode, flipped):
         """Support images and masks, query image and mask, [H, W] of the query's photo."""
@@ -124,8 +142,10 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
             numbers = draw_augmentation(seed, number, supports + 1)
             pictures = reader.augmented(episode, ignore_ids, image_size, numbers, flip, how, resize)
         else:
-            pictures = plain(episode, flips(seed, number, supports + 1) if flip else
-                             tf.zeros([supports + 1], tf.bool))
+            flipped = (flips(seed, number, supports + 1) if flip else
+                       tf.zeros([supports + 1], tf.bool))
+            pictures = (cropped(episode, flipped, which(seed, number, supports + 1, crops + 1))
+                        if crops else plain(episode, flipped))
         kind = "image" if features is None else "features"
         result = dict(zip((f"support_{kind}", "support_mask", f"query_{kind}", "query_mask",
                            "query_size"), pictures, strict=True))
@@ -160,7 +180,7 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     return dataset.prefetch(prefetch)
 
 
-def _check(episodes, features, augment, resize, count, cache, shard, service):
+def _check(episodes, features, augment, resize, count, cache, shard, service, crops):
     """DataError for arguments that do not go together."""
     sampler = isinstance(episodes, EpisodeSampler)
     if resize not in RESIZES:
@@ -170,6 +190,9 @@ def _check(episodes, features, augment, resize, count, cache, shard, service):
     if augment is not None and features is not None:
         raise DataError("augment changes photos, so features cannot be read from a store: leave "
                         "one of the two out")
+    if crops and (features is None or not sampler):
+        raise DataError("crops are of a sampler's photos whose features are stored; raw photos "
+                        "have augment")
     if service is not None and features is not None:
         raise DataError("cached features lie on this machine, tf.data service reads photos: leave "
                         "one of the two out (train.cache_features, train.service)")

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipelines.errors import DataError
 from pipelines.reading.augment import Augment, aligned, augment
+from pipelines.reading.crops import box
 from pipelines.reading.transforms import mirror, resize_image, resize_mask
 from pipelines.sampler import EpisodeSampler, draw
 from pipelines.sources import Source
@@ -21,7 +22,7 @@ class Reader:
 
     Args:
         source: a `pipelines.sources.Source`.
-        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`.
+        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`, and with a third argument of a crop.
         remote: the graph is not run in this process but by tf.data service workers, which know
             the functions by name (`pipelines.remote`).
     """
@@ -32,7 +33,8 @@ class Reader:
     def functions(self) -> dict[str, Callable]:
         """{name: function of arrays}; all that a graph of this reader calls."""
         return {f"{self.key}/{f.__name__.lstrip('_')}": f for f in (
-            draw, self._photo, self._mask, self._merged, self._augmented, self._index)}
+            draw, self._photo, self._mask, self._view, self._merged, self._augmented,
+            self._index)}
 
     @property
     def key(self) -> str:
@@ -48,9 +50,9 @@ class Reader:
             tf.cast(sampler.absent, tf.float64), sampler.lacking], [tf.int64])
         return tf.ensure_shape(drawn, [sampler.shots + 2])
 
-    def image(self, name: tf.Tensor) -> tf.Tensor:
-        """uint8 [H, W, 3] of the photo `name` (scalar string tensor)."""
-        image, = self._call(self._photo, [name], [tf.uint8])
+    def image(self, name: tf.Tensor, crop: int = 0) -> tf.Tensor:
+        """uint8 [H, W, 3] of the photo `name` (scalar string tensor), or of a crop of it."""
+        image, = self._call(self._photo, [name, crop], [tf.uint8])
         return tf.ensure_shape(image, [None, None, 3])
 
     def index_mask(self, name: tf.Tensor) -> tf.Tensor:
@@ -63,6 +65,14 @@ class Reader:
         """uint8 [H, W] of 0, 1, 255: one class in the photo; as a support it must show it."""
         mask, = self._call(self._mask, [name, class_id, _ids(ignore_ids), support], [tf.uint8])
         return tf.ensure_shape(mask, [None, None])
+
+    def view_mask(self, name: tf.Tensor, class_id: tf.Tensor, crop: tf.Tensor,
+                  ignore_ids: Collection[int] = (), support: bool = False
+                  ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`class_mask` of crop `crop`, and the crop: 0 where the one asked for loses the class."""
+        mask, shown = self._call(self._view, [name, class_id, crop, _ids(ignore_ids), support],
+                                 [tf.uint8, tf.int64])
+        return tf.ensure_shape(mask, [None, None]), tf.ensure_shape(shown, [])
 
     def way_mask(self, name: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W]: i + 1 where `class_ids[i]` is, 255 void, else 0."""
@@ -91,13 +101,15 @@ class Reader:
         shapes = ([shots, size, size, 3], [shots, size, size], [size, size, 3], [size, size], [2])
         return [tf.ensure_shape(t, shape) for t, shape in zip(loaded, shapes, strict=True)]
 
-    def features(self, name: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
-        """float32 [h, w, C] of the photo `name` from the feature store."""
-        def read(n, f):
-            return np.ascontiguousarray(self.store.read(n.decode(), bool(f)), np.float32)
+    def features(self, name: tf.Tensor, flipped: tf.Tensor, crop: tf.Tensor | None = None
+                 ) -> tf.Tensor:
+        """float32 [h, w, C] of the photo `name`, or of a crop of it, from the feature store."""
+        def read(n, f, *c):  # a store without crops takes no number
+            return np.ascontiguousarray(self.store.read(n.decode(), bool(f), *map(int, c)),
+                                        np.float32)
 
-        return tf.ensure_shape(tf.numpy_function(read, [name, flipped], tf.float32),
-                               self.store.shape)
+        inputs = [name, flipped] + ([crop] if tf.is_tensor(crop) else [])
+        return tf.ensure_shape(tf.numpy_function(read, inputs, tf.float32), self.store.shape)
 
     def _call(self, function, inputs, types):
         inputs = [tf.convert_to_tensor(value) for value in inputs]
@@ -106,8 +118,9 @@ class Reader:
             return tf.raw_ops.PyFunc(input=inputs, token=token, Tout=types)
         return tf.numpy_function(function, inputs, types)
 
-    def _photo(self, name):
-        return self.source.read_image(name.decode())
+    def _photo(self, name, crop=0):
+        image = self.source.read_image(name.decode())
+        return image[box(name.decode(), int(crop), *image.shape[:2])] if crop else image
 
     def _index(self, name):
         return self.source.read_mask(name.decode())
@@ -119,6 +132,13 @@ class Reader:
                             f"{self.source.classes[class_id - 1]}, so it cannot be a support; "
                             "build the episodes from the current masks")
         return mask
+
+    def _view(self, name, class_id, crop, ignore_ids, support):
+        mask = self._mask(name, class_id, ignore_ids, support)
+        shown = mask[box(name.decode(), int(crop), *mask.shape)]
+        if crop and not (shown == 1).any():
+            crop, shown = 0, mask
+        return np.ascontiguousarray(shown), np.int64(crop)
 
     def _merged(self, name, class_ids):
         return merged(self.source.class_masks(name.decode()), class_ids)
@@ -144,7 +164,7 @@ def _ids(class_ids):
 
 def photo_dataset(source: Source, names: Iterable[str], image_size: int, parallel_calls: int = 4,
                   masks: bool = False, flipped: Sequence[bool] | np.ndarray | None = None,
-                  features: Any = None, resize: str = "squash") -> tf.data.Dataset:
+                  features: Any = None, resize: str = "squash", crop: int = 0) -> tf.data.Dataset:
     """Photos in the order of `names`.
 
     Args:
@@ -152,6 +172,7 @@ def photo_dataset(source: Source, names: Iterable[str], image_size: int, paralle
         flipped: which photos are mirrored, with their masks, [N] bool; none unless given.
         features: a store as in `episode_dataset`, whose features stand in the photos' place.
         resize: "squash" or "pad".
+        crop: of raw photos without masks, which of their crops (`crops.box`); 0 is all of it.
 
     Yields:
         {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32)} and "mask":
@@ -164,7 +185,7 @@ def photo_dataset(source: Source, names: Iterable[str], image_size: int, paralle
         if features is not None:
             photo["features"] = reader.features(name, flip)
         else:
-            image = resize_image(reader.image(name), image_size, resize)
+            image = resize_image(reader.image(name, crop), image_size, resize)
             photo["image"] = mirror(tf.ensure_shape(image, [image_size, image_size, 3]), flip)
         if masks:
             mask = resize_mask(reader.index_mask(name), image_size, resize)

@@ -84,6 +84,12 @@ def flips(seed: int, episode_id: int | tf.Tensor, count: int) -> tf.Tensor:
     return tf.random.stateless_uniform([count], state) < 0.5
 
 
+def which(seed: int, episode_id: int | tf.Tensor, count: int, choices: int) -> tf.Tensor:
+    """One of 0 .. choices - 1 for each of an episode's `count` photos: by (seed, episode id)."""
+    state = tf.stack([tf.cast(seed, tf.int64) + 1, -1 - tf.cast(episode_id, tf.int64)])
+    return tf.random.stateless_uniform([count], state, 0, choices, tf.int64)
+
+
 def mirror(picture: tf.Tensor, flipped: tf.Tensor) -> tf.Tensor:
     """Mirror [H, W, ...] left to right where the scalar `flipped` says so."""
     return tf.cond(flipped, lambda: tf.reverse(picture, axis=[1]), lambda: picture)

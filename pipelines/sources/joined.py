@@ -65,7 +65,8 @@ class JoinedSource:
         self.main = next(iter(self.parts))
         self.classes, self._joint = _join({n: p.source.classes for n, p in self.parts.items()})
         if len(self.classes) >= VOID:
-            raise DataError(f"{len(self.classes)} classes; masks hold 254 at most: join fewer parts")
+            raise DataError(f"{len(self.classes)} classes, masks hold 254 at most: join fewer "
+                            "parts")
         # [256] per part: its class number to ours; background and void stay.
         self._table = {name: np.array([0, *numbers, *[VOID] * (255 - len(numbers))], np.uint8)
                        for name, numbers in self._joint.items()}

@@ -114,6 +114,9 @@ def _training(config):
     if train.cache_features and (train.augment != "none" or train.service):
         yield "train.cache_features", ("features are of whole, unchanged photos on this machine; "
                                        "set it to false for train.augment or train.service")
+    if train.crops and not train.cache_features:
+        yield "train.crops", ("crops are of kept features (train.cache_features); photos that are "
+                              "read have train.augment")
     if config.data.join and train.service:
         yield "train.service", "a worker opens one data set; leave out train.service or data.join"
     if train.cache_features and config.model.train_backbone:

@@ -232,6 +232,8 @@ class TrainConfig:
         absent_share: share of the episodes whose query does not show the class.
         seed: of episodes, flips and initial weights.
         flip: random horizontal flips of every photo with its mask.
+        crops: with kept features, so many crops of each photo are kept too, and any of them or the
+            whole photo is shown (`pipelines.reading.crops`).
         validation_every: epochs between two validations.
         validation_episodes: base-class episodes of the held-out photos each validation scores.
         novel_episodes: novel-class episodes scored beside them, for the curve; 0 for none.
@@ -260,6 +262,7 @@ class TrainConfig:
     absent_share: float = _added(0.0, least=0, below=1)
     seed: int = _number(0, least=0)
     flip: bool = True
+    crops: int = _number(0, least=0)
     validation_every: int = _number(1, least=1)
     validation_episodes: int = _number(200, least=1)
     novel_episodes: int = _number(200, least=0)

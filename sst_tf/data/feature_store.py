@@ -54,25 +54,23 @@ class FeatureStore:
         self.folder = Path(directory) / self._key()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(self.folder / "lock")
-        rows = 2 * len(self.names)  # mirrored ones behind the others
-        self._features = self.folder / "features.npy", (rows, *self.shape), DTYPE
-        self._done = self.folder / "done.npy", (rows,), np.dtype(np.uint8)
-        if not self._whole():
-            with self._lock:  # of two processes one creates
-                if not self._whole():
-                    _create(*self._features)
-                    _create(*self._done)
-        self._start = np.load(self._features[0], mmap_mode="r").offset
-        self.done = np.load(self._done[0], mmap_mode="r+")
+        self._open: dict[int, _Rows] = {}  # by crop
 
-    def ensure(self, names: Iterable[str], flipped: bool = False) -> None:
+    @property
+    def done(self) -> np.ndarray:
+        """Which rows of whole photos are there, mirrored ones behind the others."""
+        return self._rows(0).done
+
+    def ensure(self, names: Iterable[str], flipped: bool = False, crop: int = 0) -> None:
         """Compute what is missing for these photos, with a progress bar.
 
+        Args:
+            crop: which crop of each photo (`pipelines.reading.crops`); 0 is all of it.
         Raises:
             DataError: features that the store's type cannot hold.
         """
         names = list(dict.fromkeys(names))
-        if not self._missing(names, flipped):
+        if not self._missing(names, flipped, crop):
             return
         try:
             self._lock.acquire(timeout=0)
@@ -81,53 +79,47 @@ class FeatureStore:
                   file=sys.stderr)
             self._lock.acquire()
         try:
-            self._compute(self._missing(names, flipped), flipped)
+            self._compute(self._missing(names, flipped, crop), flipped, crop)
         finally:
             self._lock.release()
 
-    def read(self, name: str, flipped: bool = False) -> np.ndarray:
-        """[h, w, C_b] float32 of one photo; `ensure` it first."""
-        row = self._row(name, flipped)
-        if not self.done[row]:
-            self.ensure([name], flipped)
-        return np.asarray(self._window(row, "r"), np.float32)
+    def read(self, name: str, flipped: bool = False, crop: int = 0) -> np.ndarray:
+        """[h, w, C_b] float32 of one photo or a crop of it; `ensure` it first."""
+        rows, row = self._rows(crop), self._row(name, flipped)
+        if not rows.done[row]:
+            self.ensure([name], flipped, crop)
+        return np.asarray(rows.window(row, "r"), np.float32)
 
-    def _whole(self):
-        return all(_is(*one) for one in (self._features, self._done))
+    def _rows(self, crop):
+        if crop not in self._open:
+            self._open[crop] = _Rows(self.folder, f"_{crop}" if crop else "", 2 * len(self.names),
+                                     self.shape, self._lock)
+        return self._open[crop]
 
-    def _missing(self, names, flipped):
-        return [name for name in names if not self.done[self._row(name, flipped)]]
+    def _missing(self, names, flipped, crop):
+        done = self._rows(crop).done
+        return [name for name in names if not done[self._row(name, flipped)]]
 
-    def _compute(self, names, flipped):
+    def _compute(self, names, flipped, crop):
         if not names:
             return
-        photos = photo_dataset(self.source, names, self.image_size, resize=self.resize)
+        photos = photo_dataset(self.source, names, self.image_size, resize=self.resize, crop=crop)
         compute = tf.function(self.encoder.features, reduce_retracing=True)
         with tqdm(total=len(names), desc="backbone features", unit="photo") as bar:
             for photo in photos.batch(BATCH).prefetch(2):
                 image = photo["image"][:, :, ::-1] if flipped else photo["image"]
                 for name, values in zip(photo["name"].numpy(), compute(image).numpy(),
                                         strict=True):
-                    self._write(name.decode(), flipped, values)
+                    self._write(name.decode(), flipped, crop, values)
                     bar.update()
 
-    def _write(self, name, flipped, values):
+    def _write(self, name, flipped, crop, values):
         most = np.abs(values).max()
         if not most <= np.finfo(DTYPE).max:  # NaN neither
             raise DataError(f"{self.source.name} photo {name}: the backbone's features reach "
                             f"{most:g}, the store keeps at most {np.finfo(DTYPE).max:g}; check "
                             "model.weights, or set train.cache_features to false")
-        row = self._row(name, flipped)
-        window = self._window(row, "r+")
-        window[:] = values
-        window.flush()  # before it counts as done
-        self.done[row] = 1
-
-    def _window(self, row, mode):
-        """One photo's features on disk; a map of the whole file would count as memory in use."""
-        path, _, dtype = self._features
-        size = int(np.prod(self.shape)) * dtype.itemsize
-        return np.memmap(path, dtype, mode, self._start + row * size, self.shape)
+        self._rows(crop).write(self._row(name, flipped), values)
 
     def _row(self, name, flipped):
         return self.position[name] + (len(self.names) if flipped else 0)
@@ -148,6 +140,33 @@ def open_store(config: Config, model: SSTSegmenter, data: RunData) -> FeatureSto
         return None
     return FeatureStore(model.encoder, data.source, config.data.image_size,
                         config.train.cache_dir, config.data.resize)
+
+
+class _Rows:
+    """An array on disk, a photo a row, beside a mark for each row that is written."""
+
+    def __init__(self, folder, suffix, rows, shape, lock):
+        self.shape = shape
+        self.path, done = folder / f"features{suffix}.npy", folder / f"done{suffix}.npy"
+        arrays = (self.path, (rows, *shape), DTYPE), (done, (rows,), np.dtype(np.uint8))
+        if not all(_is(*one) for one in arrays):
+            with lock:  # of two processes one creates
+                if not all(_is(*one) for one in arrays):
+                    for one in arrays:
+                        _create(*one)
+        self._start = np.load(self.path, mmap_mode="r").offset
+        self.done = np.load(done, mmap_mode="r+")
+
+    def write(self, row, values):
+        window = self.window(row, "r+")
+        window[:] = values
+        window.flush()  # before it counts as done
+        self.done[row] = 1
+
+    def window(self, row, mode):
+        """One photo's features on disk; a map of the whole file would count as memory in use."""
+        size = int(np.prod(self.shape)) * DTYPE.itemsize
+        return np.memmap(self.path, DTYPE, mode, self._start + row * size, self.shape)
 
 
 def _is(path, shape, dtype):

@@ -64,7 +64,7 @@ class RunData:
                 for split in ("train", "validation", "novel")}
 
     def lacks(self, image_id: str, class_id: int) -> bool:
-        """Whether a photo is known to show no pixel of a class: its masks label it, and not here."""
+        """Whether a photo is known to show no pixel of a class: its masks label it, not here."""
         labels = getattr(self.source, "labels", None)
         return class_id not in self.classes_of[image_id] and (
             labels is None or class_id in labels(image_id))
@@ -99,7 +99,8 @@ class RunData:
                                absent=train.absent_share)
         episodes = episode_dataset(
             self.source, sampler, image_size=config.data.image_size, batch=batch, start=start,
-            ignore_ids=self.ignore_ids, flip=train.flip, seed=train.seed, features=features,
+            ignore_ids=self.ignore_ids, flip=train.flip, crops=train.crops, seed=train.seed,
+            features=features,
             augment=None if train.augment == "none" else train.augment, shard=shard,
             resize=config.data.resize, parallel_calls=train.parallel_calls,
             service=train.service)

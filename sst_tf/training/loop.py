@@ -76,8 +76,10 @@ def open_features(model: SSTSegmenter, config: Config, data: RunData,
     assert store is not None  # features are kept, as asked above
     names = {p.image_id for p in data.train + data.validation}
     store.ensure(sorted(names))
-    if config.train.flip:
-        store.ensure(sorted(names), flipped=True)
+    trained = sorted({p.image_id for p in data.train})
+    for crop in range(config.train.crops + 1):
+        for flipped in (False, True)[:1 + config.train.flip]:
+            store.ensure(trained, flipped, crop)
     if is_chief(strategy):
         wait_for_all(strategy)
     return store
