@@ -16,8 +16,9 @@ from pipelines import (
 )
 from pipelines.errors import data_error_from
 from pipelines.index import build_index, split_pairs
-from pipelines.reading.transforms import flips
-from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask
+from pipelines.reading.crops import box
+from pipelines.reading.transforms import flips, resize_class_mask
+from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask, write_tiny_voc
 
 
 def sampler_of(source, split="all", shots=2, seed=0, novel_ids=(), **options):
@@ -248,3 +249,47 @@ def test_pascal5i_in_one_line(shared):
 def test_shapes_need_no_files():
     batch = next(iter(episodes("shapes", shots=1, batch=2, image_size=32, novel_classes=["ring"])))
     assert batch["query_image"].shape == (2, 32, 32, 3)
+
+
+class Crops(Positions):
+    """As `Positions`, with tenths for the crop."""
+
+    def read(self, name, flipped, crop):
+        return super().read(name, flipped) + np.float32(crop / 10)
+
+
+def test_crops_of_stored_features_share_their_masks(tiny_source):
+    shown = set()
+    for batch in episode_dataset(tiny_source, sampler_of(tiny_source), image_size=32, batch=1,
+                                 count=40, flip=True, crops=2, seed=4, features=Crops()):
+        class_id = int(batch["class_id"][0])
+        flipped = flips(4, batch["episode_id"][0], 3).numpy()
+        names = [n.decode() for n in (*batch["support_name"][0].numpy(),
+                                      batch["query_name"][0].numpy())]
+        features = [*batch["support_features"][0], batch["query_features"][0]]
+        masks = [*batch["support_mask"][0], batch["query_mask"][0]]
+        for name, values, mask, mirrored in zip(names, features, masks, flipped, strict=True):
+            crop = round(float(values[0, 0, 0] - int(name[1:]) - 0.5 * mirrored) * 10)
+            whole = tiny_source.class_mask(name, class_id)
+            expected = np.asarray(resize_class_mask(whole[box(name, crop, *whole.shape)], 32))
+            np.testing.assert_array_equal(mask, expected[:, ::-1] if mirrored else expected)
+            assert (expected == 1).any()
+            shown.add(crop)
+    assert shown == {0, 1, 2}
+
+
+def test_a_crop_without_the_object_is_not_shown(tmp_path):
+    root = write_tiny_voc(tmp_path / "voc")
+    for number in range(16):  # one pixel of the class, in a corner
+        mask = np.zeros((40, 48), np.uint8)
+        mask[0, 0] = number % 4 + 1
+        write_mask(root / "SegmentationClass" / f"p{number:02d}.png", mask)
+    source = open_source("voc", root)
+    for batch in episode_dataset(source, sampler_of(source), image_size=32, batch=1, count=12,
+                                 crops=3, features=Crops()):
+        assert (batch["support_mask"].numpy() == 1).any(axis=(2, 3)).all()
+
+
+def test_crops_want_stored_features(tiny_source):
+    with pytest.raises(DataError, match="crops are of a sampler's photos"):
+        episode_dataset(tiny_source, sampler_of(tiny_source), image_size=32, batch=1, crops=1)

@@ -78,3 +78,33 @@ def test_damaged_episode_files(tmp_path):
     path.write_text(path.read_text() + '{"query": "a"}\n')
     with pytest.raises(DataError, match="line 3 is no episode"):
         load_episodes(path)
+
+
+def test_classes_by_their_photos():
+    sampler = EpisodeSampler(PAIRS, 3, seed=0, power=0.5)
+    counted = Counter(e.class_id for e in sampler.take(1500))
+    share = {1: 4 ** 0.5, 2: 30 ** 0.5, 5: 8 ** 0.5}
+    for class_id, n in counted.items():  # 5 standard deviations are below 97
+        assert abs(n - 1500 * share[class_id] / sum(share.values())) < 97
+
+
+def test_absent_queries_lack_the_class():
+    both = {p.image_id for p in PAIRS if p.class_id == 1}
+    pairs = PAIRS + [Pair(name, 2, 9) for name in sorted(both)]  # photos of 1 show 2 as well
+
+    def lacks(name, class_id):
+        return not name.startswith(f"{class_id}-") and not (class_id == 2 and name in both)
+
+    sampler = EpisodeSampler(pairs, 2, seed=0, absent=0.25, lacks=lacks)
+    absent = [e for e in sampler.take(1000) if lacks(e.query, e.class_id)]
+    assert 180 < len(absent) < 320
+    for episode in sampler.take(1000):
+        assert not any(lacks(name, episode.class_id) for name in episode.support)
+        assert episode.query not in episode.support
+    with pytest.raises(DataError, match="absent queries need"):
+        EpisodeSampler(pairs, 2, seed=0, absent=0.25)
+
+
+def test_a_class_that_no_photo_lacks_has_present_queries_alone():
+    episodes = EpisodeSampler(PAIRS, 1, 0, absent=0.9, lacks=lambda name, class_id: False).take(50)
+    assert all(e.query.startswith(f"{e.class_id}-") for e in episodes)
