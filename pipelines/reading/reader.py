@@ -22,7 +22,8 @@ class Reader:
 
     Args:
         source: a `pipelines.sources.Source`.
-        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`, and with a third argument of a crop.
+        features: a store with `.shape` (h, w, C) and `.read(name, flipped)`, and with a third
+            argument of a crop.
         remote: the graph is not run in this process but by tf.data service workers, which know
             the functions by name (`pipelines.remote`).
     """

@@ -262,7 +262,7 @@ class TrainConfig:
     absent_share: float = _added(0.0, least=0, below=1)
     seed: int = _number(0, least=0)
     flip: bool = True
-    crops: int = _number(0, least=0)
+    crops: int = _added(0, least=0)
     validation_every: int = _number(1, least=1)
     validation_episodes: int = _number(200, least=1)
     novel_episodes: int = _number(200, least=0)
