@@ -123,6 +123,8 @@ class ModelConfig:
         weights: "imagenet", "none" or the path of an .npz or notop .h5 file.
         channels: C, of the embedding, comparator and decoder.
         dropout: before the decoder's last 3x3; off in the inner step.
+        feature_dropout: share of the backbone's channels that all photos of an episode lose in
+            training, so that no single one is relied on.
         comparator: f_m on "concatenate"d features and prototype (the paper's), or with their
             normalised "product" beside them, which learns to compare sooner.
         train_backbone: train it too (the small one must be).
@@ -135,6 +137,7 @@ class ModelConfig:
     weights: str = _file("imagenet")
     channels: int = _number(256, least=1)
     dropout: float = _number(0.0, least=0, below=1)
+    feature_dropout: float = _added(0.0, least=0, below=1)
     comparator: Literal["concatenate", "product"] = "product"
     train_backbone: bool = False
     fusion: Literal["weighted", "average", "maximum"] = "weighted"

@@ -47,8 +47,8 @@ class SSTSegmenter(keras.Model):
     """Few-shot segmenter with self-supervised tuning (Zhu et al., IJCAI 2020).
 
     Args:
-        model: {"method", "backbone", "channels", "dropout", "train_backbone", "comparator"}; the
-            method is SST where it is not given (`sst_tf.model.methods`).
+        model: {"method", "backbone", "channels", "dropout", "train_backbone", "comparator",
+            "feature_dropout"}; the method is SST where it is not given (`sst_tf.model.methods`).
         tuner: arguments of `sst_tf.model.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
         optimizer_options: `OptimizerOptions`, or its fields as a dictionary.
@@ -74,6 +74,7 @@ class SSTSegmenter(keras.Model):
         self.auxiliary = float(loss["auxiliary"])
         self.balanced = bool(loss["balanced"])
         self.fusion = fusion
+        self.feature_dropout = float(model.get("feature_dropout", 0.0))
         signed = METHODS[model.get("method", "sst")].signed
         self.encoder = Encoder(model["backbone"], model["channels"], model["train_backbone"],
                                signed, name="encoder")
@@ -111,12 +112,22 @@ class SSTSegmenter(keras.Model):
         # batch, and the tuning step's ReLU gates are sharp edges.
         cached = "query_features" in episode
         kind = "features" if cached else "image"
-        return tuple(self._embedded(photos, cached, training) for photos in (
-            merge(episode[f"support_{kind}"]), episode[f"query_{kind}"]))
+        support, query = episode[f"support_{kind}"], episode[f"query_{kind}"]
+        shots = support.shape[1]
+        support, query = (one if cached else self.encoder.features(one, training)
+                          for one in (merge(support), query))
+        if training and self.feature_dropout:
+            left = self._channels_left(query)
+            support, query = support * tf.repeat(left, shots, axis=0), query * left
+        return tuple(tf.cast(self.encoder.embed(one), tf.float32) for one in (support, query))
 
-    def _embedded(self, photos, cached, training):
-        features = photos if cached else self.encoder.features(photos, training)
-        return tf.cast(self.encoder.embed(features), tf.float32)
+    def _channels_left(self, features):
+        """[B, 1, 1, C_b] of 0 and 1 / (1 - rate): all photos of an episode lose the same channels,
+        so that what is compared stays comparable.
+        """
+        shape = (tf.shape(features)[0], 1, 1, features.shape[-1])
+        left = tf.random.uniform(shape) >= self.feature_dropout
+        return tf.cast(left, features.dtype) / (1 - self.feature_dropout)
 
     def call(self, episode: dict, training: bool = False, fusion: str | None = None
              ) -> Segmentation:

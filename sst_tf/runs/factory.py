@@ -16,7 +16,7 @@ def build_model(config: Config) -> SSTSegmenter:
     segmenter = SSTSegmenter(
         model={"method": model.method, "backbone": model.backbone, "channels": model.channels,
                "dropout": model.dropout, "train_backbone": model.train_backbone,
-               "comparator": model.comparator},
+               "comparator": model.comparator, "feature_dropout": model.feature_dropout},
         tuner=dataclasses.asdict(resolved(config).tuner),
         loss=dataclasses.asdict(config.loss),
         optimizer_options=OptimizerOptions(
