@@ -114,6 +114,24 @@ def test_cached_features_give_the_same_numbers():
     np.testing.assert_allclose(cached, direct, atol=1e-5)
 
 
+def test_all_photos_of_an_episode_lose_the_same_channels():
+    model = build(backbone="resnet18")
+    model.feature_dropout = 0.5
+    episode = {"support_features": np.ones((4, 2, 9, 9, 384), np.float32),
+               "query_features": np.ones((4, 9, 9, 384), np.float32)}
+    seen = []
+    model.encoder.embed = lambda features: seen.append(features.numpy()) or features
+    model.encode(episode, training=True)
+    support, query = seen[0].reshape(4, 2, 9, 9, 384), seen[1]
+    np.testing.assert_array_equal(support[:, 0], query)
+    np.testing.assert_array_equal(support[:, 1], query)
+    assert set(np.unique(query)) == {0, 2} and 0.4 < (query == 0).mean() < 0.6
+    assert (query == query[:, :1, :1]).all()  # whole channels
+    assert len({row[0, 0].tobytes() for row in query}) == 4  # others in each episode
+    model.encode(episode)
+    assert (seen[3] == 1).all()  # answers lose none
+
+
 def test_fusion_weights():
     weights = shot_weights(tf.constant([[0.2, 0.6], [0.0, 0.0]]))
     np.testing.assert_allclose(weights, [[0.25, 0.75], [0.5, 0.5]], atol=1e-6)
