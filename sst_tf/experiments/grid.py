@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,7 @@ from sst_tf.runs.directory import Run
 
 # `paper` has the paper's numbers of our rows, `published` those of rows that nobody trains here,
 # `paper_notes` what to say of either (its backbone), `paper_photos` what they were trained on.
-PAPER = {"paper": {}, "published": {}, "paper_notes": {}, "paper_photos": None}
+PAPER: dict[str, Any] = {"paper": {}, "published": {}, "paper_notes": {}, "paper_photos": None}
 KEYS = {"title", "source", "protocol", "shots", "rows", "differences", "profiles", *PAPER}
 PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows", "beside_paper"}
 ROW = ("base", "seeds")  # of a row, in place of the profile's
@@ -101,14 +102,17 @@ class Experiment:
                 if row not in rows:
                     raise UserError(f"{path}: differences: no row {row!r}")
         beside = profile == "paper" or chosen.get("beside_paper", False)
-        return cls(f"{path.stem}-{profile}", content["title"], content.get("source", ""),
-                   content.get("protocol", ""), chosen.get("shots", content["shots"]),
-                   rows, *(content.get(key, nothing) if beside else nothing
-                           for key, nothing in PAPER.items()),
-                   content.get("differences", []), str(path.parent / chosen["base"]),
-                   chosen.get("expect", ""),
-                   {str(k): v or {} for k, v in chosen["folds"].items()}, chosen["seeds"],
-                   chosen.get("overrides", {}), [str(fold) for fold in chosen["folds"]])
+        paper: dict[str, Any] = {key: content.get(key, nothing) if beside else nothing
+                 for key, nothing in PAPER.items()}
+        return cls(
+            name=f"{path.stem}-{profile}", title=content["title"],
+            source=content.get("source", ""), protocol=content.get("protocol", ""),
+            shots=chosen.get("shots", content["shots"]), rows=rows,
+            differences=content.get("differences", []), base=str(path.parent / chosen["base"]),
+            expect=chosen.get("expect", ""),
+            folds={str(k): v or {} for k, v in chosen["folds"].items()}, seeds=chosen["seeds"],
+            overrides=chosen.get("overrides", {}), all_folds=[str(k) for k in chosen["folds"]],
+            **paper)
 
     def cells(self, folder: str | Path, extra: Sequence[str] = ()) -> list[Cell]:
         """All `Cell`s, their configurations checked before anything runs.
