@@ -92,14 +92,16 @@ class Experiment:
             raise UserError(f"{path}: no profile {profile!r}; known: {', '.join(profiles)}")
         chosen = profiles[profile]
         _known(path, f"profiles.{profile}.", chosen, PROFILE_KEYS, {"base", "folds", "seeds"})
-        rows = {row: {**(switches or {}), **(chosen.get("rows", {}).get(row) or {})}
-                for row, switches in {**content["rows"], **chosen.get("rows", {})}.items()}
+        own = chosen.get("rows") or {}
+        rows = {row: {**(content["rows"].get(row) or {}), **(own.get(row) or {})}
+                for row in [*content["rows"], *(row for row in own if row not in content["rows"])]}
         for switches in rows.values():
             if "base" in switches:
                 switches["base"] = str(path.parent / switches["base"])
+        known = set(rows).union(*(one.get("rows") or {} for one in profiles.values()))
         for pair in content.get("differences", []):
             for row in pair:
-                if row not in rows:
+                if row not in known:
                     raise UserError(f"{path}: differences: no row {row!r}")
         beside = profile == "paper" or chosen.get("beside_paper", False)
         paper: dict[str, Any] = {key: content.get(key, nothing) if beside else nothing

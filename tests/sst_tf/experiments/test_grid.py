@@ -147,12 +147,16 @@ def test_a_row_may_have_a_base_and_seeds_of_its_own(tmp_path):
     for name, channels in (("base", 8), ("wide", 16)):
         (tmp_path / f"{name}.yaml").write_text(f"model: {{channels: {channels}}}\n")
     (tmp_path / "t.yaml").write_text(yaml.safe_dump({
-        "title": "A table", "shots": [1], "rows": {"plain": None}, "profiles": {"mini": {
+        "title": "A table", "shots": [1], "rows": {"plain": {"model.dropout": 0.25}},
+        "profiles": {"mini": {
             "base": "base.yaml", "folds": {0: None}, "seeds": [0, 1], "rows": {
+                "plain": {"model.comparator": "concatenate"},
                 "wide": {"base": "wide.yaml", "seeds": [0]}}}}}))
     cells = Experiment.read(tmp_path / "t.yaml", "mini").cells("runs")
     assert [(c.row, c.seed, c.config.model.channels, Path(c.base).stem) for c in cells] == [
         ("plain", 0, 8, "base"), ("plain", 1, 8, "base"), ("wide", 0, 16, "wide")]
+    plain = cells[0].config.model  # what the profile says comes on top of what the row says
+    assert (plain.dropout, plain.comparator) == (0.25, "concatenate")
 
 
 def test_children_stop_with_their_parent(tmp_path):
