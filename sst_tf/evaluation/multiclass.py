@@ -15,7 +15,7 @@ from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics
 from sst_tf.evaluation.encodings import Encodings
 from sst_tf.evaluation.metrics import BINS, HALF, Counts
-from sst_tf.evaluation.scoring import answers, kinds_of, tune
+from sst_tf.evaluation.scoring import Scored, answers, kinds_of, own_scores, tune
 from sst_tf.model.segmenter import SSTSegmenter
 
 
@@ -67,9 +67,8 @@ def evaluate(config: Config, model: SSTSegmenter, data: RunData, shots: int,
             "miou_at_chosen": chosen["miou"], "fb_iou_at_chosen": chosen["fb_iou"],
             "area_ratio_at_chosen": chosen["area_ratio"],
             "interval": chosen["miou_interval"]}
-    before, after, moved = (float(np.mean([tuned[pair][key] for pair in supports]))
-                            for key in ("score", "score_after", "relative_update"))
-    gauges = {"before": before, "after": after}, {"relative_update": moved}
+    own = Scored({}, own_scores(tuned, supports))
+    gauges = own.support_iou, {"relative_update": own.relative_update}
     return scores, gauges, {"ways": settings.ways, "episodes": len(episodes),
                              "episodes_sha256": episodes_sha256(episodes),
                              "photos": len(bank.names)}, {

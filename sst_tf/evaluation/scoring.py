@@ -92,8 +92,13 @@ def score(model: SSTSegmenter, bank: PhotoBank, episodes: list, batch: int = 8,
                 _put(counts["prototype"], rows, chosen, bank, answer)
                 _put(counts["all_foreground"], rows, chosen, bank, np.ones_like(answer))
             bar.update(len(rows))
-    return Scored(counts, {pair: tuple(float(tuned[pair][key]) for key in (
-        "score", "score_after", "relative_update")) for pair in supports})
+    return Scored(counts, own_scores(tuned, supports))
+
+
+def own_scores(tuned: dict[tuple[str, int], dict], supports: Sequence[tuple[str, int]]) -> dict:
+    """{support: (own IoU before, after, relative update)} of what `tune` left, see `Scored`."""
+    return {pair: tuple(float(tuned[pair][key]) for key in (
+        "score", "score_after", "relative_update")) for pair in supports}
 
 
 def kinds_of(model: SSTSegmenter) -> dict[str, str]:

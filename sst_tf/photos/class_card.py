@@ -3,7 +3,6 @@
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.writing import write_bytes
 
 FORMAT = 1
 
@@ -59,20 +59,16 @@ class ClassCard:
                    tuple(how for card in cards for how in card.how), first.model_sha256)
 
     def save(self, path: str | Path) -> Path:
-        """Write the card (.npz), under a temporary name first; returns its path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the card (.npz), whole or not at all; returns its path."""
         facts = {"format": FORMAT, "name": self.name, "how": list(self.how),
                  "model_sha256": self.model_sha256}
-        data = io.BytesIO()
+        data = io.BytesIO()  # whatever the path ends in: NumPy would add a suffix
         np.savez_compressed(
             data, facts=json.dumps(facts), prototype=self.prototype, untuned=self.untuned,
             score=self.score, score_after=self.score_after,
             thumbnail=np.frombuffer(self.thumbnail, np.uint8))
-        partial = path.with_name(f".partial-{path.name}")
-        partial.write_bytes(data.getvalue())
-        os.replace(partial, path)
-        return path
+        write_bytes(path, data.getvalue())
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | Path, model_sha256: str | None = None) -> "ClassCard":

@@ -4,6 +4,8 @@
 import cv2
 import numpy as np
 
+from sst_tf.reporting.drawing import GREEN, overlay
+
 
 def thumbnail(image: np.ndarray, mask: np.ndarray, side: int = 128) -> bytes:
     """PNG bytes of a marked photo, its longest side `side`.
@@ -13,7 +15,6 @@ def thumbnail(image: np.ndarray, mask: np.ndarray, side: int = 128) -> bytes:
         mask: uint8 [H, W] of 0, 1, 255.
         side: in pixels.
     """
-    from sst_tf.reporting.drawing import GREEN, overlay
     scale = side / max(image.shape[:2])
     size = tuple(max(1, round(n * scale)) for n in image.shape[1::-1])
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

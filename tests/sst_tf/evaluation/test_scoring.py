@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import VALIDATION
 from sst_tf.evaluation import metrics, multiclass, protocol_options, stored
-from sst_tf.evaluation.scoring import Scored, score
+from sst_tf.evaluation.scoring import Scored, score, tune
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 from tests.sst_tf.conftest import build
@@ -279,6 +280,22 @@ def test_two_ways_are_evaluated(run):
         stored.refuse_unequal([stored.Evaluation(run.folder, 1, name) for name in (
             "novel_1shot_2way", "novel_1shot")])
     compare.main([str(run.folder), str(run.folder), "--name", "novel_1shot_2way"])
+
+
+def test_the_supports_of_several_ways_are_averaged_exactly(run, monkeypatch):
+    kept = {}
+
+    def recorded(*arguments, **options):
+        kept.update(tune(*arguments, **options))
+        return kept
+
+    monkeypatch.setattr(multiclass, "tune", recorded)
+    found = results(run, "--evaluate.ways", "2", name="_2way")
+    for name, key in (("before", "score"), ("after", "score_after")):
+        values = [float(one[key]) for one in kept.values()]
+        assert found["support_iou"][name] == math.fsum(values) / len(values)
+    values = [float(one["relative_update"]) for one in kept.values()]
+    assert found["gauges"]["relative_update"] == math.fsum(values) / len(values)
 
 
 @pytest.mark.parametrize("other", [("runs", "2"), ("flip", "true"), ("scales", "[0.5]")])

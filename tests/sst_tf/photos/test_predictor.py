@@ -2,6 +2,7 @@
 """One's own photos: marks, cards, answers at the photo's size, a folder with a bad file in it."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -162,6 +163,22 @@ def test_a_broken_card_is_named(tmp_path, data):
         ClassCard.load(tmp_path / "mug.npz")
     with pytest.raises(DataError, match="No such file"):
         ClassCard.load(tmp_path / "other.npz")
+
+
+def test_a_card_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A full disk leaves the card of before and nothing else."""
+    one = np.ones((1, 4), np.float32)
+    card = ClassCard("mug", one, one, one[:, 0], one[:, 0], b"", ("mask",), "m")
+    path = card.save(tmp_path / "cards" / "mug.npz")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        card.save(path)
+    assert [p.name for p in path.parent.iterdir()] == ["mug.npz"] and path.read_bytes() == before
 
 
 # ---- photos and marks ----------------------------------------------------------------------------
