@@ -140,6 +140,7 @@ def cost_of(found: dict) -> str:
             parts[run["fold"]] = " + ".join(f"{count:,} of {name}" for name, count in
                                             run["photos"]["train"].items())
     trained = "; ".join(f"fold {fold} {words}" for fold, words in parts.items())
-    return (f"{hours['trainings']} trainings took {hours['training']:.1f} hours by their own "
-            "histories, validation and evaluation not counted."
+    several = "s" if hours["trainings"] > 1 else ""
+    return (f"{hours['trainings']} training{several} took {hours['training']:.1f} hours by their "
+            "own histories, validation and evaluation not counted."
             + (f" Photos trained on: {trained}." if trained else ""))
