@@ -74,7 +74,7 @@ def untrained(folder: str | Path, backbone: Any, size: int, encoder: str = "floa
 
 def inputs_of(trained: Trained, batch: int) -> dict[str, dict[str, np.ndarray]]:
     """{signature: inputs} of `batch` episodes of noise, an object in the middle."""
-    size, channels = trained.config.data.image_size, trained.model.settings["model"]["channels"]
+    size, numbers = trained.config.data.image_size, trained.model.head.summary_size
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
     mask = np.zeros((batch, size, size), np.uint8)
@@ -83,7 +83,7 @@ def inputs_of(trained: Trained, batch: int) -> dict[str, dict[str, np.ndarray]]:
                         "query_image": photos[::-1].copy()},
             "tune": {"support_image": photos, "support_mask": mask},
             "segment_tuned": {"query_image": photos,
-                              "prototype": rng.random((batch, 1, channels), np.float32),
+                              "prototype": rng.random((batch, 1, numbers), np.float32),
                               "score": np.full((batch, 1), 0.5, np.float32)}}
 
 

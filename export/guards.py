@@ -47,9 +47,9 @@ def same_size(name: str, images: tf.Tensor, other: tf.Tensor, other_name: str) -
 
 
 def tuned(prototype: tf.Tensor, score: tf.Tensor, shots: int,
-          channels: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """(prototype [B, K, C], score [B, K]) of numbers that are numbers."""
-    prototype = tf.ensure_shape(prototype, [None, shots, channels])
+          summary_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """(prototype [B, K, D], score [B, K]) of numbers that are numbers."""
+    prototype = tf.ensure_shape(prototype, [None, shots, summary_size])
     score = tf.ensure_shape(score, [None, shots])
     prototype = required(prototype, [
         (tf.shape(prototype)[0] > 0, "prototype: empty; expected at least one row"),

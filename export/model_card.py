@@ -30,7 +30,9 @@ def settings(trained: Trained, encoder: str, fixed: bool, jit_compile: bool, wor
     return {
         "shots": trained.shots, "threshold": trained.threshold / BINS,
         "image_size": data.image_size, "resize": data.resize, "fixed_size": fixed,
+        "method": trained.model.settings["model"].get("method", "sst"),
         "channels": trained.model.settings["model"]["channels"],
+        "summary_size": trained.model.head.summary_size,
         "backbone": trained.model.settings["model"]["backbone"],
         "fusion": trained.model.fusion, "tuner": trained.model.settings["tuner"],
         "encoder": encoder, "xla": jit_compile, "max_pixels": guards.MAX_PIXELS,
@@ -73,7 +75,7 @@ def _card(trained, facts, names):
 
 Segments one class in a photo, given {trained.shots} photo(s) with that class marked. Made by
 sst-tf ({datetime.date.today().isoformat()}, commit {facts['commit'][:12]}).
-Method: Self-Supervised Tuning for Few-Shot Segmentation (IJCAI 2020);
+Method: {trained.model.head.paper};
 {steps} gradient step(s) on the marked photo's features run inside the graph.
 
 Photos: uint8 RGB; encoded ones are brought to {facts['image_size']} pixels ({facts['resize']}).

@@ -135,7 +135,7 @@ class StridedSliceGrad:
 
 @tf_op(["DynamicStitch", "ParallelDynamicStitch"])
 class DynamicStitch:
-    """(indices..., parts...) of one axis -> rows at their indices; the last of a double one stays.
+    """(indices..., parts...) -> rows at their indices; the last of a double one stays.
 
     tf2onnx has a handler, which is right only where no index occurs twice; in the gradient of a
     sum over an unknown shape the second part replaces rows of the first.
@@ -144,10 +144,15 @@ class DynamicStitch:
     @classmethod
     def version_13(cls, ctx: Graph, node: Node, **_) -> None:
         half = len(node.input) // 2
-        indices = [_cast(ctx, x, TensorProto.INT64) for x in node.input[:half]]
-        parts = node.input[half:]
-        if any(len(ctx.get_shape(x) or []) != 1 for x in node.input):
-            raise ValueError(f"DynamicStitch {node.name}: inputs of one known axis are converted")
+        ranks = [None if shape is None else len(shape) for shape in map(ctx.get_shape, node.input)]
+        if not set(ranks) <= {0, 1}:
+            raise ValueError(f"DynamicStitch {node.name}: numbers and inputs of one known axis are "
+                             "converted")
+        row = _constant(ctx, np.array([-1], np.int64))
+        flat = [x if rank else _make(ctx, "Reshape", x, row)
+                for x, rank in zip(node.input, ranks, strict=True)]
+        indices = [_cast(ctx, x, TensorProto.INT64) for x in flat[:half]]
+        parts = flat[half:]
         kind = ctx.get_dtype(node.output[0])
         every = _make(ctx, "Concat", *indices, axis=0)
         length = _make(ctx, "Add", _make(ctx, "ReduceMax", every, keepdims=1),

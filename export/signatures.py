@@ -30,12 +30,11 @@ class Signatures:
         self.threshold = threshold / BINS
         self.image_size, self.resize = image_size, resize
         self.side = image_size if fixed else None
-        self.channels = model.settings["model"]["channels"]
         self.jit_compile = jit_compile
 
     def specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
         """{signature: {input: `tf.TensorSpec`}}; dimension 0 is the batch."""
-        k, c, s = self.shots, self.channels, self.side
+        k, d, s = self.shots, self.model.head.summary_size, self.side
 
         def spec(name, shape, dtype):
             return {name: tf.TensorSpec([None, *shape], dtype, name)}
@@ -45,7 +44,7 @@ class Signatures:
         one = (spec("support_image", [s, s, 3], tf.uint8)
                | spec("support_mask", [s, s], tf.uint8))
         query = spec("query_image", [s, s, 3], tf.uint8)
-        tuned = spec("prototype", [k, c], tf.float32) | spec("score", [k], tf.float32)
+        tuned = spec("prototype", [k, d], tf.float32) | spec("score", [k], tf.float32)
         encoded = (spec("support_image", [k], tf.string) | spec("support_mask", [k], tf.string)
                    | spec("query_image", [], tf.string))
         return {"segment": support | query, "segment_bytes": encoded, "tune": one,
@@ -99,7 +98,10 @@ class Signatures:
         return {"mask_bytes": encoded, "support_iou": answer["support_iou"]}
 
     def tune(self, support_image: tf.Tensor, support_mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Prototype [B, C] and score [B] of B supports, each tuned on its own."""
+        """Prototype [B, D] and score [B] of B supports, each tuned on its own.
+
+        The prototype is the method's summary of a support; D = C with SST.
+        """
         support_image, support_mask = self._one(support_image, support_mask)
         tuned = self.inference.tune(self.inference.embed_photos(support_image), support_mask)
         return {"prototype": tuned.prototype, "score": tuned.score}
@@ -108,7 +110,8 @@ class Signatures:
                       ) -> dict[str, tf.Tensor]:
         """Probability and mask of photos whose class `tune` was shown before."""
         query_image = guards.photos("query_image", query_image, [None], self.side)
-        prototype, score = guards.tuned(prototype, score, self.shots, self.channels)
+        prototype, score = guards.tuned(prototype, score, self.shots,
+                                        self.model.head.summary_size)
         query_image = guards.batch("query_image", query_image, prototype, "prototype")
         return self._answer(self.inference.segment(
             self.inference.embed_photos(query_image), prototype, score, _size(query_image),

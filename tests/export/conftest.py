@@ -14,14 +14,16 @@ from sst_tf.runs.factory import build_model
 THRESHOLDS = {"1": {"tuned": 40}, "2": {"tuned": 60}}
 
 
-def make_run(folder, data, backbone="small", weights="none"):
+def make_run(folder, data, backbone="small", weights="none", method="sst"):
     """A finished run as `sst_tf.train` leaves it, its head's answers worth comparing."""
     config = Config(data=data, model=ModelConfig(
-        backbone=backbone, weights=weights, channels=16, train_backbone=backbone == "small"))
+        method=method, backbone=backbone, weights=weights, channels=16,
+        train_backbone=backbone == "small"))
     run = Run.create(folder, config)
     model = build_model(config)
-    kernel = model.head.decoder.classify.kernel  # starts small; here it should matter
-    kernel.assign(kernel * 30)
+    for variable in model.head.trainable_variables:
+        if variable.path.endswith("classify/kernel"):  # starts small; here it should matter
+            variable.assign(variable * 30)
     run.save_model(model)
     write_json(run.thresholds_path, THRESHOLDS)
     write_json(run.folder / "classes.json", open_data(config).class_names())

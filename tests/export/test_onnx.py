@@ -119,11 +119,12 @@ def test_dynamic_stitch_keeps_the_last_of_a_double_index():
         normal(4))
 
 
-def test_sums_over_unknown_shapes():
+@pytest.mark.parametrize("axis", [[1, 2], -1])
+def test_sums_over_unknown_shapes(axis):
     def gradient(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            total = tf.reduce_sum(tf.square(tf.reduce_sum(x, axis=[1, 2])))
+            total = tf.reduce_sum(tf.square(tf.reduce_sum(x, axis=axis)))
         return tape.gradient(total, x)
     check(gradient, normal(2, 3, 4))
 

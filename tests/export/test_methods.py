@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exports of other methods than SST keep the same promises, in TensorFlow and in ONNX."""
+
+import json
+
+import pytest
+
+from export import check, graphs, onnx, saved_model
+from export.trained import Trained
+from sst_tf.config import DataConfig
+from tests.export.conftest import make_run
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.mark.parametrize("method, numbers", [
+    ("panet", 2 * 16),  # a summary of another length, a step without convolutions
+    ("fwb", 6 * 16 + 5)])  # a gradient by the summary beside the tuner's by the features
+def test_an_export_keeps_its_promises(tmp_path, method, numbers):
+    run = make_run(tmp_path / "run", DataConfig(image_size=65, count=500), method=method)
+    trained = Trained.load(run.folder, shots=2)
+    served, _ = saved_model.export(trained, tmp_path / "served", warm=False, episodes=2)
+    converted, _ = onnx.export(trained, tmp_path / "onnx", episodes=2)
+    case = check.Case(served, run.folder, episodes=2)
+    assert (case.facts["method"], case.facts["summary_size"]) == (method, numbers)
+    found = {row.__name__: result for _, row, result in check.rows(case, converted)}
+    assert set(found) >= {"tuned_first", "tuning_inside", "guards", "onnx_answers"}
+    assert "moves by up to" in found["tuning_inside"]
+    tuned = graphs.read(served).signature_def["tune"].outputs["prototype"]
+    assert [d.size for d in tuned.tensor_shape.dim] == [-1, numbers]
+    card = (served / "assets" / "MODEL_CARD.md").read_text()
+    assert trained.model.head.paper in card
+    assert json.loads((converted / "export.json").read_text())["method"] == method
