@@ -14,7 +14,7 @@ from tf2onnx.handler import tf_op
 from tf2onnx.utils import make_name, map_onnx_to_numpy_type
 
 HANDLED = ("ReluGrad", "RsqrtGrad", "SqrtGrad", "ShapeN", "ConcatOffset", "BroadcastGradientArgs",
-           "StridedSliceGrad", "DynamicStitch")
+           "StridedSliceGrad", "DynamicStitch", "Log1p")
 
 
 @tf_op("ReluGrad")
@@ -50,6 +50,16 @@ class SqrtGrad:
         y, upstream = node.input
         half = _constant(ctx, np.array(0.5, _type(ctx, y)))
         _replace(ctx, node, [_make(ctx, "Div", _make(ctx, "Mul", upstream, half), y)])
+
+
+@tf_op("Log1p")
+class Log1p:
+    """x -> log(1 + x), by the rounded sum: right to 6e-8, not to the last digit of a small x."""
+
+    @classmethod
+    def version_7(cls, ctx: Graph, node: Node, **_) -> None:
+        one = _constant(ctx, np.ones((), _type(ctx, node.input[0])))
+        _replace(ctx, node, [_make(ctx, "Log", _make(ctx, "Add", node.input[0], one))])
 
 
 @tf_op("ShapeN")

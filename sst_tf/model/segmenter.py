@@ -139,17 +139,19 @@ class SSTSegmenter(keras.Model):
             # The plain row of table 1 has no use for the self-segmentation: do not pay for it.
             summary = self.head.summarise(support, merge(mask), training)
             logit = self.head.segment(query, summary, size, training)
-            return Segmentation(logit, None, None, self._own_loss(support, mask, query, logit))
+            return Segmentation(logit, None, None, self._own_loss(episode, support, query, logit))
         tuned = self.tuner(support, merge(mask), head=self.head, training=training)
         scores = split(losses.hard_iou(tuned.logit, merge(mask)), shots)  # [B, K]
         logit = self.head.segment_shots(query, split(tuned.prototype, shots), scores, size, fusion,
                                         training)
-        own = self._own_loss(support, mask, query, logit) if training else None
+        own = self._own_loss(episode, support, query, logit) if training else None
         return Segmentation(logit, split(tuned.logit, shots),
                             split(tuned.relative_update, shots), own)
 
-    def _own_loss(self, support, mask, query, logit):
-        return self.head.own_loss(split(support, mask.shape[1]), mask, query, logit)
+    def _own_loss(self, episode, support, query, logit):
+        mask = episode["support_mask"]
+        return self.head.own_loss(split(support, mask.shape[1]), mask, query,
+                                  episode["query_mask"], logit)
 
     # ---- training ---------------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ def describe(report: Report, subjects: list[Subject]) -> None:
 def _facts(one):
     results = one.results(one.shots[0])
     protocol, versions = results["protocol"], results["versions"]
-    return (f"{one.config.model.backbone}, {protocol['dataset']}, novel "
+    return (f"{one.config.model.method}, {one.config.model.backbone}, {protocol['dataset']}, novel "
             f"{', '.join(map(str, protocol['novel_classes'][:8]))}; {protocol['episodes']} "
             f"episodes of {protocol['photos']} photos at {protocol['image_size']} pixels, "
             f"seed {protocol['seed']}; tuner steps {one.config.tuner.steps}, auxiliary loss "

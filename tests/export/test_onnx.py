@@ -63,6 +63,10 @@ def test_sqrt_grad():
     check(lambda y, dy: raw_ops.SqrtGrad(y=y, dy=dy), np.abs(normal(3, 4)) + 0.1, normal(3, 4))
 
 
+def test_log1p():
+    check(tf.math.log1p, np.array([-0.9999, -0.5, -1e-6, 0, 1e-6, 3], np.float32))
+
+
 def test_shape_n():
     check(lambda a, b: raw_ops.ShapeN(input=[a, b]), normal(2, 3), normal(4, 1, 5))
 

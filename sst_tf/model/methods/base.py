@@ -114,14 +114,15 @@ class Head(layers.Layer):
         shots = summaries.shape[1]
         return split(self.segment(*paired(features, summaries), size, training), shots)
 
-    def own_loss(self, support: tf.Tensor, mask: tf.Tensor, query: tf.Tensor, logit: tf.Tensor
-                 ) -> tf.Tensor | None:
+    def own_loss(self, support: tf.Tensor, mask: tf.Tensor, query: tf.Tensor,
+                 query_mask: tf.Tensor, logit: tf.Tensor) -> tf.Tensor | None:
         """What a method's training minimises beside cross-entropies; None where nothing.
 
         Args:
             support: features [B, K, h, w, C].
             mask: [B, K, H, W].
             query: features [B, h, w, C].
+            query_mask: [B, H, W].
             logit: the answer to the query [B, H, W].
         Returns:
             [B], one value an episode, added to the main loss.

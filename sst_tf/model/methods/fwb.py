@@ -9,6 +9,7 @@ from sst_tf.model.decoder import Decoder
 from sst_tf.model.layers import Conv2D, background, cosine, foreground_average, grid, split
 from sst_tf.model.methods.base import Head, paired
 
+EXPERTS = 5
 STEP = 0.1  # of an expert to the next, as a share of the class vector's length
 
 
@@ -35,7 +36,7 @@ class FWB(Head):
 
     paper = "Feature Weighting and Boosting for Few-Shot Segmentation (ICCV 2019)"
 
-    def __init__(self, channels: int, dropout: float = 0.0, experts: int = 5,
+    def __init__(self, channels: int, dropout: float = 0.0, experts: int = EXPERTS,
                  balanced: bool = False, **kwargs):
         super().__init__(channels, (experts + 1) * channels + experts, balanced, **kwargs)
         self.experts = experts
@@ -46,7 +47,7 @@ class FWB(Head):
     @classmethod
     def from_settings(cls, model: dict, balanced: bool) -> "FWB":
         """With the decoder's dropout."""
-        return cls(model["channels"], model["dropout"], balanced=balanced, name="head")
+        return cls(model["channels"], model["dropout"], EXPERTS, balanced, name="head")
 
     def summarise(self, features: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Experts, relevance and weights [N, D]; in training the first expert alone counts."""

@@ -50,16 +50,17 @@ class PANet(Head):
         """Under prototypes averaged over the shots (Eq. 1, 2)."""
         return self.segment(features, tf.reduce_mean(summaries, axis=1), size, training)
 
-    def own_loss(self, support: tf.Tensor, mask: tf.Tensor, query: tf.Tensor, logit: tf.Tensor
-                 ) -> tf.Tensor:
+    def own_loss(self, support: tf.Tensor, mask: tf.Tensor, query: tf.Tensor,
+                 query_mask: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
         """Prototype alignment regularisation (Eq. 6, 7), its weight 1.
 
-        The query under its predicted mask is the support of the supports; where nothing is
-        predicted there is nothing to align.
+        The query under its predicted mask is the support of the supports. Where nothing is
+        predicted, or the query does not show the class, there is nothing to align.
         """
         predicted = tf.cast(logit > 0, tf.uint8)  # [B, H, W]
         summary = tf.repeat(self.summarise(query, predicted), mask.shape[1], axis=0)
         back = self.segment(merge(support), summary, grid(merge(mask)))  # [B K, H, W]
         loss = losses.cross_entropy(back, merge(mask), self.balanced)
-        there = tf.cast(tf.reduce_any(logit > 0, axis=[1, 2]), tf.float32)
-        return there * tf.reduce_mean(split(loss, mask.shape[1]), axis=1)
+        there = (tf.reduce_any(logit > 0, axis=[1, 2])
+                 & tf.reduce_any(tf.equal(query_mask, 1), axis=[1, 2]))
+        return tf.cast(there, tf.float32) * tf.reduce_mean(split(loss, mask.shape[1]), axis=1)

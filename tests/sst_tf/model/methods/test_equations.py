@@ -66,17 +66,20 @@ def test_panet_aligns_both_ways(supports, photos):
     """Eq. 6, 7: the query under its predicted mask segments the supports."""
     head = make("panet")
     support, mask = supports[0].numpy(), supports[1].numpy()
-    query, logit = photos(head)[:2], np.full((2, *SIZE), -1.0, np.float32)
-    logit[0, 5:20, 8:30] = 2.0  # in the second query nothing is found
+    query, logit = photos(head), np.full((3, *SIZE), -1.0, np.float32)
+    logit[[0, 2], 5:20, 8:30] = 2.0  # in the second query nothing is found
+    truth = np.zeros((3, *SIZE), np.uint8)
+    truth[:2, 3:9] = 1  # and the third does not show the class
     expected = []
     for shot in (0, 1):
         found, behind = (reading.average(query[0], part) for part in (logit[0] > 0, logit[0] <= 0))
         back = 20 * (reading.cosine(support[shot], found) - reading.cosine(support[shot], behind))
         expected.append(reading.cross_entropy(reading.enlarged(back, SIZE), mask[shot]))
-    loss = head.own_loss(tf.constant(np.stack([support[:2], support[1:]])),
-                         tf.constant(np.stack([mask[:2], mask[1:]])), tf.constant(query),
-                         tf.constant(logit))
-    np.testing.assert_allclose(loss, [np.mean(expected), 0], rtol=1e-3)
+    pairs = [0, 1], [1, 2], [0, 2]
+    loss = head.own_loss(tf.constant(np.stack([support[pair] for pair in pairs])),
+                         tf.constant(np.stack([mask[pair] for pair in pairs])),
+                         tf.constant(query), tf.constant(truth), tf.constant(logit))
+    np.testing.assert_allclose(loss, [np.mean(expected), 0, 0], rtol=1e-3)
     assert loss[0] > 0.1
 
 
