@@ -31,7 +31,7 @@ evaluate: $(VENV)/installed ## evaluate RUN again
 
 results: $(VENV)/installed ## tables 1 to 4 on real PASCAL-5i, hsnet's and PFENet's tests: resumes
 	$(BIN)/python -m sst_tf.experiment table1 table2 table3 table4 hsnet pfenet --profile real \
-		--jobs $(JOBS) --output docs/results $(ARGS)
+		--jobs $(JOBS) --output docs/results --keep docs/results/runs $(ARGS)
 	$(BIN)/python -m sst_tf.report --tables docs/results.md
 
 bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyTorch DataLoader

@@ -16,6 +16,7 @@ from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.config import packaged
 from sst_tf.experiments.grid import Experiment
+from sst_tf.experiments.kept import keep, restore
 from sst_tf.experiments.runner import run_all
 from sst_tf.experiments.summary import summary
 from sst_tf.reporting import document, experiment_table
@@ -32,6 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", default="runs/experiments", help="folder of all runs")
     parser.add_argument("--output", help="folder of the tables (.md) and what they show (.json), "
                                          "which may be kept; by default that of the runs")
+    parser.add_argument("--keep", help="folder where the results of all runs are kept, without "
+                                       "their weights; what is kept there is not run again")
     parser.add_argument("--jobs", type=int, default=1,
                         help="runs at a time, each a process with its share of the cores")
     parser.add_argument("--rows", nargs="+", help="these rows only")
@@ -47,6 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         experiment = _chosen(Experiment.read(packaged.find(name, "experiments"), options.profile),
                              options)
         grids.append((experiment, experiment.cells(options.runs, extra)))
+        if options.keep and not options.dry_run:
+            restore(grids[-1][1], Path(options.keep))
     if not options.dry_run:
         signal.signal(signal.SIGTERM, _stop)
     failed = {}
@@ -58,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
                       f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
             continue
-        failed |= run_all(experiment, cells, max(1, options.jobs))
+        failed |= run_all(experiment, cells, max(1, options.jobs), done=_keeper(cells, options))
         found = summary(experiment, [cell for cell in cells if not cell.missing()])
         text = document.markdown(experiment_table.parts_of(found))
         path = Path(options.output or options.runs) / experiment.name
@@ -84,6 +89,14 @@ def _chosen(experiment, options):
         for switches in experiment.rows.values():
             switches.pop("seeds", None)
     return experiment
+
+
+def _keeper(cells, options):
+    """What keeps the results of all cells that have some; those that are there already at once."""
+    if not options.keep:
+        return None
+    keep(cells, Path(options.keep))
+    return lambda: keep(cells, Path(options.keep))
 
 
 def _overrides(pairs):

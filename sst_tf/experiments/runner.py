@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -49,7 +50,8 @@ class Children:
 
 
 def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
-            python: str = sys.executable) -> dict[Path, str]:
+            python: str = sys.executable,
+            done: Callable[[], None] | None = None) -> dict[Path, str]:
     """Train and evaluate what is missing; returns {folder: reason} of what failed.
 
     Several processes may be at the same runs: each run has a lock. Where this process is told to
@@ -58,6 +60,7 @@ def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
 
     Args:
         jobs: runs at a time, each with its share of the threads.
+        done: called after each run.
     """
     missing = {}
     for cell in cells:
@@ -80,6 +83,8 @@ def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
                     failed[cell.folder] = (f"{cell.row}, fold {cell.fold}, seed {cell.seed}: "
                                            f"{reason}")
                     tqdm.write(f"failed: {failed[cell.folder]}", file=sys.stderr)
+                elif done:
+                    done()
                 bar.set_postfix_str(f"{cell.row}, fold {cell.fold}, seed {cell.seed}")
                 bar.update()
         except BaseException:
@@ -103,7 +108,10 @@ def _steps(base, cells, python, children, environment):
     first = cells[0]
     log, steps = first.folder / "log.txt", []
     trained, _ = configuration.parse(configuration.parser(), first.arguments, base)
-    if any(results_file(Run(first.folder), trained, k) is None for k in first.shots):
+    run = Run(first.folder)
+    # Of a run whose results were kept elsewhere the weights may not be here.
+    if not run.model_path.is_file() or any(results_file(run, trained, k) is None
+                                           for k in first.shots):
         steps.append(["sst_tf.train", base, "--run_dir", str(first.folder), "--resume",
                       *first.arguments])
     for cell in cells:

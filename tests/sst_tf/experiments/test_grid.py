@@ -88,6 +88,17 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
     run(grid, "--seeds", "0", "--folds", "a")  # nothing is missing: nothing runs
     assert {p: p.stat().st_mtime_ns for p in done} == done
 
+    # Kept without weights, the results make the same tables where no run is.
+    run(grid, "--seeds", "0", "--folds", "a", "--keep", str(grid / "kept"))
+    text = (grid / "runs" / "t-mini.md").read_text()
+    (grid / "runs").rename(grid / "elsewhere")
+    run(grid, "--seeds", "0", "--folds", "a", "--keep", str(grid / "kept"))
+    assert (grid / "runs" / "t-mini.md").read_text() == text
+    assert not list((grid / "runs").rglob("model.keras"))
+    assert not list((grid / "kept").rglob("*.keras")) and not list(
+        (grid / "kept").rglob("*.jsonl"))
+    averaged = list((grid / "runs").rglob("novel_2shot_average_*.json"))
+
     found = json.loads(averaged[0].with_name("novel_1shot.json").read_text())["presence"]
     assert 0 <= found["base"]["answered_where_absent"] <= 1
     kept = {key.split()[0] for key in Run(averaged[0].parents[1]).presence()}

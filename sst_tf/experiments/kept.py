@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of a run where its weights are not: its results, to make tables from elsewhere.
+
+Weights are large and made anew; results are small. A grid whose results are kept trains only what
+is missing, on whatever machine.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.writing import replacing
+from sst_tf.experiments.grid import Cell
+
+KEPT = ("config.yaml", "identity.json", "environment.json", "classes.json", "history.csv",
+        "thresholds.json", "presence.json", "evaluations/*.json", "evaluations/*.npz")
+
+
+def keep(cells: Iterable[Cell], folder: Path) -> None:
+    """Copy the results of runs that have some into `folder`, a subfolder a run."""
+    for run in dict.fromkeys(cell.folder for cell in cells if not cell.missing()):
+        _copy(run, folder / run.name)
+
+
+def restore(cells: Iterable[Cell], folder: Path) -> None:
+    """Bring back kept results of runs that have none of their own."""
+    for run in dict.fromkeys(cell.folder for cell in cells):
+        if (folder / run.name / "config.yaml").is_file() and not (run / "config.yaml").is_file():
+            _copy(folder / run.name, run)
+
+
+def _copy(source, target):
+    for path in (one for pattern in KEPT for one in sorted(source.glob(pattern))):
+        there = target / path.relative_to(source)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if not there.is_file() or there.read_bytes() != path.read_bytes():
+            with replacing(there) as partial:
+                shutil.copyfile(path, partial)
