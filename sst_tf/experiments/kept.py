@@ -12,8 +12,9 @@ from pathlib import Path
 from pipelines.writing import replacing
 from sst_tf.experiments.grid import Cell
 
-KEPT = ("config.yaml", "identity.json", "environment.json", "classes.json", "history.csv",
-        "thresholds.json", "presence.json", "evaluations/*.json", "evaluations/*.npz")
+KEPT = ("config.yaml", "identity.json", "environment.json", "classes.json", "photos.json",
+        "history.csv", "thresholds.json", "presence.json", "evaluations/*.json",
+        "evaluations/*.npz")
 
 
 def keep(cells: Iterable[Cell], folder: Path) -> None:
