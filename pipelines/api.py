@@ -61,7 +61,7 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
         where["annotations"] = annotations
     source = open_source(kind, **where)
     left_out: tuple[str, ...] = ()
-    if kind == "folder" and not novel_classes:
+    if kind == "folder" and novel_classes is None:
         parts = class_split(source.classes, split_file)
         novel_classes, left_out = parts["test"], parts["val"]
     novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,

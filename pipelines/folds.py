@@ -43,14 +43,14 @@ def novel_class_ids(classes: Sequence[str], *, fold: int | None = None,
     Args:
         classes: all names, in the data set's order.
         fold: a quarter of them, 0..3.
-        novel_classes: their names instead.
+        novel_classes: their names instead; an empty list: no class is novel.
         layout: "contiguous" (default; the PASCAL-5i rule) or "interleaved" (default for COCO).
     Raises:
         DataError: unknown names (with the nearest known ones) or a fold out of range.
     """
     if layout not in (None, "contiguous", "interleaved"):
         raise DataError(f"layout {layout!r}: contiguous or interleaved is expected")
-    if novel_classes:
+    if novel_classes is not None:
         for name in novel_classes:
             if name not in classes:
                 near = difflib.get_close_matches(name, classes, 3)

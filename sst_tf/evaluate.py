@@ -16,6 +16,7 @@ from sst_tf.data.feature_store import open_store
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import protocol_options
 from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
+from sst_tf.reporting.after_training import choose_points
 from sst_tf.reporting.results_text import protocols_table, table
 from sst_tf.runs.directory import Run
 
@@ -50,6 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     model, found = run.model(), []
     for config, data in jobs:
         store = None
+        if not data.novel_ids:
+            choose_points(run, config, model, data, open_store(config, model, data))
+            continue
         for shots in config.evaluate.shots:
             results = evaluated(run, config, shots) if options.protocols else None
             words = "there already:"
@@ -62,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
             if not options.protocols:
                 print(f"{table(results)}\n")
             found.append(results)
-    if options.protocols:
+    if options.protocols and found:
         print(f"\n{protocols_table(found)}")
 
 

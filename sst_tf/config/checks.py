@@ -111,6 +111,8 @@ def _training(config):
     if train.select_on == "novel" and not train.novel_episodes:
         yield "train.select_on", ("no model is ever chosen with train.novel_episodes 0; set their "
                                   "number or select on base classes")
+    if train.select_on == "novel" and config.data.novel_classes == []:
+        yield "train.select_on", "data.novel_classes is [], no class is novel; select on base"
     if train.cache_features and (train.augment != "none" or train.service):
         yield "train.cache_features", ("features are of whole, unchanged photos on this machine; "
                                        "set it to false for train.augment or train.service")
@@ -134,6 +136,9 @@ def _evaluation(config):
     if settings.episode_file is not None and len(settings.shots) > 1:
         yield "evaluate.episode_file", ("its episodes have one number of shots; give it as "
                                         "--evaluate.shots '[k]'")
+    if settings.protocol != "sst" and config.data.novel_classes == []:
+        yield "evaluate.protocol", ("it tests novel classes, and this run has none "
+                                    "(data.novel_classes []); leave it at sst")
     if settings.pair_list is not None and (settings.protocol == "sst" or protocol(
             settings.protocol).pair_filter != "list"):
         yield "evaluate.pair_list", (f"evaluate.protocol {settings.protocol} draws from no "

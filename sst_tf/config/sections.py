@@ -73,7 +73,8 @@ class DataConfig:
             like ("coco"), or "all" photos with a mask.
         fold: which quarter of the classes of `dataset` is novel (0..3), where no names are given.
         layout: of the folds, "contiguous" or "interleaved"; by default interleaved for COCO.
-        novel_classes: novel classes by name.
+        novel_classes: novel classes by name; [] trains on all classes, and nothing unseen is
+            tested. Unset they are those of `fold` or `split_file`.
         split_file: "folder": file of novel class names, a line each; a `trn.txt` beside it names
             the base classes. Without it a seeded fifth of the classes is novel.
         novel_policy: training photos with a novel class: "drop" them, "keep" them (novel pixels are

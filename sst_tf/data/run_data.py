@@ -125,7 +125,9 @@ def open_data(config: Config, progress: bool = False) -> RunData:
     source = _joined(main, data) if data.join else main
     novel_ids, left_out = _class_ids(main, source, data)
     splits = ("train", "novel") if data.join else (data.train_split, data.novel_split)
-    ids = [source.image_ids(split) for split in splits]
+    # Without novel classes nothing is tested: no mask is read for it.
+    ids = [source.image_ids(split) for split in (splits if novel_ids else splits[:1])]
+    ids += [[]] * (2 - len(ids))
     facts = read_facts(source, [name for names in ids for name in names], progress)
     listed = config.evaluate.pair_list
     if listed and not Path(listed).is_file():
@@ -166,6 +168,8 @@ def _joined(main, data):
                             ) from None
         parts[one.name] = Part(part, {"train": one.split})
     return open_source("joined", parts=parts, unlabelled=data.unlabelled)
+
+
 def _source_options(data):
     if data.dataset == "shapes":
         return {"image_size": data.image_size, "count": data.count, "seed": data.seed}
@@ -175,11 +179,11 @@ def _source_options(data):
 
 def _class_ids(main, source, data):
     """(ids of novel classes, ids of classes that take no part); the main set's come first."""
-    if data.dataset == "folder" and not data.novel_classes:
+    if data.dataset == "folder" and data.novel_classes is None:
         parts = class_split(main.classes, data.split_file, data.split_seed)
         ids = {part: tuple(main.classes.index(name) + 1 for name in names)
                for part, names in parts.items()}
         return ids["test"], set(ids["val"])
-    classes = source.classes if data.novel_classes else main.classes
+    classes = main.classes if data.novel_classes is None else source.classes
     return novel_class_ids(classes, fold=data.fold, novel_classes=data.novel_classes,
                            layout=data.layout), set()

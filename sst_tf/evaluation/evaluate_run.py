@@ -171,6 +171,22 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     return found
 
 
+def base_points(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots: int,
+                store: FeatureStore | None = None) -> tuple[float, dict | None]:
+    """Choose and store what held-out photos of base classes decide at k shots.
+
+    All that a run without novel classes can be evaluated for.
+
+    Returns:
+        (probability from which a pixel is foreground, `presence_rates` or None).
+    """
+    config = configuration.resolved(config)
+    chosen = base_threshold(run, config, model, data, shots, store)["tuned"] / metrics.BINS
+    if not config.evaluate.absent_episodes:
+        return chosen, None
+    return chosen, presence_rates(run, config, model, data, shots, store)
+
+
 def support_check(model: SSTSegmenter, data: RunData, config: Config,
                   bank_store: FeatureStore | None = None) -> Counts:
     """`Counts` of episodes whose support shows another class than the one scored."""

@@ -59,7 +59,7 @@ def published_list(place: str | Path, data: DataConfig) -> str:
     path, name = Path(place), f"fold{data.fold}.txt"
     if path.is_file():
         return str(path)
-    if data.novel_classes:
+    if data.novel_classes is not None:
         raise UserError(f"--lists {place}: a file is expected, as data.novel_classes are no "
                         "numbered fold; name the list of pairs of these classes")
     for one in (path / "val" / name, path / name):
@@ -103,14 +103,16 @@ def test_runs(settings: EvaluateConfig, data: RunData, shots: int) -> list[list[
 def refuse_undrawable(config: Config, data: RunData) -> None:
     """Draw what will be evaluated, so that a class with too few photos is told at once.
 
+    Without novel classes that is the operating point alone.
+
     Raises:
         DataError: naming the class.
     """
     settings = resolved(config).evaluate
     for shots in settings.shots:
-        if settings.ways > 1:
+        if settings.ways > 1 and data.novel_ids:
             WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
-        else:
+        elif data.novel_ids:
             test_runs(settings, data, shots)
         data.sampler("validation", shots, settings.seed)
 

@@ -121,7 +121,10 @@ def _shown(picture):
 
 def samples(config: Config, folder: str | Path, photos_folder: str | Path | None = None
             ) -> list[str]:
-    """Paths of photos to pick from: of a folder, or novel classes of the run's own data."""
+    """Paths of photos to pick from: of a folder, or novel classes of the run's own data.
+
+    Of a run without novel classes: photos that were held out from training.
+    """
     if photos_folder:
         found = files_in(Path(photos_folder))
         if not found:
@@ -132,7 +135,7 @@ def samples(config: Config, folder: str | Path, photos_folder: str | Path | None
     except DataError:
         return []  # the photos of the training are elsewhere: uploads only
     by_class = {}
-    for pair in data.novel:
+    for pair in data.novel or data.validation:
         by_class.setdefault(pair.class_id, []).append(pair.image_id)
     share = -(-SAMPLES // len(by_class))
     names = list(dict.fromkeys(n for ids in by_class.values() for n in ids[:share]))[:SAMPLES]

@@ -7,18 +7,24 @@ from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
-from sst_tf.evaluation.evaluate_run import evaluate, support_check
+from sst_tf.evaluation.evaluate_run import base_points, evaluate, support_check
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting import drawing
 from sst_tf.reporting.figures import Painter
-from sst_tf.reporting.results_text import table
+from sst_tf.reporting.results_text import points_text, table
 from sst_tf.runs.directory import Run
 
 
 def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
            store: FeatureStore | None) -> None:
-    """Evaluate, check that the support matters, draw the picture; prints as it goes."""
+    """Evaluate, check that the support matters, draw the picture; prints as it goes.
+
+    Of a run without novel classes: `choose_points`.
+    """
+    if not data.novel_ids:
+        choose_points(run, config, model, data, store)
+        return
     for shots in config.evaluate.shots:
         results = evaluate(run, config, model, data, shots, store)
         print(f"\nunseen classes, {shots}-shot, {results['protocol']['episodes']} episodes, "
@@ -32,6 +38,14 @@ def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     else:
         check_support(run, config, model, data, store, right)
     draw(run, config, model, data)
+
+
+def choose_points(run: Run, config: Config, model: SSTSegmenter, data: RunData,
+                  store: FeatureStore | None) -> None:
+    """Choose the operating points of a run without novel classes; print and keep them."""
+    for shots in config.evaluate.shots:
+        print(f"\n{points_text(shots, *base_points(run, config, model, data, shots, store))}")
+    print("\nnothing unseen was tested: data.novel_classes [] trains on all classes")
 
 
 def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,

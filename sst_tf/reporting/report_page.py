@@ -74,6 +74,9 @@ class Subject:
         self.name, self.config = self.run.folder.name, self.run.config()
         self.shots = [k for k in self.config.evaluate.shots
                       if stored.own_results(self.run, k)]
+        if self.config.data.novel_classes == []:
+            raise UserError(f"{folder}: trained on all classes (data.novel_classes []), so it has "
+                            "no results of unseen ones; give a run that left some out")
         if not self.shots:
             raise UserError(f"{folder}: not evaluated under its own protocol; "
                             f"python -m sst_tf.evaluate {folder}")

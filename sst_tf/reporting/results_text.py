@@ -38,6 +38,20 @@ def table(results: dict) -> str:
     return "\n".join(lines)
 
 
+def points_text(shots: int, threshold: float, presence: dict | None) -> str:
+    """What base classes chose for k shots, in a sentence.
+
+    Args:
+        threshold: probability from which a pixel is foreground.
+        presence: of `evaluate_run.presence_rates`.
+    """
+    text = f"{shots}-shot: foreground from probability {threshold:.2f} on"
+    if presence is not None:
+        text += (f", present from score {presence['threshold']:.2f} on (AUC "
+                 f"{presence['base']['auc']:.2f})")
+    return text + "; chosen on held-out photos of base classes"
+
+
 def protocols_table(found: Sequence[dict]) -> str:
     """A line a results file: the tuned model under protocol after protocol, as aligned text."""
     lines = [f"{'protocol':10}{'shots':>6}{'episodes':>10}{'photos':>8}{'pixels':>8}"

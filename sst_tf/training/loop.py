@@ -93,4 +93,4 @@ def announce(config: Config, data: RunData) -> None:
               f"training photos and take no part: {', '.join(map(str, sampler.skipped[:20]))}")
     print(f"training on {len({p.image_id for p in data.train})} photos of base classes, "
           f"validating on {len({p.image_id for p in data.validation})} others; novel: "
-          f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids)}")
+          f"{', '.join(data.source.classes[i - 1] for i in data.novel_ids) or 'no class'}")

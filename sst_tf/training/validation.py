@@ -26,7 +26,7 @@ class Validation(keras.callbacks.Callback):
         self.parts = {}
         for part, split, count in (("base", "validation", config.train.validation_episodes),
                                    ("novel", "novel", config.train.novel_episodes)):
-            if count:
+            if count and (part == "base" or data.novel_ids):
                 episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
                 self.parts[part] = (open_bank(config, data.source, episodes, store), episodes)
 
