@@ -2,7 +2,7 @@
 """Episodes of a data set in one call."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,8 +13,9 @@ from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, split_pairs
 from pipelines.renamed import renamed
 from pipelines.sampler import EpisodeSampler, WaySampler
-from pipelines.sources import open_source
+from pipelines.sources import Source, open_source
 from pipelines.sources.folder import class_split
+from pipelines.sources.joined import Part
 
 DATASETS = {  # name: source, split of the training photos, of the test photos
     "pascal5i": ("voc", "trainaug", "val"), "coco20i": ("coco", "train", "val"),
@@ -31,7 +32,7 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
              novel_policy: str = "keep", novel_classes: Sequence[str] | None = None,
              layout: str | None = None, split_file: str | os.PathLike | None = None,
              annotations: str | os.PathLike | None = None, count: int | None = None,
-             **options: Any) -> tf.data.Dataset:
+             join: Mapping[str, Source] | None = None, **options: Any) -> tf.data.Dataset:
     """Episodes of a data set in one call.
 
     Args:
@@ -44,6 +45,9 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
             episodes unless `count`).
         ways: N classes an episode, and a query mask of 0..N; None for one class and 0, 1. A
             training list then holds 10,000 episodes unless `count`.
+        join: further sources by name, all of whose photos of base classes are trained on too,
+            under one list of classes (`sources.joined`): "aeroplane" is "airplane". Photo `7` of
+            `coco` is `coco:7`. Folds are of the data set's own classes.
         pair_filter, novel_policy: `index.build_index`, `index.split_pairs`.
         options: further ones of `episode_dataset`: `flip`, `augment`, `resize`, `full_mask`,
             `shard`, `cache`, `threads`, `device`, `service`, ...
@@ -64,8 +68,13 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
     if kind == "folder" and novel_classes is None:
         parts = class_split(source.classes, split_file)
         novel_classes, left_out = parts["test"], parts["val"]
-    novel_ids = novel_class_ids(source.classes, fold=fold, novel_classes=novel_classes,
-                                layout=layout)
+    classes = source.classes
+    if join:
+        parts = {dataset: Part(source, dict(zip(PARTS, ids, strict=True)))}
+        source = open_source("joined", parts={
+            **parts, **{name: Part(one, {"train": "all"}) for name, one in join.items()}})
+        classes, ids = source.classes if novel_classes else classes, list(PARTS)
+    novel_ids = novel_class_ids(classes, fold=fold, novel_classes=novel_classes, layout=layout)
     return _episodes(source, ids[split == "test"], novel_ids, left_out, split=split, shots=shots,
                      ways=ways, batch=batch, seed=seed, image_size=image_size,
                      pair_filter=pair_filter, novel_policy=novel_policy, count=count, **options)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import DataError, EpisodeSampler, open_source
+from pipelines import DataError, EpisodeSampler, episodes, open_source
 from pipelines.folds import COCO_CLASSES, PASCAL_CLASSES
 from pipelines.index import build_index, split_pairs
 from pipelines.sources.joined import JoinedSource, Part, meaning
@@ -112,6 +112,19 @@ def test_novel_classes_are_dropped_by_pixel_in_every_part(parts):
     index = build_index(source, source.image_ids("train"), cache=None)
     base = {pair.image_id for pair in split_pairs(index, [2], "base", "drop")}
     assert base == {"7", "10", "other:7", "other:9", "other:10"}
+
+
+def test_episodes_of_joined_data_sets(parts):
+    main, other = parts["main"].source, parts["other"].source
+    asked = {"novel_classes": ["dog"], "shots": 1, "batch": 1, "image_size": 24,
+             "novel_policy": "drop"}
+    seen = set()
+    for batch in episodes("voc", main.root, join={"other": other}, count=60, **asked):
+        names = {n.decode() for n in (*batch["support_name"][0].numpy(),
+                                      batch["query_name"][0].numpy())}
+        seen |= names
+    assert "other:9" in seen  # the one photo of the other part without a dog
+    assert not seen & {"other:7", "other:8", "other:10"} and "7" in seen
 
 
 def test_names_of_one_meaning():
