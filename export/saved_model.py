@@ -28,7 +28,11 @@ def save(trained: Trained, folder: str | Path, fixed: bool = False,
     root = tf.Module()
     # The TensorFlow variables alone: saving the Keras model would save its training too.
     root.weights = [variable.value for variable in trained.model.weights]
-    tf.saved_model.save(root, str(folder), {"serving_default": functions["segment"], **functions})
+    # Nobody differentiates what is served, and the tensors that such a gradient would start from
+    # may be pruned.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(root, str(folder), {"serving_default": functions["segment"], **functions},
+                        options)
     graphs.prune(folder)
 
 

@@ -37,16 +37,16 @@ def run_both(function, *inputs):
     names = [output.name for output in session.get_outputs()]
     given = {one.name for one in session.get_inputs()}
     got = session.run(names, {f"x{i}": x for i, x in enumerate(inputs) if f"x{i}" in given})
-    due = tf.function(named, autograph=False)(*map(tf.constant, inputs))
-    return [(value, due[name].numpy()) for name, value in zip(names, got, strict=True)]
+    expected = tf.function(named, autograph=False)(*map(tf.constant, inputs))
+    return [(value, expected[name].numpy()) for name, value in zip(names, got, strict=True)]
 
 
 def check(function, *inputs):
     pairs = run_both(function, *inputs)
     assert pairs
-    for got, due in pairs:
-        assert got.shape == due.shape and got.dtype == due.dtype
-        np.testing.assert_allclose(got, due, rtol=1e-5, atol=1e-6)
+    for got, expected in pairs:
+        assert got.shape == expected.shape and got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_relu_grad():
@@ -164,13 +164,13 @@ def converted(trained, tmp_path_factory):
 def test_onnx_gives_keras_answers(trained, converted):
     model = onnx_export.OnnxModel(converted)
     batch = next(trained.batches(*trained.episodes(3, seed=7), batch=3))  # the export saw others
-    due = replay.expected(trained, batch)
+    expected = replay.expected(trained, batch)
     for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
-        assert replay.largest_difference(answer, due)["probability"] < 1e-4
+        assert replay.largest_difference(answer, expected)["probability"] < 1e-4
         assert answer["probability"].std() > 0.01
     for i in range(3):
         alone = model.run("segment", {name: value[i:i + 1] for name, value in batch.items()})
-        assert np.abs(alone["probability"][0] - due["probability"][i]).max() < 1e-4
+        assert np.abs(alone["probability"][0] - expected["probability"][i]).max() < 1e-4
 
 
 def test_tuning_is_inside(trained, converted):

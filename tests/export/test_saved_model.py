@@ -53,17 +53,17 @@ def test_warm_up_requests_are_answered(exported, served):
 
 
 def test_the_c_runtime_gives_keras_answers(trained, served, batch):
-    answer, due = served.run("segment", batch), replay.expected(trained, batch)
-    assert replay.largest_difference(answer, due)["probability"] < 1e-5
-    np.testing.assert_allclose(answer["support_iou"], due["support_iou"], atol=1e-5)
+    answer, expected = served.run("segment", batch), replay.expected(trained, batch)
+    assert replay.largest_difference(answer, expected)["probability"] < 1e-5
+    np.testing.assert_allclose(answer["support_iou"], expected["support_iou"], atol=1e-5)
     assert answer["mask"].dtype == np.int32
-    assert np.mean(answer["mask"] != due["mask"]) < 1e-3
+    assert np.mean(answer["mask"] != expected["mask"]) < 1e-3
     assert answer["probability"].std() > 0.01
 
 
 def test_teaching_first_gives_the_same(served, batch):
-    answer, due = replay.tuned_first(served.run, batch), served.run("segment", batch)
-    assert replay.largest_difference(answer, due)["probability"] < 1e-5
+    answer, expected = replay.tuned_first(served.run, batch), served.run("segment", batch)
+    assert replay.largest_difference(answer, expected)["probability"] < 1e-5
 
 
 def test_each_episode_is_answered_on_its_own(served, batch):
@@ -80,8 +80,8 @@ def test_bytes_give_python_masks(trained, served):
     for episode in episodes:
         data = served.run("segment_bytes", replay.encoded(source, episode))["mask_bytes"][0]
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        due = replay.expected_mask(trained, source, episode)
-        assert mask.shape == due.shape and np.mean(mask != due) < 1e-3
+        expected = replay.expected_mask(trained, source, episode)
+        assert mask.shape == expected.shape and np.mean(mask != expected) < 1e-3
 
 
 def test_self_segment_shows_the_step(served, batch):
@@ -196,8 +196,8 @@ def test_reload_where_sst_tf_cannot_be_imported(trained, exported, batch, tmp_pa
             f"np.save({str(tmp_path / 'answer.npy')!r}, "
             "model.signatures['segment'](**inputs)['probability'])\n")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
-    due = replay.expected(trained, batch)["probability"]
-    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), due, atol=1e-5)
+    expected = replay.expected(trained, batch)["probability"]
+    np.testing.assert_allclose(np.load(tmp_path / "answer.npy"), expected, atol=1e-5)
 
 
 def test_the_runtime_needs_no_tensorflow_in_python(exported, tmp_path):
@@ -225,8 +225,8 @@ def test_options_keep_the_answers(trained, batch, tmp_path, options):
     loaded = tf.saved_model.load(str(folder))
     call = loaded.signatures["segment"]
     answer = call(**{name: tf.constant(value) for name, value in batch.items()})
-    due = replay.expected(trained, batch)["probability"]
-    np.testing.assert_allclose(answer["probability"], due, atol=1e-5)
+    expected = replay.expected(trained, batch)["probability"]
+    np.testing.assert_allclose(answer["probability"], expected, atol=1e-5)
     if "fixed" in options:
         with pytest.raises(tf.errors.InvalidArgumentError):
             call(**{name: tf.constant(v[:, :40] if name == "query_image" else v)
@@ -249,9 +249,9 @@ def test_decoding_in_the_graph_gives_the_pixels_that_training_reads(shared):
     for path in paths:
         image = read_photo(path)
         decoded, size = graph_decoding.photo(tf.constant(path.read_bytes()), 257)
-        due = graph_decoding.resize_image(tf.constant(image), 257)
+        expected = graph_decoding.resize_image(tf.constant(image), 257)
         assert tuple(size.numpy()) == image.shape[:2]
-        np.testing.assert_array_equal(decoded, due)
+        np.testing.assert_array_equal(decoded, expected)
 
 
 @pytest.mark.slow
@@ -268,8 +268,8 @@ def test_real_photos_and_weights(shared, tmp_path, backbone, weights, shots):
     assert worst < 1e-5
     batch = next(trained.batches(*trained.episodes(2, seed=11), batch=2))
     answer = SavedModel(folder).run("segment", batch)
-    due = replay.expected(trained, batch)
-    assert replay.largest_difference(answer, due)["probability"] < 1e-5
+    expected = replay.expected(trained, batch)
+    assert replay.largest_difference(answer, expected)["probability"] < 1e-5
 
 
 def test_without_its_photos_a_run_is_tried_on_drawn_shapes(run):
