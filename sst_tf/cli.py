@@ -20,6 +20,7 @@ COMMANDS = {
                                             "table1 --profile mini"),
         "report": ("sst_tf.report", "write a page of tables and figures on runs"),
         "mark-cost": ("sst_tf.mark_cost", "tell what boxes and scribbles cost beside exact masks"),
+        "preset": ("sst_tf.preset", "make a small file of a run's head, with its card"),
         "bench": ("sst_tf.bench", "measure a training step against the work it cannot avoid"),
     },
     "Find a class in photos": {

@@ -7,7 +7,7 @@ A YAML file has one section a class of `sections`; `--section.key value` overrid
 from jsonargparse import ArgumentParser
 
 from sst_tf.config.checks import check_files
-from sst_tf.config.identity import completed, digest, identity, sha256, to_dict
+from sst_tf.config.identity import completed, digest, identity, portable, sha256, to_dict
 from sst_tf.config.reading import from_record, parse, parser, positional
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
@@ -25,4 +25,4 @@ from sst_tf.config.sections import (
 __all__ = ["ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig", "ModelConfig",
            "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "check_files",
            "completed", "digest", "from_record",
-           "identity", "parse", "parser", "positional", "resolved", "sha256", "to_dict"]
+           "identity", "parse", "parser", "portable", "positional", "resolved", "sha256", "to_dict"]

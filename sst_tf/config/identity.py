@@ -23,6 +23,15 @@ def to_dict(config: Config) -> dict:
     return dataclasses.asdict(config)
 
 
+def portable(config: Config) -> dict:
+    """All keys by section but places; of a file its name: what may leave this machine.
+
+    `from_record` reads it.
+    """
+    return {section.name: _portable(getattr(config, section.name))
+            for section in dataclasses.fields(config)}
+
+
 def identity(config: Config) -> dict:
     """{section: {key: value}} of what changes numbers; of a file, the hash of its content.
 
@@ -61,6 +70,19 @@ def _of(values):
 
 def _default(one):
     return one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+
+
+def _portable(values):
+    found = {}
+    for one in dataclasses.fields(values):
+        value = getattr(values, one.name)
+        if isinstance(value, list):
+            value = [_portable(v) if dataclasses.is_dataclass(v) else v for v in value]
+        if one.metadata.get("kind") == "file" and value is not None:
+            value = Path(value).name
+        if one.metadata.get("kind") != "place":
+            found[one.name] = value
+    return found
 
 
 def _counted(value, metadata):

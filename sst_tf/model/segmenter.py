@@ -104,6 +104,11 @@ class SSTSegmenter(keras.Model):
             config["optimizer_options"] = config.pop("optimizer_rules")
         return super().from_config(config)
 
+    @property
+    def own_weights(self) -> list:
+        """Weights of everything but the backbone: embedding, head, a learned step."""
+        return [v for v in self.weights if id(v) not in self.backbone_ids]
+
     # ---- the method, in the paper's order --------------------------------------------------
 
     def encode(self, episode: dict, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:

@@ -93,6 +93,10 @@ def _assign(backbone, arrays, source):
                         f"{len(wrong)} of another shape, first {example}{hint}; check "
                         "model.backbone against the file")
     for variable, value in assignments:
+        if not np.isfinite(value).all():
+            raise UserError(f"{source}: {variable.path} has values that are not finite; half "
+                            "precision holds 65,504 at most: store batch norm in float32")
+    for variable, value in assignments:
         variable.assign(np.asarray(value, np.float32))
 
 

@@ -12,11 +12,14 @@ from pipelines.errors import DataError, UserError
 from pipelines.reading.masks import mask_values
 from pipelines.reading.photos import Photo, load_photo, orientation, turn
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
+from sst_tf.config import Config
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.photos import annotations
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import thumbnail
+from sst_tf.presets.preset import Preset
 from sst_tf.runs.directory import Run
 
 
@@ -56,23 +59,41 @@ class Predictor:
     """Segments classes that it was shown.
 
     Args:
-        run: `sst_tf.runs.Run` with a trained model.
+        config: `sst_tf.config.Config` that the model was trained with.
+        model: the trained `SSTSegmenter`.
+        model_sha256: what class cards know the model by.
+        operating_point: says `threshold(shots)` and `presence_threshold(shots)`.
         empty: allow the empty answer where a class seems absent.
 
     Attributes:
         cards: {name: `ClassCard`} of the classes that it was shown.
     """
 
-    def __init__(self, run, empty=True):
-        self.run, self.config, self.model = run, run.config(), run.model()
-        self.empty, self.cards = empty, {}
-        self.model_sha256 = run.model_sha256()
-        self.operating_point = OperatingPoint(run)
+    def __init__(self, config: Config, model: SSTSegmenter, model_sha256: str,
+                 operating_point: OperatingPoint | Preset, empty: bool = True):
+        self.config, self.model, self.model_sha256 = config, model, model_sha256
+        self.operating_point, self.empty, self.cards = operating_point, empty, {}
 
     @classmethod
     def from_run(cls, run_dir: str | Path, empty: bool = True) -> "Predictor":
         """Of a run directory as `sst_tf.train` leaves it."""
-        return cls(Run.open(run_dir), empty)
+        run = Run.open(run_dir)
+        return cls(run.config(), run.model(), run.model_sha256(), OperatingPoint(run), empty)
+
+    @classmethod
+    def from_preset(cls, name: str | Path, weights: str | Path | None = None,
+                    empty: bool = True) -> "Predictor":
+        """Of a preset: a small file that comes with the package, and backbone weights of yours.
+
+        Args:
+            name: one of `presets()`, or the path of a preset's file.
+            weights: file of the backbone's weights; without it they are looked for as
+                docs/weights.md says.
+        Raises:
+            UserError: no such preset, no weights (which file goes where), or other weights.
+        """
+        preset = Preset.load(name)
+        return cls(preset.config(), preset.model(weights), preset.sha256, preset, empty)
 
     # ---- tuning -----------------------------------------------------------------------------
 
@@ -177,11 +198,11 @@ class Predictor:
                 for i, image in enumerate(images)]
 
     def threshold(self, shots: int) -> float:
-        """Probability from which a pixel is foreground: the run's operating point for k shots."""
+        """Probability from which a pixel is foreground: the operating point for k shots."""
         return self.operating_point.threshold(shots)
 
     def presence_threshold(self, shots: int) -> float:
-        """Score from which a class counts as present; 0 where the run has none."""
+        """Score from which a class counts as present; 0 where none was chosen."""
         return self.operating_point.presence_threshold(shots)
 
     # ---- parts ------------------------------------------------------------------------------

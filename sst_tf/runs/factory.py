@@ -12,8 +12,15 @@ from sst_tf.model.segmenter import OptimizerOptions, SSTSegmenter
 def build_model(config: Config) -> SSTSegmenter:
     """A fresh `SSTSegmenter` of a configuration, backbone weights loaded, seeded."""
     keras.utils.set_random_seed(config.train.seed)
+    segmenter = assemble(config)
+    segmenter.encoder.load(config.model.weights)
+    return segmenter
+
+
+def assemble(config: Config) -> SSTSegmenter:
+    """An `SSTSegmenter` of a configuration whose weights are all random."""
     model = config.model
-    segmenter = SSTSegmenter(
+    return SSTSegmenter(
         model={"method": model.method, "backbone": model.backbone, "channels": model.channels,
                "dropout": model.dropout, "train_backbone": model.train_backbone,
                "comparator": model.comparator, "feature_dropout": model.feature_dropout},
@@ -23,8 +30,6 @@ def build_model(config: Config) -> SSTSegmenter:
             config.optimizer.weight_decay, config.optimizer.head_multiplier,
             config.optimizer.clip_norm),
         fusion=model.fusion)
-    segmenter.encoder.load(model.weights)
-    return segmenter
 
 
 def build_optimizer(config: Config) -> keras.optimizers.Optimizer:

@@ -116,13 +116,22 @@ def other_shape(folder):
     return "small", "1 of another shape, first conv3/kernel"
 
 
+def half_precision_throughout(folder):
+    arrays = tensors(backbones.small())
+    arrays["norm3/gamma"][5] = 1e5  # as conv1_bn/moving_variance of Keras' ResNet-50
+    with np.errstate(over="ignore"):
+        np.savez(folder / "w.npz", **{k: v.astype(np.float16) for k, v in arrays.items()})
+    return "small", "norm3/gamma has values that are not finite"
+
+
 def cut_short(folder):
     np.savez(folder / "full.npz", **tensors(backbones.small()))
     (folder / "w.npz").write_bytes((folder / "full.npz").read_bytes()[:3000])
     return "small", "cannot be read"
 
 
-@pytest.mark.parametrize("spoil", [other_architecture, missing_tensor, other_shape, cut_short])
+@pytest.mark.parametrize("spoil", [
+    other_architecture, missing_tensor, other_shape, half_precision_throughout, cut_short])
 def test_bad_weights_are_one_clear_line(tmp_path, spoil):
     name, words = spoil(tmp_path)
     backbone = backbones.BACKBONES[name]()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a preset finds its backbone's weights, and whether they are those it was trained on."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipelines.errors import UserError
+from sst_tf.model import weights as files
+from sst_tf.presets.fingerprint import TOLERANCE, difference, fingerprint
+
+VARIABLE = "SST_WEIGHTS"  # names another folder
+FOLDER = "~/.cache/sst/weights"
+SUFFIXES = (".npz", ".h5", ".hdf5")
+HELP = {  # backbone: what to put there
+    "resnet50": "Keras' resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "resnet18": "resnet18.npz, which the recipe in docs/weights.md makes"}
+
+
+def folder() -> Path:
+    """Where weights are looked for: SST_WEIGHTS, or ~/.cache/sst/weights."""
+    return Path(os.environ.get(VARIABLE) or FOLDER).expanduser()
+
+
+def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
+         weights: str | Path | None = None) -> None:
+    """Load the weights that a preset was trained on into its backbone.
+
+    From `weights`; else from the first file in `folder()` whose name begins with the backbone's
+    and which holds them; else, where Keras has them, from Keras, which downloads them once.
+
+    Args:
+        wanted: their `fingerprint`.
+        preset: its name, for messages.
+        weights: "imagenet" or a file.
+    Raises:
+        UserError: no weights, with the file that is expected and where; or other weights.
+    """
+    if weights is not None:
+        _load(backbone, str(weights), wanted, preset)
+        return
+    refusal = None
+    for path in _files(backbone.name):
+        try:
+            _load(backbone, str(path), wanted, preset)
+            return
+        except UserError as error:
+            refusal = refusal or error
+    if refusal is not None:  # what somebody put there is told, not downloaded over
+        raise refusal
+    missing = f"preset {preset}: no weights of {backbone.name}: no {backbone.name}* in {folder()}"
+    if backbone.name in files.APPLICATIONS:
+        try:
+            files.load(backbone, "imagenet")
+        except UserError as error:
+            reason = " ".join(str(error).removeprefix("model.weights: ").split())
+            missing += f", and {reason.rpartition('; ')[0]}"
+        else:
+            _refuse_others(backbone, "imagenet", wanted, preset)
+            return
+    raise UserError(f"{missing}; put {HELP.get(backbone.name, f'{backbone.name}.npz')} there, name "
+                    f"another folder by {VARIABLE}, or give the file as weights=")
+
+
+def _files(name):
+    if not folder().is_dir():
+        return []
+    return sorted(p for p in folder().glob(f"{name}*") if p.suffix in SUFFIXES)
+
+
+def _load(backbone, source, wanted, preset):
+    files.load(backbone, source)
+    _refuse_others(backbone, source, wanted, preset)
+
+
+def _refuse_others(backbone, source, wanted, preset):
+    found = difference(fingerprint(backbone), wanted)
+    if not found <= TOLERANCE:  # NaN neither
+        what = HELP.get(backbone.name, "the backbone's own file")
+        raise UserError(f"{source}: other weights than preset {preset} was trained on (they differ "
+                        f"by {found:.2g} of a tensor's size, {TOLERANCE:g} is allowed); expected "
+                        f"{what}")

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presets: made of a run, read back, their cards; which backbone weights they take."""
+
+import json
+import os
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from pipelines import open_source
+from pipelines.errors import DataError, UserError
+from pipelines.writing import write_json
+from sst_tf import config as configuration
+from sst_tf import preset as command
+from sst_tf.config import Config, DataConfig, EvaluateConfig, ModelConfig
+from sst_tf.data.run_data import open_data
+from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.model import backbones, weights
+from sst_tf.predictor import Predictor, presets
+from sst_tf.presets import backbone_weights, making
+from sst_tf.presets import preset as stored
+from sst_tf.presets.card import card
+from sst_tf.presets.fingerprint import difference, fingerprint
+from sst_tf.presets.preset import Preset
+from sst_tf.reporting.after_training import choose_points
+from sst_tf.runs.directory import Run
+from sst_tf.runs.factory import build_model
+from tests.sst_tf.test_commands import fails
+
+# What `sst experiment --output` keeps, as far as a preset reads it.
+SCORES = {
+    "tables": [
+        {"shots": 1, "point": point, "rows": {"both": {
+            "mean": mean, "over_photos": [0.5, 0.56],
+            "folds": {"0": {"mean": 0.41, "sd": None}, "1": {"mean": 0.65, "sd": None}}}}}
+        for point, mean in (("half", 0.5), ("chosen", 0.53))],
+    "runs": [{"row": "both", "evaluations": {"1": {"presence_auc": auc}}} for auc in (0.7, 0.82)]}
+
+
+def arrays_of(backbone):
+    return {f"{layer.name}/{v.name}": v.numpy() for layer in backbone.layers for v in layer.weights}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights of a small backbone, and a run of random weights that keeps it as it is."""
+    folder = tmp_path_factory.mktemp("presets")
+    keras.utils.set_random_seed(3)
+    np.savez(folder / "small.npz", **arrays_of(backbones.small()))
+    config = Config(
+        data=DataConfig(image_size=65, count=120, novel_classes=[], validation_share=0.4),
+        model=ModelConfig(backbone="small", weights=str(folder / "small.npz"), channels=16),
+        evaluate=EvaluateConfig(shots=[1, 3], threshold_episodes=6, absent_episodes=6))
+    data, run = open_data(config), Run.create(folder / "toy", config)
+    model = build_model(config)
+    kernel = model.head.decoder.classify.kernel  # starts small; here it should matter
+    kernel.assign(kernel * 30)
+    run.save_model(model)
+    write_json(run.folder / "classes.json", data.class_names())
+    write_json(run.folder / "photos.json", data.photo_counts())
+    run.append_history({"epoch": 0, "seconds": 30.0, "base_miou_chosen": 0.625})
+    choose_points(run, config, model, data, None)
+    write_json(folder / "scores.json", SCORES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toy(folder):
+    """Path of the preset that the command makes of the run."""
+    command.main([str(folder / "toy"), "--name", "toy", "--scores", str(folder / "scores.json"),
+                  "--row", "both", "--shapes", "12", "--output", str(folder / "out")])
+    return folder / "out" / "toy.npz"
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """An empty folder in the place of the user's weights, and no network."""
+    monkeypatch.setenv("SST_WEIGHTS", str(tmp_path))
+
+    def refuse(**options):
+        raise OSError("URL fetch failure: None -- no network")
+    monkeypatch.setattr(keras.applications, "ResNet50", refuse)
+    return tmp_path
+
+
+def photos():
+    source = open_source("shapes", image_size=65, count=8)
+    names = source.image_ids("all")
+    return [source.read_image(name) for name in names], source.class_mask(
+        names[0], next(iter(source.class_masks(names[0]))))
+
+
+# ---- run to preset to answers --------------------------------------------------------------------
+
+
+def test_a_preset_answers_as_its_run(folder, toy):
+    """Half precision of embedding and head moves probabilities by less than 0.004."""
+    images, mask = photos()
+    answers = []
+    for predictor in (Predictor.from_run(folder / "toy"),
+                      Predictor.from_preset(toy, folder / "small.npz")):
+        predictor.set_support(images[0], mask, "thing")
+        answers.append(predictor.predict_all(images[1:]))
+    for ours, theirs in zip(*answers, strict=True):
+        ours, theirs = ours.predictions["thing"], theirs.predictions["thing"]
+        assert np.ptp(ours.probability) > 0.05
+        np.testing.assert_allclose(theirs.probability, ours.probability, atol=4e-3)
+        assert abs(theirs.score - ours.score) < 4e-3
+        if theirs.present == ours.present:
+            assert (theirs.mask != ours.mask).mean() < 0.02
+    point, preset = OperatingPoint(Run(folder / "toy")), Preset.load(toy)
+    for shots, taken in ((1, 1), (3, 3), (4, 3), (9, 3)):
+        assert preset.threshold(shots) == point.threshold(taken)
+        assert preset.presence_threshold(shots) == point.presence_threshold(taken)
+
+
+def test_class_cards_know_the_preset_by_its_file(folder, toy, tmp_path):
+    images, mask = photos()
+    predictor = Predictor.from_preset(toy, folder / "small.npz")
+    predictor.set_support(images[0], mask, "thing").save(tmp_path / "thing.npz")
+    assert Predictor.from_preset(toy, folder / "small.npz").add_card(
+        tmp_path / "thing.npz").name == "thing"
+    with pytest.raises(DataError, match="another model"):
+        Predictor.from_run(folder / "toy").add_card(tmp_path / "thing.npz")
+
+
+def test_a_preset_s_file_holds_neither_backbone_nor_places(folder, toy):
+    preset, run = Preset.load(toy), Run(folder / "toy")
+    model = run.model()
+    own = sum(v.numpy().size for v in model.own_weights)
+    assert sum(value.size for value in preset.weights) == own
+    assert {value.dtype for value in preset.weights} == {np.dtype(np.float16)}
+    assert str(folder) not in json.dumps(preset.facts)
+    assert preset.facts["config"]["model"]["weights"] == "small.npz"
+    ours, theirs = run.config(), preset.config()
+    assert configuration.portable(ours) == configuration.portable(theirs)
+    assert preset.data == toy.read_bytes()
+
+
+def test_the_card_has_the_numbers(toy):
+    text = toy.with_suffix(".md").read_text()
+    assert text == card(Preset.load(toy))
+    facts = Preset.load(toy).facts
+    for words in ("| 1 | 0.410 | 0.650 | 0.530 | 0.500 .. 0.560 | 0.76 |", "not this file",
+                  "row `both` of scores.json", "12 1-shot episodes", "mIoU 0.625",
+                  f"| this file | {facts['scores']['shapes']['preset']['miou']:.3f} |",
+                  f"untrained | {facts['scores']['shapes']['prototype']['miou']:.3f} |",
+                  f"| 3 | {facts['points']['3']['threshold']:.2f} |", "drawn by this package"):
+        assert words in text
+    assert "0.5 minutes" in text and "It knows all 20 classes" in text
+    bare = Preset.load(toy).scored(folds=None, shapes=None)
+    assert "was not measured" in card(bare) and "was not tested" in card(bare)
+
+
+def test_the_card_s_command_is_the_recipe_s(tmp_path):
+    config = configuration.parse(configuration.parser(), ["--train.seed", "3"], str(
+        configuration.packaged.find("preset_resnet18")))[0]
+    run = Run.create(tmp_path / "preset_resnet18", config)
+    assert making._command(run, config) == (
+        "python -m sst_tf.train configs/preset_resnet18.yaml --train.seed 3")
+    assert making._command(Run(tmp_path / "other"), config) is None
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("--scores scores.json", "--scores and --row"),
+    ("--scores scores.json --row tuning", "expected one of: both"),
+    ("--scores small.npz --row both", "not a file of scores"),
+    ("--name my-toy", "letters, digits")])
+def test_what_cannot_be_made_is_told_in_one_line(folder, capsys, monkeypatch, words, expected):
+    monkeypatch.chdir(folder)
+    assert expected in fails(capsys, ["toy", "--name", "toy", "--shapes", "0", "--output", "no",
+                                      *words.split()], command.main)
+    assert not (folder / "no").exists()
+
+
+def test_a_file_over_the_limit_is_not_written(folder, toy, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(stored, "LIMIT", 20_000)
+    line = fails(capsys, [str(folder / "toy"), "--name", "toy", "--shapes", "0", "--output",
+                          str(tmp_path)], command.main)
+    assert "0.02 MB at most" in line and "model.channels" in line and not list(tmp_path.iterdir())
+
+
+def test_runs_that_make_no_preset(folder, monkeypatch):
+    run = Run(folder / "toy")
+    config = run.config()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "thresholds_path", folder / "none.json")
+        with pytest.raises(UserError, match="no operating point for 1 shots; .*sst_tf.evaluate"):
+            making.preset_of(run, "toy")
+    with monkeypatch.context() as patch:
+        config.model.train_backbone = True
+        patch.setattr(run, "config", lambda: config)
+        with pytest.raises(UserError, match="model.train_backbone"):
+            making.preset_of(run, "toy")
+    model = run.model()
+    model.head.decoder.classify.bias.assign([1e5])
+    monkeypatch.setattr(run, "model", lambda: model)
+    with pytest.raises(UserError, match="classify/bias.*half precision"):
+        making.preset_of(run, "toy")
+
+
+def test_what_is_no_preset(folder, toy, tmp_path):
+    with pytest.raises(UserError, match="no preset has this name; expected"):
+        Predictor.from_preset("sst_resnet5000")
+    with pytest.raises(DataError, match="No such file"):
+        Preset.load(tmp_path / "none.npz")
+    (tmp_path / "cut.npz").write_bytes(toy.read_bytes()[:500])
+    for path in (tmp_path / "cut.npz", folder / "small.npz"):
+        with pytest.raises(DataError, match="no preset"):
+            Preset.load(path)
+    preset = Preset.load(toy)
+    Preset({**preset.facts, "format": 2}, preset.weights, preset.backbone).save(tmp_path)
+    with pytest.raises(DataError, match="format 2, 1 is expected"):
+        Preset.load(tmp_path / "toy.npz")
+    with pytest.raises(DataError, match="not those of its configuration"):
+        Preset(preset.facts, preset.weights[1:], preset.backbone).model(folder / "small.npz")
+
+
+# ---- backbone weights ----------------------------------------------------------------------------
+
+
+def test_weights_are_found_in_the_user_s_folder(folder, toy, nowhere):
+    with pytest.raises(UserError) as caught:
+        Predictor.from_preset(toy)
+    text = str(caught.value)
+    assert "preset toy: no weights of small" in text and str(nowhere) in text
+    assert "put small.npz there" in text and "SST_WEIGHTS" in text and "\n" not in text
+    with np.load(folder / "small.npz") as arrays:
+        half = {name: arrays[name].astype(np.float16) for name in arrays.files}
+    np.savez(nowhere / "small_half.npz", **half)
+    assert Predictor.from_preset(toy).config.model.backbone == "small"
+    np.savez(nowhere / "small_a.npz", **{name: value * 1.1 for name, value in half.items()})
+    Predictor.from_preset(toy)  # the second of two files has what it was trained on
+    (nowhere / "small_half.npz").unlink()
+    with pytest.raises(UserError, match="small_a.npz: other weights than preset toy"):
+        Predictor.from_preset(toy)
+    with pytest.raises(UserError, match="no such weights file"):
+        Predictor.from_preset(toy, weights=nowhere / "none.npz")
+
+
+def test_without_the_variable_the_folder_is_in_the_cache(monkeypatch):
+    monkeypatch.delenv("SST_WEIGHTS", raising=False)
+    assert str(backbone_weights.folder()) == os.path.expanduser("~/.cache/sst/weights")
+
+
+def test_without_network_the_error_says_which_file_goes_where(nowhere):
+    for name, file in (("resnet50", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+                       ("resnet18", "resnet18.npz")):
+        backbone = backbones.BACKBONES[name]()
+        with pytest.raises(UserError) as caught:
+            backbone_weights.fill(backbone, fingerprint(backbone), f"sst_{name}")
+        text = str(caught.value)
+        assert f"put {file}" in text or f"put Keras' {file}" in text
+        assert str(nowhere) in text and "docs/weights.md" in text or name == "resnet50"
+        assert ("no network" in text) == (name == "resnet50") and "\n" not in text
+
+
+def noisy(values, seed, share):
+    """Values moved by up to `share` of themselves."""
+    noise = np.random.default_rng(seed).uniform(-share, share, values.shape)
+    return (values * (1 + noise)).astype(np.float32)
+
+
+def test_a_fingerprint_outlives_rounding_and_nothing_else():
+    """A hash of rounded values would not: float32 noise moves some over a rounding edge."""
+    keras.utils.set_random_seed(0)
+    backbone = backbones.resnet18()
+    plain, wanted = arrays_of(backbone), fingerprint(backbone)
+
+    def moved(change):
+        for layer in backbone.layers:
+            for v in layer.weights:
+                v.assign(change(plain[f"{layer.name}/{v.name}"]))
+        return difference(fingerprint(backbone), wanted)
+
+    assert moved(lambda value: value) == 0
+    assert moved(lambda value: value.astype(np.float16)) < backbone_weights.TOLERANCE / 3
+    assert moved(lambda value: noisy(value, 0, 2**-23)) < 1e-5
+    kernel = plain["layer3_1_conv2/kernel"]
+    assert (kernel.astype(np.float16) != noisy(kernel, 0, 2**-23).astype(np.float16)).any()
+    assert moved(lambda value: noisy(value, 0, 0.05)) > 3 * backbone_weights.TOLERANCE
+    assert moved(lambda value: -value) > 1
+    assert moved(lambda value: value * 1.01) > backbone_weights.TOLERANCE
+
+
+def test_keras_own_weights_are_those_of_a_half_precision_copy(shared, tmp_path, monkeypatch):
+    """What `imagenet` brings differs from our copy by the rounding of its kernels."""
+    published = keras.applications.ResNet50(weights=None, include_top=False)
+    path = shared / "weights" / "resnet50_conv1-conv4.npz"
+    for name, value in weights.read(path).items():
+        layer, variable = name.split("/")
+        target = next(v for v in published.get_layer(layer).weights if v.name == variable)
+        target.assign(noisy(value, 0, 2**-11) if variable == "kernel" else value)
+    monkeypatch.setenv("SST_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(keras.applications, "ResNet50", lambda **options: published)
+    copy, filled = backbones.resnet50(), backbones.resnet50()
+    weights.load(copy, str(path))
+    backbone_weights.fill(filled, fingerprint(copy), "sst_resnet50")
+    assert difference(fingerprint(filled), fingerprint(copy)) < backbone_weights.TOLERANCE / 3
+    photo = np.random.default_rng(0).integers(0, 256, (1, 65, 65, 3)).astype(np.uint8)
+    ours, theirs = (np.asarray(one(photo, training=False)) for one in (copy, filled))
+    assert np.linalg.norm(theirs - ours) < 4e-3 * np.linalg.norm(ours)
+
+
+# ---- what is shipped -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_shipped_preset_has_its_card_and_keeps_its_size(name):
+    preset = Preset.load(name)
+    assert preset.name == name
+    backbone = preset.facts["config"]["model"]["backbone"]
+    assert len(preset.data) <= stored.LIMITS.get(backbone, stored.LIMIT)
+    assert (stored.HERE / f"{name}.md").read_text() == card(preset)
+    assert preset.facts["scores"]["folds"] and preset.facts["scores"]["shapes"]
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_shipped_preset_finds_a_class_in_a_real_photo(name, shared, monkeypatch):
+    """One photo shown, another of the class asked: foreground lies on the object."""
+    monkeypatch.setenv("SST_WEIGHTS", str(shared / "weights"))
+    source = open_source("voc", root=shared / "data" / "mini80")
+    cat = source.classes.index("cat") + 1
+    areas = {n: (source.class_mask(n, cat) == 1).mean() for n in source.image_ids("all")
+             if cat in source.class_masks(n)}
+    support, query = sorted(areas, key=areas.get)[-2:]
+    predictor = Predictor.from_preset(name, empty=False)
+    predictor.set_support(source.read_image(support), source.class_mask(support, cat), "cat")
+    answer, truth = predictor.predict(source.read_image(query)), source.class_mask(query, cat)
+    assert answer.mask.shape == truth.shape
+    counted = truth != 255
+    overlap = (answer.mask == 1) & (truth == 1)
+    union = ((answer.mask == 1) & counted) | (truth == 1)
+    assert overlap.sum() > 0.4 * union.sum()
+
+
+def test_a_preset_reads_photos_from_files(folder, toy, tmp_path):
+    images, mask = photos()
+    for number, image in enumerate(images[:2]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
+    predictor = Predictor.from_preset(str(toy), str(folder / "small.npz"), empty=False)
+    predictor.set_support(tmp_path / "0.png", mask)
+    assert predictor.predict(tmp_path / "1.png").mask.shape == images[1].shape[:2]
