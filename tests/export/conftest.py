@@ -6,7 +6,7 @@ import pytest
 from export import saved_model
 from export.trained import Trained
 from pipelines.writing import write_json
-from sst_tf.config import Config, DataConfig, ModelConfig
+from sst_tf.config import Config, DataConfig, ModelConfig, TunerConfig
 from sst_tf.data.run_data import open_data
 from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model
@@ -14,11 +14,11 @@ from sst_tf.runs.factory import build_model
 THRESHOLDS = {"1": {"tuned": 40}, "2": {"tuned": 60}}
 
 
-def make_run(folder, data, backbone="small", weights="none", method="sst"):
+def make_run(folder, data, backbone="small", weights="none", method="sst", steps=1):
     """A finished run as `sst_tf.train` leaves it, its head's answers worth comparing."""
     config = Config(data=data, model=ModelConfig(
         method=method, backbone=backbone, weights=weights, channels=16,
-        train_backbone=backbone == "small"))
+        train_backbone=backbone == "small"), tuner=TunerConfig(steps=steps))
     run = Run.create(folder, config)
     model = build_model(config)
     for variable in model.head.trainable_variables:

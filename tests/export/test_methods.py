@@ -14,12 +14,13 @@ from tests.export.conftest import make_run
 pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize("method, numbers", [
-    ("panet", 2 * 16),  # a summary of another length, a step without convolutions
-    ("fwb", 3 * 16 + 2)])  # a gradient by the summary beside the tuner's by the features
-def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, numbers):
+@pytest.mark.parametrize("method, steps, numbers", [
+    ("panet", 1, 2 * 16),  # a summary of another length, a step without convolutions
+    ("fwb", 0, 3 * 16 + 2)])  # a gradient by the summary, no step of the tuner
+def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numbers):
     monkeypatch.setattr(fwb, "EXPERTS", 2)  # five take minutes to convert
-    run = make_run(tmp_path / "run", DataConfig(image_size=65, count=500), method=method)
+    run = make_run(tmp_path / "run", DataConfig(image_size=65, count=500), method=method,
+                   steps=steps)
     trained = Trained.load(run.folder, shots=2)
     served, _ = saved_model.export(trained, tmp_path / "served", warm=False, episodes=2)
     converted, _ = onnx.export(trained, tmp_path / "onnx", episodes=2)
@@ -27,8 +28,10 @@ def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, numbers):
     assert (case.facts["method"], case.facts["summary_size"]) == (method, numbers)
     found = {row.__name__: result for _, row, result in check.rows(case, converted)}
     assert set(found) >= {"tuned_first", "tuning_inside", "guards", "onnx_answers"}
-    assert "moves by up to" in found["tuning_inside"]
-    tuned = graphs.read(served).signature_def["tune"].outputs["prototype"]
+    assert ("moves by up to" in found["tuning_inside"]) == (steps > 0)
+    graph = graphs.read(served)
+    assert "RsqrtGrad" in graphs.gradients(graphs.operations(graph, "tune"))
+    tuned = graph.signature_def["tune"].outputs["prototype"]
     assert [d.size for d in tuned.tensor_shape.dim] == [-1, numbers]
     card = (served / "assets" / "MODEL_CARD.md").read_text()
     assert trained.model.head.paper in card
