@@ -74,7 +74,8 @@ class FWB(Head):
     def self_segment(self, query_role: tf.Tensor, support_role: tf.Tensor, mask: tf.Tensor
                      ) -> tf.Tensor:
         """S_sup of the first expert (Eq. 8, 9)."""
-        return self._answer(query_role, *self._class_vector(support_role, mask), grid(mask))
+        vector, relevance = self._class_vector(support_role, mask)
+        return self._answer(query_role, vector, relevance, grid(mask))
 
     def segment_together(self, features: tf.Tensor, summaries: tf.Tensor, scores: tf.Tensor, size,
                          training: bool = False) -> tf.Tensor:
