@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The card of a preset, as Markdown, made of the facts in its file."""
 
+from pipelines.folds import PASCAL_CLASSES
 from sst_tf.presets.preset import Preset
 
 BACKBONES = {  # whose weights, and their terms
@@ -25,8 +26,8 @@ def card(preset: Preset) -> str:
     return f"""# {preset.name}
 
 Finds a class in photos, given a few photos with it marked. Embedding and head of SST
-(`model.method: {config.model.method}`), {len(preset.data) / 1e6:.2f} MB in half precision, for a
-backbone that is not in it: {BACKBONES.get(backbone, backbone)}; docs/weights.md says how to get it.
+(`model.method: {config.model.method}`), {len(preset.data) / 1e6:.2f} MB in half precision. The
+backbone is not in it: {BACKBONES.get(backbone, backbone)}; docs/weights.md says how to get it.
 
 ```python
 from sst_tf.predictor import Predictor
@@ -77,10 +78,11 @@ def _photos(training):
 
 
 def _classes(classes):
-    names = f"{len(classes['base'])} classes: {', '.join(classes['base'])}."
+    names = ", ".join(classes["base"])
     if classes["novel"]:
-        return f"It knows {names}\nLeft out: {', '.join(classes['novel'])}."
-    return f"It knows all {names}"
+        return f"It was trained on: {names}.\nLeft out: {', '.join(classes['novel'])}."
+    return (f"All {len(classes['base'])} classes of its data took part, but for those of a photo "
+            f"or two: {names}.")
 
 
 def _how(config, training):
@@ -129,10 +131,15 @@ def _shapes(found):
 
 def _terms(training, backbone):
     unknown = "`{name}`: ask whoever gave you these photos"
-    lines = [DATA.get(name, unknown).format(name=name)
-             for name in training["photos"].get("train", {})]
+    lines = [(DATA if name != "voc" or _pascal(training["classes"]) else {}).get(
+        name, unknown).format(name=name) for name in training["photos"].get("train", {})]
     lines.append(f"backbone: {BACKBONES.get(backbone, backbone)}")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _pascal(classes):
+    """Whether a set of VOC's layout has VOC's classes: others come in that layout too."""
+    return set(PASCAL_CLASSES) <= {*classes["base"], *classes["novel"]}
 
 
 def _span(interval):

@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import open_source
 from pipelines.errors import DataError, UserError
+from pipelines.folds import PASCAL_CLASSES
 from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf import preset as command
@@ -149,9 +150,21 @@ def test_the_card_has_the_numbers(toy):
                   f"untrained | {facts['scores']['shapes']['prototype']['miou']:.3f} |",
                   f"| 3 | {facts['points']['3']['threshold']:.2f} |", "drawn by this package"):
         assert words in text
-    assert "0.5 minutes" in text and "It knows all 20 classes" in text
+    assert "0.5 minutes" in text and "All 20 classes of its data" in text
     bare = Preset.load(toy).scored(folds=None, shapes=None)
     assert "was not measured" in card(bare) and "was not tested" in card(bare)
+
+
+def test_the_card_names_the_terms_of_data_that_it_knows(toy):
+    preset, terms = Preset.load(toy), []
+    for classes in (PASCAL_CLASSES, ("cup", "fork")):
+        training = {**preset.facts["training"], "classes": {"base": list(classes), "novel": []},
+                    "photos": {split: {"voc": 5, "mini80": 2} for split in ("train", "validation")}}
+        terms.append(card(Preset({**preset.facts, "training": training}, preset.weights,
+                                 preset.backbone)))
+    assert all("7 photos (5 of voc, 2 of mini80)" in text and "CC BY 4.0" in text for text in terms)
+    assert "PASCAL VOC 2012" in terms[0] and "whoever gave you" not in terms[0]
+    assert "PASCAL VOC 2012" not in terms[1] and "`voc`: ask whoever gave you" in terms[1]
 
 
 def test_the_card_s_command_is_the_recipe_s(tmp_path):
