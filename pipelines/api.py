@@ -70,9 +70,9 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
         novel_classes, left_out = parts["test"], parts["val"]
     classes = source.classes
     if join:
-        parts = {dataset: Part(source, dict(zip(PARTS, ids, strict=True)))}
         source = open_source("joined", parts={
-            **parts, **{name: Part(one, {"train": "all"}) for name, one in join.items()}})
+            dataset: Part(source, dict(zip(PARTS, ids, strict=True))),
+            **{name: Part(one, {"train": "all"}) for name, one in join.items()}})
         classes, ids = source.classes if novel_classes else classes, list(PARTS)
     novel_ids = novel_class_ids(classes, fold=fold, novel_classes=novel_classes, layout=layout)
     return _episodes(source, ids[split == "test"], novel_ids, left_out, split=split, shots=shots,

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from sst_tf.config.resolve import resolved
-from sst_tf.config.sections import Config
+from sst_tf.config.sections import SECTIONS, Config
 
 
 def to_dict(config: Config) -> dict:
@@ -46,10 +46,10 @@ def identity(config: Config) -> dict:
 
 def completed(identity: dict) -> dict:
     """An identity with the added keys that it leaves out, at their defaults."""
-    return {section.name: {
+    return {name: {
         **{one.name: _counted(_default(one), one.metadata)
-           for one in dataclasses.fields(section.default_factory) if one.metadata.get("added")},
-        **identity.get(section.name, {})} for section in dataclasses.fields(Config)}
+           for one in dataclasses.fields(section) if one.metadata.get("added")},
+        **identity.get(name, {})} for name, section in SECTIONS.items()}
 
 
 def sha256(config: Config) -> str:

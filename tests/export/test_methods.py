@@ -16,7 +16,8 @@ pytest.importorskip("onnxruntime")
 
 @pytest.mark.parametrize("method, steps, numbers", [
     ("panet", 1, 2 * 16),  # a summary of another length, a step without convolutions
-    ("fwb", 0, 3 * 16 + 2)])  # a gradient by the summary, no step of the tuner
+    # A gradient by the summary, no step of the tuner; its conversion takes a minute.
+    pytest.param("fwb", 0, 3 * 16 + 2, marks=pytest.mark.slow)])
 def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numbers):
     monkeypatch.setattr(fwb, "EXPERTS", 2)  # five take minutes to convert
     run = make_run(tmp_path / "run", DataConfig(image_size=65, count=500), method=method,
