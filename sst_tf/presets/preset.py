@@ -94,8 +94,8 @@ class Preset:
     def data(self) -> bytes:
         """The file's content."""
         file = io.BytesIO()
-        np.savez_compressed(file, facts=json.dumps(self.facts), backbone=self.backbone,
-                            **{f"weight_{i:03}": value for i, value in enumerate(self.weights)})
+        arrays: dict[str, Any] = {f"weight_{i:03}": value for i, value in enumerate(self.weights)}
+        np.savez_compressed(file, facts=json.dumps(self.facts), backbone=self.backbone, **arrays)
         return file.getvalue()
 
     @property
