@@ -21,7 +21,7 @@ from sst_tf.runs.directory import Run
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.preset", description=__doc__)
-    parser.add_argument("run", help="run directory; to ship: of data.novel_classes []")
+    parser.add_argument("run", help="run directory; one of data.novel_classes [] to ship")
     parser.add_argument("--name", required=True, help="of the preset, such as sst_resnet18")
     parser.add_argument("--scores", help="what the same recipe scores on the classes that each "
                                          "fold leaves out: a JSON file of sst experiment --output")
