@@ -5,9 +5,11 @@ Weights are large and made anew; results are small. A grid whose results are kep
 is missing, on whatever machine.
 """
 
-import shutil
+import io
 from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from pipelines.writing import replacing
 from sst_tf.experiments.grid import Cell
@@ -15,6 +17,7 @@ from sst_tf.experiments.grid import Cell
 KEPT = ("config.yaml", "identity.json", "environment.json", "classes.json", "photos.json",
         "history.csv", "thresholds.json", "presence.json", "evaluations/*.json",
         "evaluations/*.npz")
+COUNTS = ("class_ids", "photos", "tuned_half", "tuned_chosen")  # what tables are made of
 
 
 def keep(cells: Iterable[Cell], folder: Path) -> None:
@@ -32,8 +35,17 @@ def restore(cells: Iterable[Cell], folder: Path) -> None:
 
 def _copy(source, target):
     for path in (one for pattern in KEPT for one in sorted(source.glob(pattern))):
+        content = _counts(path) if path.suffix == ".npz" else path.read_bytes()
         there = target / path.relative_to(source)
         there.parent.mkdir(parents=True, exist_ok=True)
-        if not there.is_file() or there.read_bytes() != path.read_bytes():
+        if not there.is_file() or there.read_bytes() != content:
             with replacing(there) as partial:
-                shutil.copyfile(path, partial)
+                partial.write_bytes(content)
+
+
+def _counts(path):
+    """The arrays of a file of counts that tables need, packed."""
+    file = io.BytesIO()
+    with np.load(path) as arrays:
+        np.savez_compressed(file, **{name: arrays[name] for name in COUNTS if name in arrays})
+    return file.getvalue()
