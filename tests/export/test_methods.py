@@ -14,21 +14,24 @@ from tests.export.conftest import make_run
 pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize("method, steps, numbers", [
-    ("panet", 1, 2 * 16),  # a summary of another length, a step without convolutions
-    # A gradient by the summary, no step of the tuner; its conversion takes a minute.
-    pytest.param("fwb", 0, 3 * 16 + 2, marks=pytest.mark.slow)])
-def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numbers):
+@pytest.mark.parametrize("method, steps, numbers, to_onnx", [
+    ("panet", 1, 2 * 16, False),  # a summary of another length, a step without convolutions
+    # Conversion of an unrolled gradient takes a minute.
+    pytest.param("panet", 1, 2 * 16, True, marks=pytest.mark.slow),
+    # A gradient by the summary, no step of the tuner.
+    pytest.param("fwb", 0, 3 * 16 + 2, True, marks=pytest.mark.slow)])
+def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numbers, to_onnx):
     monkeypatch.setattr(fwb, "EXPERTS", 2)  # five take minutes to convert
     run = make_run(tmp_path / "run", DataConfig(image_size=65, count=500), method=method,
                    steps=steps)
     trained = Trained.load(run.folder, shots=2)
     served, _ = saved_model.export(trained, tmp_path / "served", warm=False, episodes=2)
-    converted, _ = onnx.export(trained, tmp_path / "onnx", episodes=2)
+    converted = onnx.export(trained, tmp_path / "onnx", episodes=2)[0] if to_onnx else None
     case = check.Case(served, run.folder, episodes=2)
     assert (case.facts["method"], case.facts["summary_size"]) == (method, numbers)
     found = {row.__name__: result for _, row, result in check.rows(case, converted)}
-    assert set(found) >= {"tuned_first", "tuning_inside", "guards", "onnx_answers"}
+    assert set(found) >= {"tuned_first", "tuning_inside", "guards"}
+    assert ("onnx_answers" in found) == to_onnx
     assert ("moves by up to" in found["tuning_inside"]) == (steps > 0)
     graph = graphs.read(served)
     assert "RsqrtGrad" in graphs.gradients(graphs.operations(graph, "tune"))
@@ -36,4 +39,5 @@ def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numb
     assert [d.size for d in tuned.tensor_shape.dim] == [-1, numbers]
     card = (served / "assets" / "MODEL_CARD.md").read_text()
     assert trained.model.head.paper in card
-    assert json.loads((converted / "export.json").read_text())["method"] == method
+    if converted:
+        assert json.loads((converted / "export.json").read_text())["method"] == method
