@@ -22,7 +22,12 @@ def environment() -> dict:
         except metadata.PackageNotFoundError:
             continue
     return {"versions": versions, "commit": commit(), "machine": platform.machine(),
-            "processors": os.cpu_count(), "command": " ".join(sys.argv)}
+            "processors": os.cpu_count(), "command": command()}
+
+
+def command() -> str:
+    """What was typed, wherever the interpreter lies."""
+    return " ".join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]])
 
 
 def commit() -> str:

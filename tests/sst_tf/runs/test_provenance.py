@@ -49,3 +49,10 @@ def test_a_checkout_of_one_s_own_records_its_commit(tmp_path):
     path.write_text(path.read_text() + "\n")
     assert commit_of(tmp_path) == head + "+"
     assert provenance.environment()["commit"]
+
+
+def test_the_command_is_what_was_typed():
+    code = "from sst_tf.runs.provenance import command; print(command())"
+    printed = subprocess.run([sys.executable, "-c", code, "--a", "1"], capture_output=True,
+                             text=True, check=True).stdout.strip()
+    assert printed == f"{Path(sys.executable).name} -c {code} --a 1"
