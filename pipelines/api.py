@@ -15,7 +15,7 @@ from pipelines.renamed import renamed
 from pipelines.sampler import EpisodeSampler, WaySampler
 from pipelines.sources import Source, open_source
 from pipelines.sources.folder import class_split
-from pipelines.sources.joined import Part
+from pipelines.sources.joined import beside
 
 DATASETS = {  # name: source, split of the training photos, of the test photos
     "pascal5i": ("voc", "trainaug", "val"), "coco20i": ("coco", "train", "val"),
@@ -70,9 +70,8 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
         novel_classes, left_out = parts["test"], parts["val"]
     classes = source.classes
     if join:
-        source = open_source("joined", parts={
-            dataset: Part(source, dict(zip(PARTS, ids, strict=True))),
-            **{name: Part(one, {"train": "all"}) for name, one in join.items()}})
+        source = beside(source, dataset, dict(zip(PARTS, ids, strict=True)),
+                        {name: (one, "all") for name, one in join.items()})
         classes, ids = source.classes if novel_classes else classes, list(PARTS)
     novel_ids = novel_class_ids(classes, fold=fold, novel_classes=novel_classes, layout=layout)
     return _episodes(source, ids[split == "test"], novel_ids, left_out, split=split, shots=shots,

@@ -104,37 +104,35 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
             return reader.way_mask(episode["query_name"], episode["class_id"])
         return reader.class_mask(episode["query_name"], episode["class_id"], ignore_ids)
 
-    def cropped(episode, flipped, numbers):
-        """As `plain`, of features of the crops `numbers` of the supports and the query."""
-        names = [*tf.unstack(episode["support_name"]), episode["query_name"]]
-        pictures = []
-        for i, name in enumerate(names):
-            support = i < supports
-            mask, crop = reader.view_mask(
-                name, episode["support_class_id" if support else "class_id"], numbers[i],
-                ignore_ids, support)
-            size = tf.shape(mask)
-            small = resize_class_mask(mask, image_size, resize)
-            pictures.append((*shown(name, small, flipped[i], crop), size))
-        images, masks, _ = (tf.stack(kind) for kind in zip(*pictures[:-1], strict=True))
-        return images, masks, *pictures[-1]
+    def plain(episode, flipped, numbers=None):
+        """Support images and masks, query image and mask, [H, W] of the query's photo.
 
-    def plain(episode, flipped):
-        """Support images and masks, query image and mask, [H, W] of the query's photo."""
+        Args:
+            numbers: which crop of each photo is shown, the query's last.
+        """
         names = tf.reshape(episode["support_name"], [-1])
         class_ids = tf.repeat(tf.reshape(episode["support_class_id"], [-1]), shots)
+
+        def support(i):
+            """Mask, and crop or None, of one support."""
+            if numbers is None:
+                return reader.class_mask(names[i], class_ids[i], ignore_ids, support=True), None
+            return reader.view_mask(names[i], class_ids[i], numbers[i], ignore_ids, support=True)
+
         supported = []
         for i in range(supports):
-            mask = reader.class_mask(names[i], class_ids[i], ignore_ids, support=True)
+            mask, crop = support(i)
             small = resize_class_mask(mask, image_size, resize)
-            supported.append(shown(names[i], small, flipped[i]))
+            supported.append(shown(names[i], small, flipped[i], crop))
         images, masks = (tf.stack(kind) for kind in zip(*supported, strict=True))
         if ways:
             images, masks = (tf.reshape(t, [ways, shots, *t.shape[1:]]) for t in (images, masks))
-        mask = whole_mask(episode)
+        name = episode["query_name"]
+        mask, crop = (whole_mask(episode), None) if numbers is None else reader.view_mask(
+            name, episode["class_id"], numbers[-1], ignore_ids)
         # Nearest sampling may lose one of several classes; the one class of 0, 1 never vanishes.
         small = (resize_mask if ways else resize_class_mask)(mask, image_size, resize)
-        return images, masks, *shown(episode["query_name"], small, flipped[-1]), tf.shape(mask)
+        return images, masks, *shown(name, small, flipped[-1], crop), tf.shape(mask)
 
     def load(episode):
         number = episode["episode_id"]
@@ -144,8 +142,8 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         else:
             flipped = (flips(seed, number, supports + 1) if flip else
                        tf.zeros([supports + 1], tf.bool))
-            pictures = (cropped(episode, flipped, which(seed, number, supports + 1, crops + 1))
-                        if crops else plain(episode, flipped))
+            pictures = plain(episode, flipped,
+                             which(seed, number, supports + 1, crops + 1) if crops else None)
         kind = "image" if features is None else "features"
         result = dict(zip((f"support_{kind}", "support_mask", f"query_{kind}", "query_mask",
                            "query_size"), pictures, strict=True))

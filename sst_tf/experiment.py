@@ -92,11 +92,11 @@ def _chosen(experiment, options):
 
 
 def _keeper(cells, options):
-    """What keeps the results of all cells that have some; those that are there already at once."""
+    """What keeps the results of finished cells; those that are there already are kept at once."""
     if not options.keep:
         return None
     keep(cells, Path(options.keep))
-    return lambda: keep(cells, Path(options.keep))
+    return lambda finished: keep(finished, Path(options.keep))
 
 
 def _overrides(pairs):

@@ -109,7 +109,7 @@ class Reader:
             return np.ascontiguousarray(self.store.read(n.decode(), bool(f), *map(int, c)),
                                         np.float32)
 
-        inputs = [name, flipped] + ([crop] if tf.is_tensor(crop) else [])
+        inputs = [name, flipped] + ([] if crop is None else [crop])
         return tf.ensure_shape(tf.numpy_function(read, inputs, tf.float32), self.store.shape)
 
     def _call(self, function, inputs, types):
@@ -121,7 +121,7 @@ class Reader:
 
     def _photo(self, name, crop=0):
         image = self.source.read_image(name.decode())
-        return image[box(name.decode(), int(crop), *image.shape[:2])] if crop else image
+        return image[box(name.decode(), int(crop), *image.shape[:2])]
 
     def _index(self, name):
         return self.source.read_mask(name.decode())

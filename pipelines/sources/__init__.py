@@ -19,7 +19,7 @@ class Source(Protocol):
     A source with `files(image_id)`, the paths that a photo's masks depend on, has its index kept on
     disk (`pipelines.index.read_facts`). One whose photos do not all label all classes has
     `labels(image_id)`, the class ids that the photo's mask knows: of no other can its absence be
-    told (`absence`).
+    told.
     """
 
     name: str

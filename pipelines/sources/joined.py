@@ -16,7 +16,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.sources import Source
-from pipelines.sources.masks import VOID
+from pipelines.sources.masks import VOID, one_class
 
 SYNONYMS = Path(__file__).with_name("synonyms.tsv")  # a line a class: its names in any data set
 SEPARATOR = ":"
@@ -72,6 +72,7 @@ class JoinedSource:
                        for name, numbers in self._joint.items()}
         self._own = {name: {joint: own for own, joint in enumerate(numbers, start=1)}
                      for name, numbers in self._joint.items()}
+        self._labels = {name: frozenset(numbers) for name, numbers in self._joint.items()}
         # A part that cannot say what its photos depend on cannot be kept in an index either.
         self.files: Callable[[str], tuple[Path, ...]] | None = (
             self._files if all(hasattr(part.source, "files") for part in self.parts.values())
@@ -98,12 +99,17 @@ class JoinedSource:
             raise DataError(f"split {split!r}: no part has it; known: {', '.join(['all', *known])}")
         return found
 
+    def part_of(self, image_id: str) -> str:
+        """Name of the part that a photo belongs to."""
+        return self._part(image_id)[0]
+
     def labels(self, image_id: str) -> frozenset[int]:
         """Class numbers that the photo's part labels: only these are known to be absent from it."""
         name, own = self._part(image_id)
-        source, joint = self.parts[name].source, self._joint[name]
-        labels = source.labels(own) if hasattr(source, "labels") else range(1, len(joint) + 1)
-        return frozenset(joint[c - 1] for c in labels)
+        labels = getattr(self.parts[name].source, "labels", None)
+        if labels is None:
+            return self._labels[name]
+        return frozenset(self._joint[name][c - 1] for c in labels(own))
 
     def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB."""
@@ -128,9 +134,7 @@ class JoinedSource:
         if class_id in self.labels(image_id):
             return source.class_mask(own, known[class_id],
                                      tuple(known[c] for c in ignore_ids if c in known))
-        index = self.read_mask(image_id)
-        hidden = [VOID, *ignore_ids]
-        return np.where(np.isin(index, hidden), VOID, 0).astype(np.uint8)
+        return one_class(self.read_mask(image_id), class_id, ignore_ids)
 
     def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [H, W]: 0 background, 1..C one class a pixel, 255 void.
@@ -161,6 +165,23 @@ class JoinedSource:
         """(part, id in it) of a photo."""
         name, separator, own = image_id.partition(SEPARATOR)
         return (name, own) if separator and name in self.parts else (self.main, image_id)
+
+
+def beside(main: Source, name: str, splits: Mapping[str, str],
+           others: Mapping[str, tuple[Source, str]], unlabelled: str = "background"
+           ) -> JoinedSource:
+    """A data set beside further ones whose photos are in the split "train" alone.
+
+    Args:
+        main: the data set, a part called `name`; `splits` as of its `Part`.
+        others: {name: (source, its split)}.
+    Raises:
+        DataError: another part of the main one's name; see `JoinedSource`.
+    """
+    if name in others:
+        raise DataError(f"data.join: {name} is the name of data.dataset; give another")
+    parts = {part: Part(source, {"train": split}) for part, (source, split) in others.items()}
+    return JoinedSource({name: Part(main, splits), **parts}, unlabelled)
 
 
 def _join(classes_of):

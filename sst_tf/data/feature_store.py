@@ -2,7 +2,6 @@
 """A frozen backbone's features, computed once a photo and kept on disk."""
 
 import hashlib
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from sst_tf.config import Config
 from sst_tf.data.run_data import RunData
 from sst_tf.model.encoder import Encoder
 from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.runs.alone import held
 
 DTYPE = np.dtype(np.float16)  # half of the disk; what it costs is in docs/evaluation.md
 BATCH = 4  # photos computed at once
@@ -72,16 +72,8 @@ class FeatureStore:
         names = list(dict.fromkeys(names))
         if not self._missing(names, flipped, crop):
             return
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            print(f"{self.folder}: another process computes backbone features; waiting for it",
-                  file=sys.stderr)
-            self._lock.acquire()
-        try:
+        with held(self._lock, self.folder, "computes backbone features"):
             self._compute(self._missing(names, flipped, crop), flipped, crop)
-        finally:
-            self._lock.release()
 
     def read(self, name: str, flipped: bool = False, crop: int = 0) -> np.ndarray:
         """[h, w, C_b] float32 of one photo or a crop of it; `ensure` it first."""

@@ -13,7 +13,7 @@ from pipelines.errors import DataError
 from pipelines.folds import novel_class_ids
 from pipelines.index import build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
-from pipelines.sources.joined import Part
+from pipelines.sources.joined import beside
 from sst_tf.config import Config
 
 KINDS = ("image", "features", "mask")
@@ -52,13 +52,7 @@ class RunData:
 
     def photo_counts(self) -> dict[str, dict[str, int]]:
         """{"train", "validation", "novel": {part of a joined data set, or its name: photos}}."""
-        parts: dict = getattr(self.source, "parts", {})
-        main: str = getattr(self.source, "main", self.source.name)
-
-        def part_of(image_id: str) -> str:
-            name = image_id.partition(":")[0]
-            return name if ":" in image_id and name in parts else main
-
+        part_of = getattr(self.source, "part_of", lambda image_id: self.source.name)
         return {split: dict(Counter(part_of(name) for name in {
             pair.image_id for pair in getattr(self, split)}))
                 for split in ("train", "validation", "novel")}
@@ -157,17 +151,15 @@ def _refuse_others(path, index, novel_ids, classes):
 
 def _joined(main, data):
     """The data set beside further ones, whose photos are of the training split alone."""
-    parts = {data.dataset: Part(main, {"train": data.train_split, "novel": data.novel_split})}
+    others = {}
     for one in data.join:
-        if one.name in parts:
-            raise DataError(f"data.join: {one.name} is the name of data.dataset; give another")
         try:
-            part = open_source(one.dataset, **_source_options(one))
+            others[one.name] = open_source(one.dataset, **_source_options(one)), one.split
         except DataError as error:
             raise DataError(f"data.join {one.name}: {error}; --data.join '[]' leaves it out"
                             ) from None
-        parts[one.name] = Part(part, {"train": one.split})
-    return open_source("joined", parts=parts, unlabelled=data.unlabelled)
+    splits = {"train": data.train_split, "novel": data.novel_split}
+    return beside(main, data.dataset, splits, others, data.unlabelled)
 
 
 def _source_options(data):

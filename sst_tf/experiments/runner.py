@@ -51,7 +51,7 @@ class Children:
 
 def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
             python: str = sys.executable,
-            done: Callable[[], None] | None = None) -> dict[Path, str]:
+            done: Callable[[list[Cell]], None] | None = None) -> dict[Path, str]:
     """Train and evaluate what is missing; returns {folder: reason} of what failed.
 
     Several processes may be at the same runs: each run has a lock. Where this process is told to
@@ -60,7 +60,7 @@ def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
 
     Args:
         jobs: runs at a time, each with its share of the threads.
-        done: called after each run.
+        done: called with the cells of each run that was missing, once they are there.
     """
     missing = {}
     for cell in cells:
@@ -84,7 +84,7 @@ def run_all(experiment: Experiment, cells: list[Cell], jobs: int,
                                            f"{reason}")
                     tqdm.write(f"failed: {failed[cell.folder]}", file=sys.stderr)
                 elif done:
-                    done()
+                    done(missing[cell.folder])
                 bar.set_postfix_str(f"{cell.row}, fold {cell.fold}, seed {cell.seed}")
                 bar.update()
         except BaseException:

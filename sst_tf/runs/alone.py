@@ -1,12 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One process at a time trains a run."""
+"""One process at a time works in a folder; the others say that they wait."""
 
 import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
+
+
+@contextlib.contextmanager
+def held(lock: BaseFileLock, folder: str | Path, work: str) -> Iterator[None]:
+    """Hold a lock, and say so where another process has it.
+
+    Args:
+        folder: what the lock is of, for the message.
+        work: what the other process does, "trains this run".
+    """
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process {work}; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -17,13 +36,5 @@ def alone(folder: str | Path) -> Iterator[None]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{folder}: another process trains this run; waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
+    with held(FileLock(folder / ".lock"), folder, "trains this run"):
         yield
-    finally:
-        lock.release()

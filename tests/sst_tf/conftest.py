@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small heads, features and episodes for tests of the method."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,6 +44,16 @@ def build(steps=1, auxiliary=1.0, backbone="small", channels=8, comparator="prod
                "train_backbone": backbone == "small", "comparator": comparator},
         tuner={"steps": steps, "step_size": 0.3, "normalize": "relative", **tuner},
         loss={"auxiliary": auxiliary, "balanced": False})
+
+
+def losses_of_steps(model, episode, steps):
+    """Losses of so many training steps on one episode."""
+    model.compile(optimizer=keras.optimizers.Adam(3e-3))
+    train, losses = tf.function(model.train_step), []
+    for _ in range(steps):
+        model.reset_metrics()
+        losses.append(float(train(episode)["loss"]))
+    return losses
 
 
 def random_episode(batch=2, shots=1, side=33, seed=0):

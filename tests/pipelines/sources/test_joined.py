@@ -127,6 +127,12 @@ def test_episodes_of_joined_data_sets(parts):
     assert not seen & {"other:7", "other:8", "other:10"} and "7" in seen
 
 
+def test_a_part_does_not_take_the_main_ones_place(parts):
+    with pytest.raises(DataError, match="voc is the name of data.dataset; give another"):
+        episodes("voc", parts["main"].source.root, join={"voc": parts["other"].source},
+                 novel_classes=["dog"])
+
+
 def test_names_of_one_meaning():
     joined = {meaning(name) for name in (*PASCAL_CLASSES, *COCO_CLASSES)}
     assert len(joined) == 80  # PASCAL's classes are all among COCO's

@@ -9,7 +9,7 @@ import tensorflow as tf
 from sst_tf.model.fusion import FUSIONS, shot_weights
 from sst_tf.model.losses import cross_entropy, hard_iou
 from sst_tf.model.segmenter import OptimizerOptions, SSTSegmenter
-from tests.sst_tf.conftest import build, random_episode
+from tests.sst_tf.conftest import build, losses_of_steps, random_episode
 
 
 def step(model, episode, rate=0.0):
@@ -185,11 +185,5 @@ def test_losses_ignore_255_and_balance_by_area():
 
 
 def test_training_lowers_the_loss():
-    model, episode = build(), random_episode()
-    model.compile(optimizer=keras.optimizers.Adam(3e-3))
-    train = tf.function(model.train_step)
-    losses = []
-    for _ in range(30):
-        model.reset_metrics()
-        losses.append(float(train(episode)["loss"]))
+    losses = losses_of_steps(build(), random_episode(), 30)
     assert losses[-1] < 0.95 * losses[0]  # masks of noise: little can be learnt

@@ -9,7 +9,7 @@ from sst_tf.model import methods
 from sst_tf.model.fusion import FUSIONS
 from sst_tf.model.methods import METHODS
 from sst_tf.model.tuner import Tuner
-from tests.sst_tf.conftest import build, random_episode
+from tests.sst_tf.conftest import build, losses_of_steps, random_episode
 from tests.sst_tf.model.methods.conftest import make
 
 UNMOVED = ("attention",)  # by one shot
@@ -74,13 +74,7 @@ def test_every_variable_is_trained(method):
 
 
 def test_training_lowers_the_loss(method):
-    model, episode = build(0, 0.0, method=method), random_episode()
-    model.compile(optimizer=keras.optimizers.Adam(3e-3))
-    train = tf.function(model.train_step)
-    losses = []
-    for _ in range(25):
-        model.reset_metrics()
-        losses.append(float(train(episode)["loss"]))
+    losses = losses_of_steps(build(0, 0.0, method=method), random_episode(), 25)
     assert np.mean(losses[-3:]) < 0.97 * losses[0]  # masks of noise: little can be learnt
 
 
