@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE",
                         help="overrides for every run, such as data.root=VOCdevkit")
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train none")
+    parser.add_argument("--tabulate", action="store_true",
+                        help="the tables of the runs that are there; train none")
     options = parser.parse_args(argv)
     extra = _overrides(options.set)
     grids = []
@@ -63,8 +65,13 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
                       f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
             continue
-        failed |= run_all(experiment, cells, max(1, options.jobs), done=_keeper(cells, options))
-        found = summary(experiment, [cell for cell in cells if not cell.missing()])
+        keeper = _keeper(cells, options)
+        if not options.tabulate:
+            failed |= run_all(experiment, cells, max(1, options.jobs), done=keeper)
+        there = [cell for cell in cells if not cell.missing()]
+        if len(there) < len(cells):
+            print(f"{len(there)} of {len(cells)} cells are there; the tables leave the others out")
+        found = summary(experiment, there)
         text = document.markdown(experiment_table.parts_of(found))
         path = Path(options.output or options.runs) / experiment.name
         write_json(path.with_suffix(".json"), found)

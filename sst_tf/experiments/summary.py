@@ -25,15 +25,16 @@ class Grid:
     Args:
         cells: `Cell`s whose results are there.
         shots: k.
+        folds: those of the experiment, where a fold may have no cell yet.
     """
 
-    def __init__(self, cells: Sequence[Cell], shots: int):
+    def __init__(self, cells: Sequence[Cell], shots: int, folds: Sequence[str] | None = None):
         self.cells = {(c.row, c.fold, c.seed): Evaluation(
             c.folder, shots, config=c.config) for c in cells}
         self.rows = list(dict.fromkeys(row for row, _, _ in self.cells))
-        self.folds = list(dict.fromkeys(fold for _, fold, _ in self.cells))
+        self.folds = list(folds or dict.fromkeys(fold for _, fold, _ in self.cells))
         self.seeds = list(dict.fromkeys(seed for _, _, seed in self.cells))
-        for fold in self.folds:
+        for fold in {fold for _, fold, _ in self.cells}:
             refuse_unequal([e for key, e in self.cells.items() if key[1] == fold])
         self._weights = {}
 
@@ -167,7 +168,8 @@ def summary(experiment: Experiment, cells: list[Cell]) -> dict:
         "paper_photos": experiment.paper_photos,
         "hours": _hours(cells), "runs": _runs(cells),
         "tables": [_table(experiment, grid, shots, point) for shots in experiment.shots
-                   for grid in [Grid(cells, shots)] for point in POINTS] if cells else []})
+                   for grid in [Grid(cells, shots, list(experiment.folds))]
+                   for point in POINTS] if cells else []})
 
 
 def _rounded(value):

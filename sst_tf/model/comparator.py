@@ -13,7 +13,7 @@ class Comparator(layers.Layer):
     Args:
         product: bring both to unit root mean square per pixel and put their product beside them.
             A concatenation alone has to learn what comparing is, and in minutes of training it
-            learns to ignore the support instead (docs/results.md).
+            learns to ignore the support instead (docs/results_small.md).
 
     Shapes: features [B, h, w, C], prototype [B, C] -> M [B, h, w, C].
     """

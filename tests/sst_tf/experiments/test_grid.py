@@ -99,6 +99,11 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
         (grid / "kept").rglob("*.jsonl"))
     averaged = list((grid / "runs").rglob("novel_2shot_average_*.json"))
 
+    # What is there can be tabulated while the rest is missing; nothing is trained for it.
+    run(grid, "--seeds", "0", "--tabulate")
+    assert "3 of 6 cells are there" in capsys.readouterr().out
+    assert "| average |" in (grid / "runs" / "t-mini.md").read_text()
+
     found = json.loads(averaged[0].with_name("novel_1shot.json").read_text())["presence"]
     assert 0 <= found["base"]["answered_where_absent"] <= 1
     kept = {key.split()[0] for key in Run(averaged[0].parents[1]).presence()}
