@@ -3,8 +3,9 @@
 
 An episode says one bit about an object (of this class, or not), a mask says its name. An encoder
 that knows names gives the comparator something to compare from its first step on; without, a
-model learns what stands out long before it learns to look at the support (docs/results_small.md). Not
-in the paper, whose backbone comes with ImageNet's classes; `pretrain.steps: 0` leaves it out.
+model learns what stands out long before it learns to look at the support
+(docs/results_small.md). Not in the paper, whose backbone comes with ImageNet's classes;
+`pretrain.steps: 0` leaves it out.
 """
 
 from collections.abc import Sequence
