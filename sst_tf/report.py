@@ -13,6 +13,7 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser, packaged
 from sst_tf.experiments.grid import Experiment
 from sst_tf.reporting import experiment_table
+from sst_tf.reporting.drawing import SIDE
 from sst_tf.reporting.generated import refresh
 from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
@@ -30,6 +31,10 @@ def main(argv: list[str] | None = None) -> None:
                         help="where their runs lie")
     parser.add_argument("--without_photos", action="store_true",
                         help="numbers and plots alone, where photos must not be passed on")
+    parser.add_argument("--side", type=int, default=SIDE,
+                        help="of a photo in the pictures, pixels; small ones may be shown where "
+                             "large ones may not")
+    parser.add_argument("--credit", help="said above the pictures: whose photos they are")
     parser.add_argument("--tables", metavar="PAGE",
                         help="instead of a page of its own: write the tables of this Markdown page "
                              "anew, between its <!-- results: NAME --> and <!-- end -->")
@@ -50,12 +55,13 @@ def main(argv: list[str] | None = None) -> None:
         experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)
         cells = [cell for cell in experiment.cells(options.experiment_runs) if not cell.missing()]
         report.add(*experiment_table.parts(experiment, cells))
-    subjects = [Subject(folder, not options.without_photos) for folder in options.runs]
+    subjects = [Subject(folder, not options.without_photos, options.side)
+                for folder in options.runs]
     if subjects:
         for part in (describe, gauges, curves):
             part(report, subjects)
         if not options.without_photos:
-            episodes(report, subjects)
+            episodes(report, subjects, options.credit)
     print(f"written to {report.write(options.title)}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.writing import replacing
 
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
+SIDE = 160  # of a photo in a sheet, pixels
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -23,7 +24,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], headings: Sequence[str],
-          labels: Sequence[str] | None = None, side: int = 160) -> np.ndarray:
+          labels: Sequence[str] | None = None, side: int = SIDE) -> np.ndarray:
     """Rows of RGB pictures under headings as one picture, with a label a row if there are any."""
     lines = [np.hstack([_heading(text, side) for text in headings])]
     for number, row in enumerate(rows):

@@ -16,7 +16,7 @@ from sst_tf.config import Config
 from sst_tf.data.run_data import RunData
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
-from sst_tf.reporting.drawing import GREEN, ORANGE, overlay, sheet
+from sst_tf.reporting.drawing import GREEN, ORANGE, SIDE, overlay, sheet
 from sst_tf.runs.directory import Run
 
 
@@ -25,10 +25,13 @@ class Painter:
 
     Args:
         run, config, model, data: as `sst_tf.evaluate` opens them.
+        side: of a photo in the pictures, pixels.
     """
 
-    def __init__(self, run: Run, config: Config, model: SSTSegmenter, data: RunData):
+    def __init__(self, run: Run, config: Config, model: SSTSegmenter, data: RunData,
+                 side: int = SIDE):
         self.run, self.config, self.model, self.data = run, config, model, data
+        self.side = side
         self.size, self.point = config.data.image_size, OperatingPoint(run)
 
     def threshold(self, shots: int, name: str = "tuned") -> float:
@@ -56,7 +59,8 @@ class Painter:
                          overlay(photo, episode["query_mask"][0].numpy(), GREEN),
                          *(overlay(photo, one, ORANGE) for one in answers), heat(shown, moved)])
             labels.append(self.data.source.classes[int(episode["class_id"][0]) - 1])
-        return sheet(rows, ("support", "query", "truth", "before", "after", "gradient"), labels)
+        return sheet(rows, ("support", "query", "truth", "before", "after", "gradient"), labels,
+                     self.side)
 
     def own(self, episodes: Sequence[Episode]) -> list[list[np.ndarray]]:
         """Columns of figure 4: each support segmented by its own prototype, before and after."""
@@ -84,7 +88,8 @@ class Painter:
                     for i in range(count)]
             rows.append(row)
         count = len(rows[0]) - 2
-        return sheet(rows, ("truth", f"{count}-shot", *(f"shot {i + 1}" for i in range(count))))
+        return sheet(rows, ("truth", f"{count}-shot", *(f"shot {i + 1}" for i in range(count))),
+                     side=self.side)
 
     def confusion(self, episodes: Sequence[Episode]) -> dict[str, int]:
         """Where false foreground lies: {"background": pixels, class name: pixels}, of all."""

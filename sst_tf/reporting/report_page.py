@@ -67,9 +67,15 @@ class Report:
 
 
 class Subject:
-    """A run with what a report needs of it; its photos may be elsewhere."""
+    """A run with what a report needs of it; its photos may be elsewhere.
 
-    def __init__(self, folder: str | Path, photos: bool = True):
+    Args:
+        folder: of the run.
+        photos: whether pictures may show photos.
+        side: of a photo in the pictures, pixels.
+    """
+
+    def __init__(self, folder: str | Path, photos: bool = True, side: int = drawing.SIDE):
         self.run, self.painter = Run.open(folder), None
         self.name, self.config = self.run.folder.name, self.run.config()
         self.shots = [k for k in self.config.evaluate.shots
@@ -83,7 +89,7 @@ class Subject:
         if photos:
             with contextlib.suppress(DataError):  # the photos may be elsewhere
                 self.painter = figures.Painter(self.run, self.config, self.run.model(),
-                                               open_data(self.config))
+                                               open_data(self.config), side)
 
     def drawn(self) -> figures.Painter:
         """What draws the run's answers.
@@ -186,14 +192,20 @@ def curves(report: Report, subjects: list[Subject]) -> None:
                          "episodes")
 
 
-def episodes(report: Report, subjects: list[Subject]) -> None:
-    """Figures 3 to 5, best and worst, confusion."""
+def episodes(report: Report, subjects: list[Subject], credit: str | None = None) -> None:
+    """Figures 3 to 5, best and worst, confusion.
+
+    Args:
+        credit: where the photos come from, in words.
+    """
     shown = [one for one in subjects if one.painter]
     for one in subjects:
         if not one.painter:
             report.add(Paragraph(f"{one.name}: its photos are not here, so no pictures of it."))
     if not shown:
         return
+    if credit:
+        report.add(Paragraph(credit))
     report.add(Heading("Before and after tuning (figure 3)"))
     for one in shown:
         report.picture(f"tuning_{one.name}", one.drawn().tuning(one.episodes(1, ROWS)),
@@ -239,4 +251,4 @@ def _own(report, shown):
         headings += [f"run {number} before", "after"]
     text = "; ".join(f"run {i}: {one.name}, auxiliary loss {one.config.loss.auxiliary:g}"
                      for i, one in enumerate(same, start=1))
-    report.picture("own", drawing.sheet(rows, headings), text)
+    report.picture("own", drawing.sheet(rows, headings, side=first.drawn().side), text)

@@ -34,7 +34,8 @@ def page(tmp_path_factory):
         run.append_history({"epoch": 0, "novel_miou": 0.1, "base_miou": 0.2})
         run.append_history({"epoch": 1, "novel_miou": 0.2, "base_miou": 0.3})
         evaluate.main([str(run.folder)])
-    report.main([str(folder / "one"), str(folder / "two"), "--output", str(folder / "page")])
+    report.main([str(folder / "one"), str(folder / "two"), "--output", str(folder / "page"),
+                 "--side", "64", "--credit", "Drawn shapes."])
     return folder / "page"
 
 
@@ -42,11 +43,12 @@ def test_every_part_is_there(page):
     text = (page / "report.md").read_text()
     for words in ("## Runs", "## 1-shot", "## 2-shot", "two minus one, at 0.5", "figure 3",
                   "figure 4", "figure 5", "figure 6", "Worst and best", "taken for the class",
-                  "| one | 0.1"):
+                  "| one | 0.1", "Drawn shapes."):
         assert words in text, words
     for path in re.findall(r"\((figures/[^)]+)\)", text):
         picture = cv2.imread(str(page / path))
         assert picture is not None and picture.std() > 5, path
+    assert cv2.imread(str(page / "figures" / "tuning_one.jpg")).shape[1] == 6 * (64 + 4)
     rates = text.split("classes that are not there")[1].splitlines()[4]
     assert rates.count("%") == 2
 
