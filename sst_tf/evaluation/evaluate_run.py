@@ -137,7 +137,7 @@ def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData,
 
 def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots: int,
                    store: FeatureStore | None = None) -> dict | None:
-    """How often a query without the class is answered: {"threshold", "base", "novel"}.
+    """How often a query without the class is answered: {"score", "threshold", "base", "novel"}.
 
     The threshold is set on held-out base-class photos, stored in the run, and then measured on
     novel classes. A part with a single class has no episodes without it: None.
@@ -156,12 +156,14 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
             if episodes:
                 bank = open_bank(config, data.source, episodes, store,
                                  ScoringOptions(fusion=config.model.fusion))
-                counts = score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
-                scores[part, name] = presence.score(counts.histogram.sum(1))
+                scored = score(model, bank, episodes, config.evaluate.batch, agreement=True)
+                assert scored.agreement is not None  # as asked above
+                scores[part, name] = presence.score(scored.counts["tuned"].histogram.sum(1),
+                                                    scored.agreement)
     if ("validation", "absent") not in scores:
         return None
     base = scores["validation", "present"], scores["validation", "absent"]
-    found: dict = {"threshold": presence.best_threshold(*base)}
+    found: dict = {"score": presence.KIND, "threshold": presence.best_threshold(*base)}
     found["base"] = presence.rates(*base, found["threshold"])
     found["novel"] = None
     if ("novel", "absent") in scores:

@@ -15,6 +15,7 @@ from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.data.photo_bank import PLAIN
+from sst_tf.evaluation import presence
 from sst_tf.evaluation.metrics import BINS, HALF
 from sst_tf.evaluation.protocol_options import OWN, counting
 from sst_tf.runs.directory import Run
@@ -81,8 +82,10 @@ class OperatingPoint:
 
     def presence_threshold(self, shots: int) -> float:
         """Score from which a class counts as present, 0..1; 0 where none was chosen."""
-        table, words = self.run.presence(), self._presence_words(shots)
-        found = (table.get(_key(words, self._presence_settings(shots))) or _early(table, words)
+        words = self._presence_words(shots)
+        # What early versions kept, without settings, is of another score.
+        table = {key: one for key, one in self.run.presence().items() if "settings" in one}
+        found = (table.get(_key(words, self._presence_settings(shots)))
                  or self._nearest(table, shots, self._presence_words, self._presence_settings,
                                   "presence threshold", "0"))
         return found["threshold"] if found else 0.0
@@ -97,7 +100,8 @@ class OperatingPoint:
                 "episodes": settings.threshold_episodes}
 
     def _presence_settings(self, shots):
-        return {**self._shared(shots), "episodes": self.config.evaluate.absent_episodes}
+        return {**self._shared(shots), "episodes": self.config.evaluate.absent_episodes,
+                "score": presence.KIND}
 
     def _shared(self, shots):
         if self._model is None:

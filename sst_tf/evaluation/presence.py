@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is the class in the photo at all? A score for each answer, and a threshold from base classes.
 
-The score is the mean probability of a photo's highest 5 % of pixels. The threshold is set on base
-classes: episodes whose query shows the class against episodes whose query does not.
+The score is the mean probability of a photo's highest 5 % of pixels times the squared cosine
+between what was found there and what was marked (`Inference.agreement`). The threshold is set on
+base classes: episodes whose query shows the class against episodes whose query does not.
 """
 
 from collections.abc import Callable
@@ -12,27 +13,30 @@ from scipy.stats import rankdata
 
 from pipelines.sampler import Episode, EpisodeSampler
 from sst_tf.evaluation.metrics import BINS
+from sst_tf.model.inference import TOP
 
-TOP = 0.05  # share of pixels; of several tried on base classes it told best (docs/predict.md)
+KIND = "highest 5 % of pixels, agreement squared"  # of several scores the best on base classes
 
 
-def score(histogram: np.ndarray) -> np.ndarray:
+def score(histogram: np.ndarray, agreement: np.ndarray) -> np.ndarray:
     """Presence score of answers, [...] in 0..1.
 
     Args:
         histogram: [..., BINS + 1] pixels by floor(probability * BINS).
+        agreement: [...] of `Inference.agreement`.
     """
     levels = np.arange(BINS + 1) / BINS
     top = histogram.sum(-1, keepdims=True) * TOP  # pixels that count
     above = np.cumsum(histogram[..., ::-1], -1)[..., ::-1] - histogram  # pixels in higher bins
     taken = np.clip(top - above, 0, histogram)
-    return (taken * levels).sum(-1) / np.maximum(top[..., 0], 1e-9)
+    highest = (taken * levels).sum(-1) / np.maximum(top[..., 0], 1e-9)
+    return highest * np.maximum(agreement, 0) ** 2
 
 
-def score_map(probability: np.ndarray) -> float:
-    """Presence score of one probability map [H, W]."""
+def score_map(probability: np.ndarray, agreement: float) -> float:
+    """Presence score of one probability map [H, W], see `score`."""
     bins = np.floor(probability.astype(np.float64) * BINS + 1e-9).astype(np.int64)
-    return float(score(np.bincount(bins.ravel(), minlength=BINS + 1)))
+    return float(score(np.bincount(bins.ravel(), minlength=BINS + 1), np.asarray(agreement)))
 
 
 def absent_episodes(sampler: EpisodeSampler, count: int,

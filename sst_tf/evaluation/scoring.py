@@ -30,6 +30,7 @@ class Scored:
 
     counts: dict[str, Counts]  # by "tuned", "untuned" and, if asked for, the others
     supports: dict  # {(photo, class): (own IoU before, after, relative update)}
+    agreement: np.ndarray | None = None  # [E], `Inference.agreement`; None where not asked for
 
     @property
     def support_iou(self) -> dict[str, float]:
@@ -50,7 +51,7 @@ def _mean(values):
 
 def score(model: SSTSegmenter, bank: PhotoBank, episodes: list, batch: int = 8,
           untrained: Encoder | None = None, progress: bool = False,
-          oracle: bool = False) -> Scored:
+          oracle: bool = False, agreement: bool = False) -> Scored:
     """Score a segmenter on episodes.
 
     Args:
@@ -62,6 +63,7 @@ def score(model: SSTSegmenter, bank: PhotoBank, episodes: list, batch: int = 8,
             leaves out "prototype" and "all_foreground".
         oracle: score "oracle" too: the query under its own true mask as the support, the room
             that better prototypes could fill.
+        agreement: tell how alike what was found is to what was marked.
     """
     encodings = Encodings(model, bank, batch, untrained)
     kinds = kinds_of(model) | ({"oracle": "prototype"} if oracle else {})
@@ -71,6 +73,7 @@ def score(model: SSTSegmenter, bank: PhotoBank, episodes: list, batch: int = 8,
                  again={name for name, _ in queries})
     names = [*kinds] + ([] if untrained is None else ["prototype", "all_foreground"])
     counts = {name: Counts.empty(episodes) for name in names}
+    alike = np.zeros(len(episodes), np.float32) if agreement else None
     views = bank.options.views
     shown = dict.fromkeys([*views, *([] if untrained is None else [PLAIN])])
     with tqdm(total=len(episodes), desc="episodes", unit="episode", disable=not progress) as bar:
@@ -85,14 +88,18 @@ def score(model: SSTSegmenter, bank: PhotoBank, episodes: list, batch: int = 8,
                            for view in views]
                 plain = [answer[:, :, ::-1] if mirrored else answer
                          for answer, (_, mirrored) in zip(seen_by, views, strict=True)]
-                _put(counts[kind], rows, chosen, bank, sum(plain[1:], plain[0]) / len(plain))
+                probability = sum(plain[1:], plain[0]) / len(plain)
+                _put(counts[kind], rows, chosen, bank, probability)
+                if alike is not None and kind == "tuned":
+                    alike[rows] = agreements(encodings, supported, key, [
+                        seen[e.query][PLAIN].embedding for e in chosen], probability)
             if untrained is not None:
                 answer = _baseline(encodings, tuned, chosen,
                                    [seen[e.query][PLAIN].features for e in chosen])
                 _put(counts["prototype"], rows, chosen, bank, answer)
                 _put(counts["all_foreground"], rows, chosen, bank, np.ones_like(answer))
             bar.update(len(rows))
-    return Scored(counts, own_scores(tuned, supports))
+    return Scored(counts, own_scores(tuned, supports), alike)
 
 
 def own_scores(tuned: dict[tuple[str, int], dict], supports: Sequence[tuple[str, int]]) -> dict:
@@ -147,6 +154,16 @@ def answers(encodings: Encodings, supports: list[list[dict]], key: str,
     probability = encodings.model.inference.segment(
         np.stack([query[i] for i in full]), prototype, scores, bank.size, bank.options.fusion)
     return probability.numpy()[:len(supports)]
+
+
+def agreements(encodings: Encodings, supports: list[list[dict]], key: str,
+               query: list[np.ndarray], probability: np.ndarray) -> np.ndarray:
+    """`Inference.agreement` [N] of answers [N, S, S]; the other arguments as of `answers`."""
+    full = filled(range(len(supports)), encodings.batch)
+    prototype = np.array([[one[key] for one in supports[i]] for i in full])
+    found = encodings.model.inference.agreement(
+        np.stack([query[i] for i in full]), probability[full], prototype)
+    return found.numpy()[:len(supports)]
 
 
 def _baseline(encodings, tuned, episodes, query):

@@ -16,6 +16,8 @@ from sst_tf.model.layers import resize_aligned
 from sst_tf.model.methods import Head
 from sst_tf.model.tuner import Tuned, Tuner
 
+TOP = 0.05  # share of a photo's pixels that tells whether a class is there at all
+
 
 class TunedSupport(NamedTuple):
     """What is kept of N marked photos."""
@@ -92,6 +94,28 @@ class Inference:
             fusion: of K > 1 shots, see `Head.segment_shots`.
         """
         return tf.sigmoid(self.head.segment_shots(query_features, prototypes, scores, size, fusion))
+
+    @tf.function
+    def agreement(self, query_features: tf.Tensor, probability: tf.Tensor,
+                  prototypes: tf.Tensor) -> tf.Tensor:
+        """How alike what was found is to what was marked, [B] in -1..1.
+
+        What was found, foreground at 0.5 but at least the highest 5 % of pixels, is summarised as
+        a support is; the cosine to the K summaries that it was found by, their mean.
+
+        Args:
+            query_features: R_q [B, h, w, C].
+            probability: the answer [B, H, W].
+            prototypes: [B, K, D], of `tune`.
+        """
+        flat = tf.reshape(probability, [tf.shape(probability)[0], -1])
+        count = tf.cast(tf.math.ceil(TOP * tf.cast(tf.shape(flat)[1], tf.float32)), tf.int32)
+        lowest = tf.minimum(tf.math.top_k(flat, count)[0][:, -1], 0.5)
+        mask = tf.cast(probability >= lowest[:, None, None], tf.uint8)
+        found = self.head.summarise(query_features, mask)[:, None]  # [B, 1, D]
+        cosines = tf.reduce_sum(tf.math.l2_normalize(found, -1)
+                                * tf.math.l2_normalize(prototypes, -1), -1)
+        return tf.reduce_mean(cosines, axis=1)
 
     def _after(self, features, tuned: Tuned):
         return self.head.segment(tf.cast(features, tf.float32), tuned.prototype,

@@ -190,12 +190,12 @@ class Predictor:
             return []
         images = [load_photo(query) for query in queries]
         features = self._embed(images)
-        probabilities = [self._probability(card, features, tuned) for card in cards]
+        answers = [self._answers(card, features, tuned) for card in cards]
         # Of files of the run: once a call, not once a photo.
         points = [(self.threshold(card.shots),
                    self.presence_threshold(card.shots) if self.empty else 0.0) for card in cards]
-        return [self._scene(cards, points, [maps[i] for maps in probabilities], image.shape[:2])
-                for i, image in enumerate(images)]
+        return [self._scene(cards, points, [(maps[i], alike[i]) for maps, alike in answers],
+                            image.shape[:2]) for i, image in enumerate(images)]
 
     def threshold(self, shots: int) -> float:
         """Probability from which a pixel is foreground: the operating point for k shots."""
@@ -214,20 +214,22 @@ class Predictor:
         return self.model.inference.embed_photos(tf.stack([
             resize_image(image, *self._frame()) for image in images]))
 
-    def _probability(self, card, features, tuned):
-        """[B, S, S] at network size."""
+    def _answers(self, card, features, tuned):
+        """Probabilities [B, S, S] at network size; how alike found and marked are, [B]."""
         rows, side = features.shape[0], self.config.data.image_size
         prototype = np.repeat((card.prototype if tuned else card.untuned)[None], rows, 0)
         scores = np.repeat(card.score[None], rows, 0)
-        return self.model.inference.segment(features, prototype, scores, (side, side),
-                                            self.config.model.fusion).numpy()
+        inference = self.model.inference
+        probability = inference.segment(features, prototype, scores, (side, side),
+                                        self.config.model.fusion)
+        return probability.numpy(), inference.agreement(features, probability, prototype).numpy()
 
-    def _scene(self, cards, points, maps, size):
+    def _scene(self, cards, points, answers, size):
         index, best, predictions = np.zeros(size, np.uint8), np.zeros(size, np.float32), {}
-        for number, (card, (threshold, presence_from), one) in enumerate(
-                zip(cards, points, maps, strict=True), start=1):
+        for number, (card, (threshold, presence_from), (one, alike)) in enumerate(
+                zip(cards, points, answers, strict=True), start=1):
             full = restore(one, size, self.config.data.resize).numpy()
-            score = presence.score_map(one)
+            score = presence.score_map(one, alike)
             there = not self.empty or score >= presence_from
             mask = (full >= threshold) & there
             predictions[card.name] = Prediction(card.name, mask.astype(np.uint8), full, score,

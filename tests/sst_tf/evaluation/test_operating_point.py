@@ -79,8 +79,10 @@ def test_files_of_old_runs_are_read(run):
     write_json(run.presence_path, {"1": {"threshold": 0.25}})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert point(run).threshold(1) == 0.4 and point(run).presence_threshold(1) == 0.25
+        assert point(run).threshold(1) == 0.4
         assert point(run, "--model.fusion", "average").threshold(1) == 0.3
+    with pytest.warns(UserWarning, match="no presence threshold for 1 shots, 0 is used"):
+        assert point(run).presence_threshold(1) == 0  # it was of another score
     assert point(run).stored(1) is None  # an evaluation does not know under what it was chosen
 
 

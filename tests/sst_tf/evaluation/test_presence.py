@@ -7,15 +7,40 @@ import pytest
 from sst_tf.config import Config, DataConfig
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import presence
+from sst_tf.model.inference import Inference
+from sst_tf.model.methods.sst import SST
 
 
 def test_presence_is_the_mean_of_the_highest_pixels():
     probability = np.zeros((10, 10), np.float32)
     probability[0, :5] = [0.9, 0.8, 0.7, 0.6, 0.5]
-    assert presence.score_map(probability) == pytest.approx(0.7, abs=0.01)
+    assert presence.score_map(probability, 1.0) == pytest.approx(0.7, abs=0.01)
     probability[5:] = 1.0
-    assert presence.score_map(probability) == pytest.approx(1.0)
-    assert presence.score_map(np.zeros((4, 4))) == 0
+    assert presence.score_map(probability, 1.0) == pytest.approx(1.0)
+    assert presence.score_map(np.zeros((4, 4)), 1.0) == 0
+
+
+def test_what_is_unlike_the_marked_object_counts_less():
+    probability = np.ones((10, 10), np.float32)
+    scores = [presence.score_map(probability, alike) for alike in (1.0, 0.5, 0.0, -1.0)]
+    assert scores == pytest.approx([1.0, 0.25, 0.0, 0.0])
+
+
+def test_agreement_against_numpy():
+    """What was found is pooled as a support is; at least the highest 5 % of pixels are found."""
+    head, rng = SST(8, product=True), np.random.default_rng(0)
+    features = rng.normal(size=(2, 5, 5, 8)).astype(np.float32)
+    probability = rng.uniform(0, 0.4, (2, 20, 20)).astype(np.float32)
+    probability[0, :8, :8] = 0.9
+    prototypes = rng.normal(size=(2, 3, 8)).astype(np.float32)
+    inference = Inference(None, None, head)
+    found = inference.agreement(features, probability, prototypes)
+    for i, alike in enumerate(found.numpy()):
+        mask = probability[i] >= (0.5 if i == 0 else np.sort(probability[i].ravel())[-20])
+        pooled = head.summarise(features[i:i + 1], mask[None].astype(np.uint8))[0].numpy()
+        cosines = [pooled @ p / np.linalg.norm(pooled) / np.linalg.norm(p) for p in prototypes[i]]
+        assert mask.sum() == (64 if i == 0 else 20)
+        assert alike == pytest.approx(np.mean(cosines), abs=1e-5)
 
 
 def test_the_threshold_tells_best():
