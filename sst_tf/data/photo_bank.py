@@ -27,6 +27,7 @@ class ScoringOptions:
         scoring: IoU at the "network"'s size or at the photo's "original" one.
         void_query, void_support: pixels of 255 are "ignored" or count as "background".
         fusion: of K > 1 shots, "weighted", "average" or "maximum".
+        ignore_ids: classes whose pixels are void in every photo, as in training.
     """
 
     views: tuple = (PLAIN,)
@@ -34,6 +35,7 @@ class ScoringOptions:
     void_query: str = "ignored"
     void_support: str = "ignored"
     fusion: str = "weighted"
+    ignore_ids: tuple[int, ...] = ()
 
 
 class PhotoBank:
@@ -103,7 +105,7 @@ class PhotoBank:
         return mask
 
     def _own(self, name, class_id, void):
-        mask = self.source.class_mask(name, class_id)
+        mask = self.source.class_mask(name, class_id, self.options.ignore_ids)
         return np.where(mask == 255, 0, mask).astype(np.uint8) if void == "background" else mask
 
     def support_mask(self, name: str, class_id: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from sst_tf.data import seeds
-from sst_tf.data.photo_bank import open_bank
+from sst_tf.data.photo_bank import ScoringOptions, open_bank
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.scoring import score
 from sst_tf.training.precision import products
@@ -28,7 +28,9 @@ class Validation(keras.callbacks.Callback):
                                    ("novel", "novel", config.train.novel_episodes)):
             if count and (part == "base" or data.novel_ids):
                 episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
-                self.parts[part] = (open_bank(config, data.source, episodes, store), episodes)
+                options = ScoringOptions(ignore_ids=data.ignore_ids if part == "base" else ())
+                self.parts[part] = (open_bank(config, data.source, episodes, store, options),
+                                    episodes)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.time()

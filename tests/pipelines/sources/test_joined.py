@@ -172,3 +172,13 @@ def test_no_novel_pixel_in_training_on_real_photos(shared, fold):
         part, own = (coco, name.removeprefix("mini80:")) if ":" in name else (voc, name)
         shown = {meaning(part.classes[c - 1]) for c in part.class_masks(own)}
         assert shown and not shown & names
+    # Under ignore255 more photos take part, their novel pixels void.
+    kept = {pair.image_id for pair in split_pairs(index, novel, "base", "ignore255")}
+    more = sorted(kept - set(base))
+    assert len(more) > 100
+    ignored = [i for i, name in enumerate(source.classes, start=1) if meaning(name) in names]
+    for name in np.random.default_rng(fold).choice(more, 20, replace=False):
+        base_class = next(iter(source.class_masks(name).keys() - set(ignored)))
+        mask = source.class_mask(name, base_class, ignored)
+        values = source.read_mask(name)
+        assert (mask[np.isin(values, ignored)] == 255).all() and np.isin(values, ignored).any()
