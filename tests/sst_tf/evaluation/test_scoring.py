@@ -169,7 +169,7 @@ class Wide:
     def read_image(self, name):
         return np.zeros((40, 60, 3), np.uint8)
 
-    def class_mask(self, name, class_id):
+    def class_mask(self, name, class_id, ignore_ids=()):
         mask = np.zeros((40, 60), np.uint8)
         mask[10:30, 20:40] = 1
         mask[9] = 255
@@ -212,7 +212,7 @@ class Symmetric:
         image = np.asarray(self.source.read_image(image_id))
         return np.maximum(image, image[:, ::-1])
 
-    def class_mask(self, image_id, class_id):
+    def class_mask(self, image_id, class_id, ignore_ids=()):
         mask = self.source.class_mask(image_id, class_id)
         return np.maximum(mask, mask[:, ::-1])
 
