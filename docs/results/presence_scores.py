@@ -16,15 +16,14 @@ from sst_tf.data.feature_store import open_store
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import presence
-from sst_tf.model.inference import TOP
-from sst_tf.model.layers import pool_weights
+from sst_tf.model.inference import found_mask
+from sst_tf.model.layers import foreground_average
 from sst_tf.runs.directory import Run
 
 
 def pooled(features, mask):
     """Average of features [h, w, C] where a mask [H, W] is 1."""
-    weights = pool_weights(mask[None], features.shape[:2])[0].numpy()
-    return (features * weights).sum((0, 1)) / max(weights.sum(), 1e-9)
+    return foreground_average(features[None], mask[None])[0].numpy()
 
 
 def cosine(one, two):
@@ -44,7 +43,7 @@ def scores_of(model, store, source, episode, size):
                                           tuned.prototype[:, None])[0])
     probability = answer[0].numpy()
     flat = np.sort(probability.ravel())[::-1]
-    found = (probability >= min(flat[int(TOP * flat.size)], 0.5)).astype(np.uint8)
+    found = found_mask(answer)[0].numpy()
     back = inference.segment(embedded[name], pooled(embedded[episode.query][0].numpy(), found)
                              [None, None], np.ones((1, 1), np.float32), (size, size))[0].numpy()
     counted, object_, again = mask != 255, mask == 1, back >= 0.5

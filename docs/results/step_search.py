@@ -133,7 +133,7 @@ class Photos:
 
     def mask(self, name, class_id):
         if (name, class_id) not in self.masks:
-            mask = self.data.source.class_mask(name, class_id, self.data.ignore_ids)
+            mask = self.data.source.class_mask(name, class_id)
             self.masks[name, class_id] = np.asarray(resize_class_mask(mask, SIZE))
         return self.masks[name, class_id]
 
@@ -141,7 +141,7 @@ class Photos:
         """(features, mask); the whole photo where a crop loses the class."""
         if kind == "mirror":
             return self.store.read(name, True), self.mask(name, class_id)[:, ::-1]
-        mask = self.data.source.class_mask(name, class_id, self.data.ignore_ids)
+        mask = self.data.source.class_mask(name, class_id)
         part = mask[box(name, 1, *mask.shape)]
         if not (part == 1).any():
             return self.store.read(name), self.mask(name, class_id)
@@ -226,7 +226,7 @@ def main():
         configuration.parser(prog="step_search"),
         ["--data.root", f"{options.data}/mini80", "--data.train_split", "all",
          "--data.novel_split", "all", "--data.novel_classes", json.dumps(NOVEL),
-         "--data.join", json.dumps(joined), "--tuner.steps", "0",
+         "--data.join", json.dumps(joined), "--data.novel_policy", "drop", "--tuner.steps", "0",
          "--train.seed", str(options.seed)], "configs/pascal5i_resnet18.yaml")
     config = configuration.resolved(config)
     data = open_data(config)
@@ -257,7 +257,7 @@ def train(options, mode, config, data, model, photos, kinds):
                            absent=config.train.absent_share)
     batches = photos.beside(episode_dataset(
         data.source, sampler, image_size=SIZE, batch=BATCH, start=0 if base else 100_000,
-        ignore_ids=data.ignore_ids, features=photos.store, seed=options.seed), kinds,
+        features=photos.store, seed=options.seed), kinds,
         mode["shots"])
     rate = 1e-3 if base else keras.optimizers.schedules.CosineDecay(1e-3, options.steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.99))

@@ -40,10 +40,9 @@ class RunData:
     novel_policy: str
     classes_of: dict[str, frozenset[int]]
 
-    @property
-    def ignore_ids(self) -> tuple[int, ...]:
-        """Classes whose pixels count as void in training photos."""
-        return self.novel_ids if self.novel_policy == "ignore255" else ()
+    def void_in(self, part: str) -> tuple[int, ...]:
+        """Classes whose pixels count as void in the photos of "train", "validation" or "novel"."""
+        return self.novel_ids if self.novel_policy == "ignore255" and part != "novel" else ()
 
     def class_names(self) -> dict[str, list[str]]:
         """{"base": names, "novel": names}."""
@@ -93,7 +92,7 @@ class RunData:
                                absent=train.absent_share)
         episodes = episode_dataset(
             self.source, sampler, image_size=config.data.image_size, batch=batch, start=start,
-            ignore_ids=self.ignore_ids, flip=train.flip, crops=train.crops, seed=train.seed,
+            ignore_ids=self.void_in("train"), flip=train.flip, crops=train.crops, seed=train.seed,
             features=features,
             augment=None if train.augment == "none" else train.augment, shard=shard,
             resize=config.data.resize, parallel_calls=train.parallel_calls,

@@ -129,7 +129,7 @@ def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "
               f"{shots + 1} held-out photos and take no part")
     episodes = sampler.take(config.evaluate.threshold_episodes)
-    options = replace(protocol_options.counting(config), ignore_ids=data.ignore_ids)
+    options = replace(protocol_options.counting(config), ignore_ids=data.void_in("validation"))
     bank = open_bank(config, data.source, episodes, store, options)
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
@@ -157,8 +157,7 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         for name, episodes in (("present", present), ("absent", absent)):
             if episodes:
                 bank = open_bank(config, data.source, episodes, store, ScoringOptions(
-                    fusion=config.model.fusion,
-                    ignore_ids=data.ignore_ids if part == "validation" else ()))
+                    fusion=config.model.fusion, ignore_ids=data.void_in(part)))
                 scored = score(model, bank, episodes, config.evaluate.batch, agreement=True)
                 assert scored.agreement is not None  # as asked above
                 scores[part, name] = presence.score(scored.counts["tuned"].histogram.sum(1),

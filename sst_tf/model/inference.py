@@ -100,19 +100,15 @@ class Inference:
                   prototypes: tf.Tensor) -> tf.Tensor:
         """How alike what was found is to what was marked, [B] in -1..1.
 
-        What was found, foreground at 0.5 but at least the highest 5 % of pixels, is summarised as
-        a support is; the cosine to the K summaries that it was found by, their mean.
+        What was found (`found_mask`) is summarised as a support is; the cosine to the K summaries
+        that it was found by, their mean.
 
         Args:
             query_features: R_q [B, h, w, C].
             probability: the answer [B, H, W].
             prototypes: [B, K, D], of `tune`.
         """
-        flat = tf.reshape(probability, [tf.shape(probability)[0], -1])
-        count = tf.cast(tf.math.ceil(TOP * tf.cast(tf.shape(flat)[1], tf.float32)), tf.int32)
-        lowest = tf.minimum(tf.math.top_k(flat, count)[0][:, -1], 0.5)
-        mask = tf.cast(probability >= lowest[:, None, None], tf.uint8)
-        found = self.head.summarise(query_features, mask)[:, None]  # [B, 1, D]
+        found = self.head.summarise(query_features, found_mask(probability))[:, None]  # [B, 1, D]
         cosines = tf.reduce_sum(tf.math.l2_normalize(found, -1)
                                 * tf.math.l2_normalize(prototypes, -1), -1)
         return tf.reduce_mean(cosines, axis=1)
@@ -120,6 +116,18 @@ class Inference:
     def _after(self, features, tuned: Tuned):
         return self.head.segment(tf.cast(features, tf.float32), tuned.prototype,
                                  spatial(tuned.logit))
+
+
+def found_mask(probability: tf.Tensor) -> tf.Tensor:
+    """What was found: foreground at 0.5, but at least the highest 5 % of pixels, uint8 [B, H, W].
+
+    Args:
+        probability: answers [B, H, W].
+    """
+    flat = tf.reshape(probability, [tf.shape(probability)[0], -1])
+    count = tf.cast(tf.math.ceil(TOP * tf.cast(tf.shape(flat)[1], tf.float32)), tf.int32)
+    lowest = tf.minimum(tf.math.top_k(flat, count)[0][:, -1], 0.5)
+    return tf.cast(probability >= lowest[:, None, None], tf.uint8)
 
 
 def spatial(maps: tf.Tensor) -> tuple:

@@ -28,7 +28,7 @@ class Validation(keras.callbacks.Callback):
                                    ("novel", "novel", config.train.novel_episodes)):
             if count and (part == "base" or data.novel_ids):
                 episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
-                options = ScoringOptions(ignore_ids=data.ignore_ids if part == "base" else ())
+                options = ScoringOptions(ignore_ids=data.void_in(split))
                 self.parts[part] = (open_bank(config, data.source, episodes, store, options),
                                     episodes)
 
