@@ -75,7 +75,8 @@ def test_a_preset_s_recipe_is_that_of_the_folds(backbone):
         for name in ("pascal5i", "preset"))
     assert preset["data"]["novel_classes"] == [] and preset["data"]["train_split"] == "all"
     for section, key in (("data", "novel_classes"), ("data", "train_split"), ("data", "fold"),
-                         ("data", "novel_split"), ("train", "novel_episodes"),
-                         ("evaluate", "shots"), ("evaluate", "episodes")):
+                         ("data", "novel_policy"), ("data", "novel_split"),
+                         ("train", "novel_episodes"), ("evaluate", "shots"),
+                         ("evaluate", "episodes")):
         del fold[section][key], preset[section][key]
     assert preset == fold
