@@ -22,7 +22,12 @@ from sst_tf.photos.predictor import Predictor
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.predict", description=__doc__)
-    parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--preset", help="a trained model that comes with the package (sst presets "
+                                        "lists them), or the path of a preset's file")
+    model.add_argument("--run_dir", help="a run of one's own (sst_tf.train)")
+    parser.add_argument("--weights", help="with --preset: file of the backbone's weights; without "
+                                          "it they are looked for as docs/weights.md says")
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",
                         help="marked photos of one class")
     parser.add_argument("--name", default="object", help="name of that class")
@@ -35,13 +40,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=4, help="photos at once")
     parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
     options = parser.parse_args(argv)
+    if options.weights and not options.preset:
+        raise UserError("--weights: goes with --preset; a run has its backbone")
     if not options.support and not options.card:
         raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --card takes "
                         "one that was saved")
     found, answers = find_photos(options.input, options.output)
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
-    predictor = Predictor.from_run(options.run_dir, empty=not options.always_answer)
+    empty = not options.always_answer
+    if options.preset:
+        predictor = Predictor.from_preset(options.preset, options.weights, empty)
+    else:
+        predictor = Predictor.from_run(options.run_dir, empty=empty)
     for path in options.card:
         card = predictor.add_card(path)
         print(f"{path}: class {card.name!r}, {card.shots}-shot")

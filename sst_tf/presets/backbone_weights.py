@@ -42,7 +42,7 @@ def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
         _load(backbone, str(weights), wanted, preset)
         return
     refusal = None
-    for path in _files(backbone.name):
+    for path in candidates(backbone.name):
         try:
             _load(backbone, str(path), wanted, preset)
             return
@@ -64,7 +64,8 @@ def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
                     f"another folder by {VARIABLE}, or give the file as weights=")
 
 
-def _files(name):
+def candidates(name: str) -> list[Path]:
+    """Files in `folder()` that may hold a backbone's weights, by their names."""
     if not folder().is_dir():
         return []
     return sorted(p for p in folder().glob(f"{name}*") if p.suffix in SUFFIXES)

@@ -14,12 +14,14 @@ from pipelines.errors import DataError, UserError
 from pipelines.folds import PASCAL_CLASSES
 from pipelines.writing import write_json
 from sst_tf import config as configuration
+from sst_tf import predict
 from sst_tf import preset as command
 from sst_tf.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model import backbones, weights
 from sst_tf.predictor import Predictor, presets
+from sst_tf.presets import __main__ as listing
 from sst_tf.presets import backbone_weights, making
 from sst_tf.presets import preset as stored
 from sst_tf.presets.card import card
@@ -174,6 +176,62 @@ def test_the_card_s_command_is_the_recipe_s(tmp_path):
     assert making._command(run, config) == (
         "python -m sst_tf.train configs/preset_resnet18.yaml --train.seed 3")
     assert making._command(Run(tmp_path / "other"), config) is None
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(folder, toy, monkeypatch):
+    """The toy preset in the place of those that come with the package; no backbone weights yet."""
+    monkeypatch.setattr(stored, "HERE", toy.parent)
+    monkeypatch.setenv("SST_WEIGHTS", str(folder / "weights"))
+
+
+def test_the_list_has_scores_sizes_and_missing_weights(folder, toy, shipped, capsys, monkeypatch):
+    listing.main([])
+    text = capsys.readouterr().out
+    assert "toy" in text and "1-shot 0.530" in text
+    assert f"Weights of small: none in {folder / 'weights'}" in text
+    monkeypatch.setenv("SST_WEIGHTS", str(folder))
+    listing.main(["--json"])
+    assert json.loads(capsys.readouterr().out) == [{
+        "name": "toy", "backbone": "small", "image_size": 65, "miou": {"1": 0.53},
+        "megabytes": round(toy.stat().st_size / 1e6, 2), "weights": [str(folder / "small.npz")]}]
+
+
+def test_the_list_may_be_empty(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stored, "HERE", tmp_path)
+    listing.main([])
+    assert "comes with none" in capsys.readouterr().out
+
+
+def test_predict_takes_a_preset_by_name(folder, shipped, tmp_path):
+    images, mask = photos()
+    for number, image in enumerate(images[:3]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
+    cv2.imwrite(str(tmp_path / "mark.png"), mask)
+    predict.main(["--preset", "toy", "--weights", str(folder / "small.npz"), "--support",
+                  f"{tmp_path / '0.png'}={tmp_path / 'mark.png'}", "--input",
+                  str(tmp_path / "1.png"), str(tmp_path / "2.png"), "--output",
+                  str(tmp_path / "out")])
+    predictor = Predictor.from_preset("toy", folder / "small.npz")
+    predictor.set_support(images[0], mask, "object")
+    for number in (1, 2):
+        written = cv2.imread(str(tmp_path / "out" / f"{number}.png.index.png"), -1)
+        np.testing.assert_array_equal(written == 1, predictor.predict(images[number]).mask == 1)
+
+
+@pytest.mark.parametrize("model, expected", [
+    (["--run_dir", "runs/a", "--weights", "small.npz"], "goes with --preset"),
+    (["--run_dir", "runs/a", "--preset", "toy"], "not allowed with"), ([], "is required")])
+def test_predict_takes_one_model(model, expected, capsys):
+    words = ["--support", "a.jpg=a.png", "--input", "b.jpg", "--output", "out"]
+    try:
+        line = fails(capsys, [*model, *words], predict.main)
+    except SystemExit:  # argparse's own
+        line = capsys.readouterr().err
+    assert expected in line
 
 
 # ---- refusals ------------------------------------------------------------------------------------
