@@ -23,6 +23,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.model import losses
+from sst_tf.presets.options import add_model_options, run_folder
 
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
@@ -294,11 +295,11 @@ def _named(check, *arguments):
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.check", description=__doc__)
     parser.add_argument("--model", required=True, help="a version's folder, such as models/sst/1")
-    parser.add_argument("--run_dir", required=True, help="the run that it was exported from")
+    add_model_options(parser)
     parser.add_argument("--onnx", help="a version's folder of ONNX files, checked too")
     parser.add_argument("--episodes", type=int, default=3, help="episodes of the run's photos")
     options = parser.parse_args(argv)
-    case = Case(options.model, options.run_dir, options.episodes)
+    case = Case(options.model, run_folder(options), options.episodes)
     print(f"{options.model}: {case.facts['backbone']}, {case.facts['shots']}-shot, encoder in "
           f"{case.facts['encoder']}; {len(case.episodes)} episodes of {case.source.name}")
     try:

@@ -16,6 +16,7 @@ from export.trained import Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
+from sst_tf.presets.options import add_model_options, run_folder
 
 TOLERANCE = 1e-4  # of probabilities, against the Keras model
 NAMES = ("segment", "tune", "segment_tuned")
@@ -93,7 +94,7 @@ def _compare(trained, converted, batches, fixed):
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.onnx", description=__doc__)
-    parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
+    add_model_options(parser)
     parser.add_argument("--output", required=True,
                         help="model folder; versions are numbered in it")
     parser.add_argument("--shots", type=int, default=1, help="K, supports a query")
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="photos of the run's image_size only; a runtime may plan better")
     options = parser.parse_args(argv)
     from export.onnx_graph import OPSET
-    trained = Trained.load(options.run_dir, options.shots, threshold=options.threshold)
+    trained = Trained.load(run_folder(options), options.shots, threshold=options.threshold)
     folder, worst = export(trained, options.output, options.fixed_size)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB in {', '.join(NAMES)}, {options.shots}-"
           f"shot, opset {OPSET}; largest difference from Keras {worst:.1e}")

@@ -14,6 +14,7 @@ from export.trained import ENCODERS, Trained
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
+from sst_tf.presets.options import add_model_options, run_folder
 
 # Largest difference of probabilities from the Keras model of the same types, by encoder type:
 # fused kernels round half-precision sums in another order.
@@ -88,7 +89,7 @@ def _compare(trained, folder, batches, tolerance):
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.saved_model", description=__doc__)
-    parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
+    add_model_options(parser)
     parser.add_argument("--output", required=True,
                         help="model folder that a server watches; versions are numbered in it")
     parser.add_argument("--shots", type=int, default=1, help="K, supports a query")
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--no_warmup", action="store_true",
                         help="leave out the warm-up requests (they need the extra `serving`)")
     options = parser.parse_args(argv)
-    trained = Trained.load(options.run_dir, options.shots, options.encoder, options.threshold)
+    trained = Trained.load(run_folder(options), options.shots, options.encoder, options.threshold)
     folder, worst = export(trained, options.output, options.fixed_size, options.xla,
                            options.encoder, not options.no_warmup)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB, {options.shots}-shot, threshold "

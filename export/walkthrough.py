@@ -12,6 +12,7 @@ from pipelines import Episode, Source
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
+from sst_tf.presets.options import add_model_options, run_folder
 
 
 def write_photos(folder: Path, source: Source,
@@ -35,11 +36,11 @@ def write_photos(folder: Path, source: Source,
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.walkthrough", description=__doc__)
-    parser.add_argument("--run_dir", required=True, help="a trained run (sst_tf.train)")
+    add_model_options(parser)
     parser.add_argument("--output", default="serve-demo", help="folder for all that is made")
     parser.add_argument("--repeats", type=int, default=10, help="requests by each protocol")
     options = parser.parse_args(argv)
-    trained, output = Trained.load(options.run_dir), Path(options.output)
+    trained, output = Trained.load(run_folder(options)), Path(options.output)
     version, worst = saved_model.export(trained, output / "models")
     print(f"exported {version}; largest difference from Keras {worst:.1e}", flush=True)
     episodes, source = trained.episodes(1, seed=1)

@@ -16,6 +16,8 @@ from sst_tf.data.feature_store import open_store
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import protocol_options
 from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
+from sst_tf.presets.as_run import preset_run
+from sst_tf.presets.options import PRESET, WEIGHTS, check_model_options
 from sst_tf.reporting.after_training import choose_points
 from sst_tf.reporting.results_text import protocols_table, table
 from sst_tf.runs.directory import Run
@@ -28,6 +30,9 @@ def main(argv: list[str] | None = None) -> None:
         description="Score a trained run on fixed episodes of unseen classes. Any key of the "
                     "run's configuration can be overridden, e.g. --evaluate.shots '[1]'.")
     parser.add_argument("run", nargs="?", help="run directory, as written by sst_tf.train")
+    parser.add_argument("--preset", help=f"in the place of a run: {PRESET}; its results go under "
+                                         "runs/")
+    parser.add_argument("--weights", help=WEIGHTS)
     parser.add_argument("--protocols", nargs="+", choices=[protocol_options.OWN, *PROTOCOLS],
                         help="under each of these, and a table of all; what the model has been "
                              "scored under before is read from its file")
@@ -36,11 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--again", action="store_true",
                         help="with --protocols: score anew what is there already")
     argv = sys.argv[1:] if argv is None else argv
-    folder = configuration.positional(parser, argv, "run")
-    if folder is None or not Path(folder).is_dir():
-        raise UserError(f"{folder or 'RUN'}: give a run directory: python -m sst_tf.evaluate "
-                        "runs/NAME")
-    run = Run.open(folder)
+    run = _run(configuration.before_file(parser, argv))
     config, options = _parsed(parser, argv, run)
     jobs = []
     for name in dict.fromkeys(options.protocols or [config.evaluate.protocol]):
@@ -68,6 +69,18 @@ def main(argv: list[str] | None = None) -> None:
             found.append(results)
     if options.protocols and found:
         print(f"\n{protocols_table(found)}")
+
+
+def _run(options):
+    check_model_options(options)
+    if options.preset and options.run:
+        raise UserError(f"{options.run}, --preset {options.preset}: expected one of the two")
+    if options.preset:
+        return preset_run(options.preset, options.weights)
+    if options.run is None or not Path(options.run).is_dir():
+        raise UserError(f"{options.run or 'RUN'}: give a run directory: python -m sst_tf.evaluate "
+                        "runs/NAME")
+    return Run.open(options.run)
 
 
 def _parsed(parser, argv, run):

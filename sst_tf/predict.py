@@ -17,17 +17,13 @@ from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.answers import predict_files, write_video
 from sst_tf.photos.inputs import find_photos, videos
 from sst_tf.photos.predictor import Predictor
+from sst_tf.presets.options import add_model_options, check_model_options
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.predict", description=__doc__)
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--preset", help="a trained model that comes with the package (sst presets "
-                                        "lists them), or the path of a preset's file")
-    model.add_argument("--run_dir", help="a run of one's own (sst_tf.train)")
-    parser.add_argument("--weights", help="with --preset: file of the backbone's weights; without "
-                                          "it they are looked for as docs/weights.md says")
+    add_model_options(parser)
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",
                         help="marked photos of one class")
     parser.add_argument("--name", default="object", help="name of that class")
@@ -40,8 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=4, help="photos at once")
     parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
     options = parser.parse_args(argv)
-    if options.weights and not options.preset:
-        raise UserError("--weights: goes with --preset; a run has its backbone")
+    check_model_options(options)
     if not options.support and not options.card:
         raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --card takes "
                         "one that was saved")

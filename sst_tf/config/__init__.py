@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from sst_tf.config.checks import check_files
 from sst_tf.config.identity import completed, digest, identity, portable, sha256, to_dict
-from sst_tf.config.reading import from_record, parse, parser, positional
+from sst_tf.config.reading import before_file, from_record, parse, parser
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
     Config,
@@ -23,6 +23,6 @@ from sst_tf.config.sections import (
 )
 
 __all__ = ["ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig", "ModelConfig",
-           "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "check_files",
-           "completed", "digest", "from_record",
-           "identity", "parse", "parser", "portable", "positional", "resolved", "sha256", "to_dict"]
+           "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig", "before_file",
+           "check_files", "completed", "digest", "from_record", "identity", "parse", "parser",
+           "portable", "resolved", "sha256", "to_dict"]

@@ -61,14 +61,14 @@ def from_record(values: dict, source: str) -> Config:
     return Config(**{name: section(**known.get(name) or {}) for name, section in SECTIONS.items()})
 
 
-def positional(parser: ArgumentParser, argv: list[str] | None, name: str) -> Any:
-    """The value of a positional argument, before the file that it may name is read.
+def before_file(parser: ArgumentParser, argv: list[str] | None) -> Any:
+    """What the command line says, before the file that it may name is read.
 
     Raises:
         UserError: a command line that the parser refuses.
     """
     try:
-        return parser.parse_args(_present_names(argv, tell=False))[name]
+        return parser.parse_args(_present_names(argv, tell=False))
     except ArgumentError as error:
         raise UserError(f"command line: {_one_line(error)}") from None
 

@@ -86,12 +86,16 @@ class Predictor:
         """Of a preset: a small file that comes with the package, and backbone weights of yours.
 
         Args:
-            name: one of `presets()`, or the path of a preset's file.
+            name: one of `presets()`, or the path of a preset's file or of a run directory.
             weights: file of the backbone's weights; without it they are looked for as
-                docs/weights.md says.
+                docs/weights.md says. A run has its own.
         Raises:
             UserError: no such preset, no weights (which file goes where), or other weights.
         """
+        if Path(name).is_dir():
+            if weights is not None:
+                raise UserError(f"{name}: a run has its backbone; expected no weights beside it")
+            return cls.from_run(name, empty)
         preset = Preset.load(name)
         return cls(preset.config(), preset.model(weights), preset.sha256, preset, empty)
 

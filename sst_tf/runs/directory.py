@@ -35,6 +35,7 @@ class Run:
         self.history_path = self.folder / "history.csv"
         self.thresholds_path = self.folder / "thresholds.json"
         self.presence_path = self.folder / "presence.json"
+        self.preset_path = self.folder / "preset.json"
 
     @classmethod
     def create(cls, folder: str | Path, config: Config) -> "Run":
@@ -85,11 +86,18 @@ class Run:
             raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
 
     def model_sha256(self) -> str:
-        """Hash of the model's file."""
-        return hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+        """Hash of the model's file, or of the preset's that the run was made of."""
+        return self.preset_sha256() or hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+
+    def preset_sha256(self) -> str | None:
+        """Hash of the preset's file that the run was made of, which class cards know it by."""
+        if not self.preset_path.is_file():
+            return None
+        return json.loads(self.preset_path.read_text(encoding="utf-8"))["sha256"]
 
     def save_model(self, model: keras.Model) -> None:
         """Replace the model's file whole."""
+        self.preset_path.unlink(missing_ok=True)
         with replacing(self.model_path) as partial:
             model.save(partial)
 

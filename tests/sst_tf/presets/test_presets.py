@@ -3,18 +3,20 @@
 
 import json
 import os
+from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import pytest
 
+from export import saved_model
 from pipelines import open_source
 from pipelines.errors import DataError, UserError
 from pipelines.folds import PASCAL_CLASSES
 from pipelines.writing import write_json
 from sst_tf import config as configuration
-from sst_tf import predict
+from sst_tf import evaluate, predict
 from sst_tf import preset as command
 from sst_tf.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from sst_tf.data.run_data import open_data
@@ -22,7 +24,7 @@ from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model import backbones, weights
 from sst_tf.predictor import Predictor, presets
 from sst_tf.presets import __main__ as listing
-from sst_tf.presets import backbone_weights, making
+from sst_tf.presets import as_run, backbone_weights, making
 from sst_tf.presets import preset as stored
 from sst_tf.presets.card import card
 from sst_tf.presets.fingerprint import difference, fingerprint
@@ -220,6 +222,57 @@ def test_predict_takes_a_preset_by_name(folder, shipped, tmp_path):
     for number in (1, 2):
         written = cv2.imread(str(tmp_path / "out" / f"{number}.png.index.png"), -1)
         np.testing.assert_array_equal(written == 1, predictor.predict(images[number]).mask == 1)
+
+
+def test_a_preset_as_a_run_answers_as_the_preset(folder, shipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = as_run.preset_run("toy", folder / "small.npz")
+    assert made.folder == Path("runs/toy") and len(list(Path("runs").iterdir())) == 1
+    environment = json.loads((made.folder / "environment.json").read_text())
+    assert environment["commit"] == Preset.load("toy").facts["training"]["commit"]
+    images, mask = photos()
+    predictor, from_run = (Predictor.from_preset("toy", folder / "small.npz"),
+                           Predictor.from_preset("runs/toy"))
+    card = predictor.set_support(images[0], mask, "thing")
+    from_run.add_card(card)
+    for ours, theirs in zip(predictor.predict_all(images[1:4]), from_run.predict_all(images[1:4]),
+                            strict=True):
+        np.testing.assert_array_equal(ours.index, theirs.index)
+    for shots in (1, 3):
+        assert from_run.threshold(shots) == pytest.approx(predictor.threshold(shots))
+        assert from_run.presence_threshold(shots) == predictor.presence_threshold(shots)
+    with pytest.raises(UserError, match="has its backbone"):
+        Predictor.from_preset("runs/toy", folder / "small.npz")
+
+
+def test_a_preset_s_run_is_made_once(folder, shipped, tmp_path):
+    target = tmp_path / "deep" / "run"
+    first = as_run.preset_run("toy", folder / "small.npz", target)
+    written = first.model_path.stat().st_mtime_ns
+    assert as_run.preset_run("toy", None, target).model_path.stat().st_mtime_ns == written
+    first.save_model(first.model())  # what was trained there is no preset's any more
+    assert first.model_sha256() != Preset.load("toy").sha256
+    with pytest.raises(UserError, match="something else than preset toy"):
+        as_run.preset_run("toy", folder / "small.npz", target)
+    with pytest.raises(UserError, match="no such weights file"):
+        as_run.preset_run("toy", tmp_path / "none.npz", tmp_path / "other")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep"]
+
+
+def test_commands_take_a_preset(folder, shipped, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = ["--preset", "toy", "--weights", str(folder / "small.npz")]
+    evaluate.main([*model, "--data.novel_classes", "[ring,disc]", "--evaluate.shots", "[1]",
+                   "--evaluate.episodes", "6", "--evaluate.resamples", "20"])
+    assert "1-shot, 6 episodes" in capsys.readouterr().out
+    results, = Path("runs/toy/evaluations").glob("*.json")
+    assert json.loads(results.read_text())["model_sha256"] == Preset.load("toy").sha256
+    saved_model.main([*model, "--output", "models", "--no_warmup"])
+    assert "preset toy as a run: runs/toy" in capsys.readouterr().out
+    facts = json.loads(Path("models/1/assets/export.json").read_text())
+    assert facts["model_sha256"] == Preset.load("toy").sha256
+    assert "expected one of the two" in fails(capsys, ["runs/toy", *model], evaluate.main)
+    assert "goes with --preset" in fails(capsys, ["runs/toy", *model[2:]], evaluate.main)
 
 
 @pytest.mark.parametrize("model, expected", [
