@@ -4,18 +4,19 @@
 With `--evaluation` instead: the most memory that an evaluation of many photos takes.
 """
 
+from typing import get_args, get_type_hints
+
 from pipelines import open_source
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser, Config, DataConfig, EvaluateConfig, ModelConfig
-from sst_tf.evaluation.memory_cost import memory_cost
-from sst_tf.model import backbones
-from sst_tf.training.step_cost import measure
+
+BACKBONES = get_args(get_type_hints(ModelConfig)["backbone"])
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.bench", description=__doc__)
-    parser.add_argument("--backbone", default="resnet50", choices=list(backbones.CHANNELS))
+    parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
     parser.add_argument("--channels", type=int, default=256, help="C")
     parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
     parser.add_argument("--batch", type=int, default=4, help="episodes a step")
@@ -29,10 +30,13 @@ def main(argv: list[str] | None = None) -> None:
     evaluation.add_argument("--memory", type=float, default=EvaluateConfig().memory,
                             help="GB, as evaluate.memory")
     options = parser.parse_args(argv)
+    # Each imports its own: TensorFlow takes seconds, which --help need not wait for.
     (_evaluation if options.evaluation else _training_step)(options)
 
 
 def _evaluation(options):
+    from sst_tf.evaluation.memory_cost import memory_cost
+
     config = Config(
         data=DataConfig(image_size=options.image_size),
         model=ModelConfig(backbone=options.backbone, weights=options.weights,
@@ -49,6 +53,8 @@ def _evaluation(options):
 
 
 def _training_step(options):
+    from sst_tf.training.step_cost import measure
+
     flops, rate, best = measure(options.backbone, options.channels, options.image_size,
                                 options.batch, options.repeats)
     print(f"{options.backbone} at {options.image_size} pixels, {options.channels} channels, batch "

@@ -12,13 +12,8 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.protocols import PROTOCOLS
 from sst_tf import config as configuration
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.run_data import open_data
 from sst_tf.evaluation import protocol_options
-from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
-from sst_tf.presets.as_run import preset_run
 from sst_tf.presets.options import PRESET, WEIGHTS, check_model_options
-from sst_tf.reporting.after_training import choose_points
 from sst_tf.reporting.results_text import protocols_table, table
 from sst_tf.runs.directory import Run
 
@@ -42,6 +37,12 @@ def main(argv: list[str] | None = None) -> None:
                         help="with --protocols: score anew what is there already")
     argv = sys.argv[1:] if argv is None else argv
     run = _run(configuration.before_file(parser, argv))
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from sst_tf.data.feature_store import open_store
+    from sst_tf.data.run_data import open_data
+    from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
+    from sst_tf.reporting.after_training import choose_points
+
     config, options = _parsed(parser, argv, run)
     jobs = []
     for name in dict.fromkeys(options.protocols or [config.evaluate.protocol]):
@@ -76,6 +77,8 @@ def _run(options):
     if options.preset and options.run:
         raise UserError(f"{options.run}, --preset {options.preset}: expected one of the two")
     if options.preset:
+        from sst_tf.presets.as_run import preset_run
+
         return preset_run(options.preset, options.weights)
     if options.run is None or not Path(options.run).is_dir():
         raise UserError(f"{options.run or 'RUN'}: give a run directory: python -m sst_tf.evaluate "

@@ -8,8 +8,6 @@ Marks are made from the true masks as a person might draw them; everything else 
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.evaluation.metrics import BINS
-from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.photos.mark_cost import costs
 from sst_tf.runs.directory import Run
 
 
@@ -20,6 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=400)
     options = parser.parse_args(argv)
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from sst_tf.evaluation.operating_point import OperatingPoint
+    from sst_tf.photos.mark_cost import costs
+
     run = Run.open(options.run)
     threshold = OperatingPoint(run).bins(options.shots)["tuned"]
     print(f"{options.run}: {options.shots}-shot, {options.episodes} episodes of novel classes, "

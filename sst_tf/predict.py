@@ -14,9 +14,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.annotations import parse_mark
-from sst_tf.photos.answers import predict_files, write_video
 from sst_tf.photos.inputs import find_photos, videos
-from sst_tf.photos.predictor import Predictor
 from sst_tf.presets.options import add_model_options, check_model_options
 
 
@@ -43,6 +41,10 @@ def main(argv: list[str] | None = None) -> None:
     found, answers = find_photos(options.input, options.output)
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from sst_tf.photos.answers import predict_files, write_video
+    from sst_tf.photos.predictor import Predictor
+
     empty = not options.always_answer
     if options.preset:
         predictor = Predictor.from_preset(options.preset, options.weights, empty)

@@ -11,10 +11,6 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.writing import write_text
 from sst_tf.config import ArgumentParser
-from sst_tf.presets.card import card
-from sst_tf.presets.making import fold_scores, preset_of
-from sst_tf.presets.out_of_domain import on_shapes
-from sst_tf.presets.preset import HERE
 from sst_tf.runs.directory import Run
 
 
@@ -29,8 +25,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shapes", type=int, default=400,
                         help="episodes of drawn shapes that it is tried on; 0 for none")
     parser.add_argument("--weights", help="file of the backbone's weights, for that trial")
-    parser.add_argument("--output", default=str(HERE), help="folder of the two files")
+    parser.add_argument("--output", help="folder of the two files; by default the package's own")
     options = parser.parse_args(argv)
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from sst_tf.presets.card import card
+    from sst_tf.presets.making import fold_scores, preset_of
+    from sst_tf.presets.out_of_domain import on_shapes
+    from sst_tf.presets.preset import HERE
+
     if not options.name.isidentifier():
         raise UserError(f"--name {options.name!r}: expected letters, digits and _ alone")
     if bool(options.scores) != bool(options.row):
@@ -41,8 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     if options.shapes:
         model = preset.model(options.weights or run.config().model.weights)
         preset = preset.scored(shapes=on_shapes(preset, model, options.shapes))
-    path = preset.save(options.output)
-    write_text(Path(options.output) / f"{options.name}.md", card(preset))
+    folder = Path(options.output or HERE)
+    path = preset.save(folder)
+    write_text(folder / f"{options.name}.md", card(preset))
     print(f"{path}: {len(preset.data) / 1e6:.2f} MB\n\n{card(preset)}", end="")
 
 

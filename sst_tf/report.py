@@ -15,7 +15,6 @@ from sst_tf.experiments.grid import Experiment
 from sst_tf.reporting import experiment_table
 from sst_tf.reporting.drawing import SIDE
 from sst_tf.reporting.generated import refresh
-from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
 
 @command
@@ -50,6 +49,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     if not options.runs and not options.experiment:
         raise UserError("give run directories or --experiment files")
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
+
     report = Report(options.output)
     for path in options.experiment:
         experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)

@@ -9,14 +9,9 @@ from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf.config import packaged
-from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.protocol_options import refuse_undrawable
-from sst_tf.reporting.after_training import report
 from sst_tf.runs.alone import alone
 from sst_tf.runs.directory import Run
-from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
-from sst_tf.training.loop import train
-from sst_tf.training.resume import refuse_changes
 
 
 @command
@@ -48,6 +43,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(folder, config, options):
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from sst_tf.data.run_data import open_data
+    from sst_tf.reporting.after_training import report
+    from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
+    from sst_tf.training.loop import train
+    from sst_tf.training.resume import refuse_changes
+
     last = Run(folder).last_path
     if last.is_file() and not options.resume:
         raise UserError(f"{folder}: holds a run already; --resume goes on with it, --run_dir "

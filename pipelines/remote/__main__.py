@@ -6,7 +6,6 @@ import sys
 import time
 
 from pipelines.commands import command
-from pipelines.remote.workers import dispatcher, worker
 from pipelines.sources import open_source
 
 EXAMPLES = """examples:
@@ -41,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
 @command
 def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(argv)
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from pipelines.remote.workers import dispatcher, worker
+
     if options.kind == "dispatcher":
         server = dispatcher(options.port, options.work_dir)
         print(f"dispatcher at {server.target.removeprefix('grpc://')}", flush=True)

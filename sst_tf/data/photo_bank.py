@@ -2,7 +2,6 @@
 """Photos of some episodes: raw or as stored features, and masks; kept within a bound."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -12,30 +11,10 @@ from pipelines.reading.transforms import resize_class_mask, restore
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.kept import Kept
+from sst_tf.data.scoring_options import ScoringOptions
 
-PLAIN = (1.0, False)
 READ = 8  # photos that are read together, ahead of use
 SHARES = {"embeddings": 12 / 16, "photos": 3 / 16, "masks": 1 / 16}  # of the memory
-
-
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How answers are made and counted.
-
-    Attributes:
-        views: (scale, mirrored) of the query; the probabilities of all are averaged.
-        scoring: IoU at the "network"'s size or at the photo's "original" one.
-        void_query, void_support: pixels of 255 are "ignored" or count as "background".
-        fusion: of K > 1 shots, "weighted", "average" or "maximum".
-        ignore_ids: classes whose pixels are void in every photo, as in training.
-    """
-
-    views: tuple = (PLAIN,)
-    scoring: str = "network"
-    void_query: str = "ignored"
-    void_support: str = "ignored"
-    fusion: str = "weighted"
-    ignore_ids: tuple[int, ...] = ()
 
 
 class PhotoBank:

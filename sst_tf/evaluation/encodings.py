@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from sst_tf.data.kept import Kept
-from sst_tf.data.photo_bank import PLAIN, PhotoBank
+from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.scoring_options import PLAIN
 from sst_tf.model.encoder import Encoder
 from sst_tf.model.segmenter import SSTSegmenter
 

@@ -15,8 +15,9 @@ from pipelines.writing import replacing, write_json
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
-from sst_tf.data.photo_bank import ScoringOptions, open_bank, photos_of
+from sst_tf.data.photo_bank import open_bank, photos_of
 from sst_tf.data.run_data import RunData
+from sst_tf.data.scoring_options import ScoringOptions
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence, protocol_options
 from sst_tf.evaluation.metrics import Counts

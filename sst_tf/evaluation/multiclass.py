@@ -9,8 +9,9 @@ from tqdm import tqdm
 from pipelines.sampler import WaySampler, episodes_sha256
 from sst_tf.config import Config, resolved
 from sst_tf.data.feature_store import FeatureStore
-from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions, open_bank
+from sst_tf.data.photo_bank import PhotoBank, open_bank
 from sst_tf.data.run_data import RunData
+from sst_tf.data.scoring_options import PLAIN, ScoringOptions
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap, metrics
 from sst_tf.evaluation.encodings import Encodings

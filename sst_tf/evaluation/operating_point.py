@@ -14,7 +14,7 @@ from filelock import FileLock
 from pipelines.writing import write_json
 from sst_tf import config as configuration
 from sst_tf.config import Config
-from sst_tf.data.photo_bank import PLAIN
+from sst_tf.data.scoring_options import PLAIN
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.metrics import BINS, HALF
 from sst_tf.evaluation.protocol_options import OWN, counting

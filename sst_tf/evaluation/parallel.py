@@ -9,8 +9,9 @@ import numpy as np
 from pipelines.errors import DataError, UserError
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore, open_store
-from sst_tf.data.photo_bank import ScoringOptions, open_bank
+from sst_tf.data.photo_bank import open_bank
 from sst_tf.data.run_data import RunData, open_data
+from sst_tf.data.scoring_options import ScoringOptions
 from sst_tf.evaluation.metrics import Counts
 from sst_tf.evaluation.scoring import Scored, score, supports_of
 from sst_tf.model.segmenter import SSTSegmenter

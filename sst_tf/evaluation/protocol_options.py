@@ -3,14 +3,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.protocols import protocol, protocol_episodes
 from pipelines.sampler import Episode, WaySampler, load_episodes
 from sst_tf.config import Config, DataConfig, EvaluateConfig, resolved
-from sst_tf.data.photo_bank import PLAIN, ScoringOptions
-from sst_tf.data.run_data import RunData
+from sst_tf.data.scoring_options import PLAIN, ScoringOptions
 from sst_tf.data.seeds import evaluation_seed
+
+if TYPE_CHECKING:
+    from sst_tf.data.run_data import RunData
 
 OWN = "sst"
 
@@ -81,7 +84,7 @@ def counting(config: Config) -> ScoringOptions:
     return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support, fusion)
 
 
-def test_runs(settings: EvaluateConfig, data: RunData, shots: int) -> list[list[Episode]]:
+def test_runs(settings: EvaluateConfig, data: "RunData", shots: int) -> list[list[Episode]]:
     """Episodes of novel classes, a list a run.
 
     Args:
@@ -100,7 +103,7 @@ def test_runs(settings: EvaluateConfig, data: RunData, shots: int) -> list[list[
             for run in range(runs)]
 
 
-def refuse_undrawable(config: Config, data: RunData) -> None:
+def refuse_undrawable(config: Config, data: "RunData") -> None:
     """Draw what will be evaluated, so that a class with too few photos is told at once.
 
     Without novel classes that is the operating point alone.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from sst_tf.data.photo_bank import PLAIN, PhotoBank
+from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.scoring_options import PLAIN
 from sst_tf.evaluation import baselines
 from sst_tf.evaluation.encodings import Encodings, filled
 from sst_tf.evaluation.metrics import Counts

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from pipelines.commands import command
-from sst_tf.presets import backbone_weights
+from sst_tf.presets import weight_files
 from sst_tf.presets.preset import Preset, presets
 
 
@@ -23,7 +23,7 @@ def facts_of(name: str) -> dict[str, Any]:
     return {"name": name, "backbone": config.model.backbone, "image_size": config.data.image_size,
             "megabytes": round(len(preset.data) / 1e6, 2),
             "miou": {shots: one["mean"] for shots, one in folds["shots"].items()} if folds else {},
-            "weights": [str(path) for path in backbone_weights.candidates(config.model.backbone)]}
+            "weights": [str(path) for path in weight_files.candidates(config.model.backbone)]}
 
 
 @command
@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{row['name']:16} {row['backbone']:10} {row['image_size']:>6} "
               f"{row['megabytes']:>5}  {scores or 'not measured'}")
     for backbone in sorted({row["backbone"] for row in rows if not row["weights"]}):
-        expected = backbone_weights.HELP.get(backbone, f"{backbone}.npz")
-        print(f"Weights of {backbone}: none in {backbone_weights.folder()}; expected {expected}")
+        expected = weight_files.HELP.get(backbone, f"{backbone}.npz")
+        print(f"Weights of {backbone}: none in {weight_files.folder()}; expected {expected}")
 
 
 if __name__ == "__main__":

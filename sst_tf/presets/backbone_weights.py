@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a preset finds its backbone's weights, and whether they are those it was trained on."""
+"""Loading a preset's backbone: the weights that it was trained on, or an error."""
 
-import os
 from pathlib import Path
 
 import keras
@@ -10,18 +9,7 @@ import numpy as np
 from pipelines.errors import UserError
 from sst_tf.model import weights as files
 from sst_tf.presets.fingerprint import TOLERANCE, difference, fingerprint
-
-VARIABLE = "SST_WEIGHTS"  # names another folder
-FOLDER = "~/.cache/sst/weights"
-SUFFIXES = (".npz", ".h5", ".hdf5")
-HELP = {  # backbone: what to put there
-    "resnet50": "Keras' resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "resnet18": "resnet18.npz, which the recipe in docs/weights.md makes"}
-
-
-def folder() -> Path:
-    """Where weights are looked for: SST_WEIGHTS, or ~/.cache/sst/weights."""
-    return Path(os.environ.get(VARIABLE) or FOLDER).expanduser()
+from sst_tf.presets.weight_files import HELP, VARIABLE, candidates, folder
 
 
 def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
@@ -62,13 +50,6 @@ def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
             return
     raise UserError(f"{missing}; put {HELP.get(backbone.name, f'{backbone.name}.npz')} there, name "
                     f"another folder by {VARIABLE}, or give the file as weights=")
-
-
-def candidates(name: str) -> list[Path]:
-    """Files in `folder()` that may hold a backbone's weights, by their names."""
-    if not folder().is_dir():
-        return []
-    return sorted(p for p in folder().glob(f"{name}*") if p.suffix in SUFFIXES)
 
 
 def _load(backbone, source, wanted, preset):

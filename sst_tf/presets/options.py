@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
-from sst_tf.presets.as_run import preset_run
 
 PRESET = ("a trained model that comes with the package (sst presets lists them), or the path of a "
           "preset's file")
@@ -33,6 +32,8 @@ def run_folder(options: Any) -> Path:
     check_model_options(options)
     if not options.preset:
         return Path(options.run_dir)
+    from sst_tf.presets.as_run import preset_run
+
     folder = preset_run(options.preset, options.weights).folder
     print(f"preset {options.preset} as a run: {folder}")
     return folder

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from pipelines.errors import DataError, UserError
 from pipelines.writing import write_bytes
 from sst_tf import config as configuration
 from sst_tf.config import Config
-from sst_tf.model.segmenter import SSTSegmenter
-from sst_tf.presets import backbone_weights
-from sst_tf.runs.factory import assemble
+
+if TYPE_CHECKING:  # who reads cards alone needs no TensorFlow, which takes seconds to import
+    from sst_tf.model.segmenter import SSTSegmenter
 
 FORMAT = 1
 SUFFIX = ".npz"
@@ -52,7 +52,7 @@ class Preset:
         """What the model was trained with; without places."""
         return configuration.from_record(self.facts["config"], f"preset {self.name}")
 
-    def model(self, weights: str | Path | None = None) -> SSTSegmenter:
+    def model(self, weights: str | Path | None = None) -> "SSTSegmenter":
         """The trained model, in float32.
 
         Args:
@@ -60,6 +60,9 @@ class Preset:
         Raises:
             UserError: see `backbone_weights.fill`.
         """
+        from sst_tf.presets import backbone_weights
+        from sst_tf.runs.factory import assemble
+
         model = assemble(self.config())
         own = model.own_weights
         shapes = [tuple(v.shape) for v in own]

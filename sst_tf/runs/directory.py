@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 import yaml
 
@@ -15,8 +15,12 @@ from pipelines.errors import UserError
 from pipelines.writing import replacing, write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.config import Config
-from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.provenance import environment
+
+if TYPE_CHECKING:  # who reads results alone needs no TensorFlow, which takes seconds to import
+    import keras
+
+    from sst_tf.model.segmenter import SSTSegmenter
 
 
 class Run:
@@ -77,8 +81,11 @@ class Run:
             return configuration.identity(self.config())
         return json.loads(self.identity_path.read_text(encoding="utf-8"))
 
-    def model(self) -> SSTSegmenter:
+    def model(self) -> "SSTSegmenter":
         """The best model, as saved, without its optimizer (that of the last epoch is elsewhere)."""
+        import keras
+
+        from sst_tf.model.segmenter import SSTSegmenter
         try:
             return keras.saving.load_model(self.model_path, compile=False, custom_objects={
                 "SSTSegmenter": SSTSegmenter})
@@ -95,20 +102,20 @@ class Run:
             return None
         return json.loads(self.preset_path.read_text(encoding="utf-8"))["sha256"]
 
-    def save_model(self, model: keras.Model) -> None:
+    def save_model(self, model: "keras.Model") -> None:
         """Replace the model's file whole."""
         self.preset_path.unlink(missing_ok=True)
         with replacing(self.model_path) as partial:
             model.save(partial)
 
-    def save_last(self, model: keras.Model, state: dict) -> None:
+    def save_last(self, model: "keras.Model", state: dict) -> None:
         """Weights, optimizer and `state` (JSON-able) in one file, replaced in one move."""
         arrays = {f"weight_{i}": v.numpy() for i, v in enumerate(model.weights)}
         arrays |= {f"optimizer_{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
         with replacing(self.last_path) as partial:
             np.savez(partial, state=json.dumps(state), **arrays)
 
-    def restore_last(self, model: keras.Model) -> dict | None:
+    def restore_last(self, model: "keras.Model") -> dict | None:
         """Fill a compiled model from `save_last`; returns the state, or None without a file."""
         if not self.last_path.is_file():
             return None

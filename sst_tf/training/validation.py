@@ -9,7 +9,8 @@ import numpy as np
 
 from pipelines.errors import UserError
 from sst_tf.data import seeds
-from sst_tf.data.photo_bank import ScoringOptions, open_bank
+from sst_tf.data.photo_bank import open_bank
+from sst_tf.data.scoring_options import ScoringOptions
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.scoring import score
 from sst_tf.training.precision import products

@@ -3,7 +3,7 @@
 
 import pytest
 
-from pipelines import bench_reading
+from pipelines import bench_reading, reading_rates
 
 
 def test_it_prints_ratios(shared, capsys):
@@ -15,7 +15,7 @@ def test_it_prints_ratios(shared, capsys):
 
 
 def test_pictures_that_differ_stop_it(shared, monkeypatch):
-    monkeypatch.setattr(bench_reading, "pillow_picture",
+    monkeypatch.setattr(reading_rates, "pillow_picture",
                         lambda photo, mask, class_id, size, numbers: (0, 1))
     with pytest.raises(AssertionError, match="Pillow and ours differ"):
         bench_reading.main([str(shared / "data" / "mini80"), "--rounds", "1", "--episodes", "8",

@@ -13,7 +13,8 @@ from pipelines.sampler import EpisodeSampler
 from sst_tf.config import Config, DataConfig, EvaluateConfig
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.kept import Kept
-from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions
+from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.scoring_options import PLAIN, ScoringOptions
 from sst_tf.evaluation import multiclass
 from sst_tf.evaluation.memory_cost import covering_episodes, memory_cost
 from sst_tf.evaluation.scoring import score

@@ -16,8 +16,9 @@ from pipelines.protocols import PROTOCOLS
 from pipelines.sampler import EpisodeSampler, WayEpisode, load_episodes
 from sst_tf import compare, evaluate, train
 from sst_tf.config import Config, DataConfig, EvaluateConfig, parse, parser, resolved
-from sst_tf.data.photo_bank import PLAIN, PhotoBank, ScoringOptions
+from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
+from sst_tf.data.scoring_options import PLAIN, ScoringOptions
 from sst_tf.data.seeds import VALIDATION
 from sst_tf.evaluation import metrics, multiclass, protocol_options, stored
 from sst_tf.evaluation.scoring import Scored, score, tune

@@ -24,7 +24,7 @@ from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model import backbones, weights
 from sst_tf.predictor import Predictor, presets
 from sst_tf.presets import __main__ as listing
-from sst_tf.presets import as_run, backbone_weights, making
+from sst_tf.presets import as_run, backbone_weights, making, weight_files
 from sst_tf.presets import preset as stored
 from sst_tf.presets.card import card
 from sst_tf.presets.fingerprint import difference, fingerprint
@@ -369,7 +369,7 @@ def test_weights_are_found_in_the_user_s_folder(folder, toy, nowhere):
 
 def test_without_the_variable_the_folder_is_in_the_cache(monkeypatch):
     monkeypatch.delenv("SST_WEIGHTS", raising=False)
-    assert str(backbone_weights.folder()) == os.path.expanduser("~/.cache/sst/weights")
+    assert str(weight_files.folder()) == os.path.expanduser("~/.cache/sst/weights")
 
 
 def test_without_network_the_error_says_which_file_goes_where(nowhere):
