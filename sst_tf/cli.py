@@ -37,6 +37,9 @@ COMMANDS = {
         "remote": ("pipelines.remote.__main__", "read episodes on other processes or machines"),
         "bench-data": ("pipelines.bench_reading", "measure how many episodes a second are read"),
     },
+    "This machine": {
+        "doctor": ("sst_tf.doctor", "tell versions, devices, weights found and what is missing"),
+    },
 }
 
 

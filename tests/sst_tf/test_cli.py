@@ -19,6 +19,8 @@ from sst_tf.experiments.grid import Experiment
 TABLES = cli.commands()
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
+LATE = {"sst_tf.demo", "export.saved_model", "export.onnx", "export.check", "export.walkthrough",
+        "export.bench"}
 MODULES = {name: module for table in TABLES.values() for name, (module, _) in table.items()}
 
 
@@ -48,6 +50,19 @@ def test_help_starts_without_tensorflow():
     code = ("import sys; from sst_tf.cli import main; main(['--help']); "
             "assert not {'tensorflow', 'keras', 'numpy', 'cv2'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_help_of_each_command_starts_without_tensorflow():
+    """It takes seconds, and people ask for help while they wait."""
+    code = f"""
+import contextlib, importlib, io, sys
+for module in {[one for one in MODULES.values() if one not in LATE]}:
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    assert text.getvalue().startswith("usage: "), module
+    assert "tensorflow" not in sys.modules, module
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_unknown_command_names_the_nearest(capsys):
