@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.photos.answers import predict_files, write_video
     from sst_tf.photos.predictor import Predictor
+    from sst_tf.photos.teaching import advice
 
     empty = not options.always_answer
     if options.preset:
@@ -63,6 +64,9 @@ def main(argv: list[str] | None = None) -> None:
               f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
               + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
                           zip(card.score, card.score_after, strict=True)))
+        for line in advice([photo for photo, _ in pairs], card.cells, card.score_after,
+                           card.others):
+            print(f"look: {line}")
         if options.save_card:
             print(f"written to {card.save(options.save_card)}")
     if not found:

@@ -16,7 +16,7 @@ from sst_tf.config import Config
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
-from sst_tf.photos import annotations
+from sst_tf.photos import annotations, teaching
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import thumbnail
 from sst_tf.presets.preset import Preset
@@ -117,7 +117,7 @@ class Predictor:
         if not images or len(images) != len(masks):
             raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; one mask "
                             "a photo is expected")
-        tuned, how, picture = [], [], b""
+        tuned, how, picture, shown = [], [], b"", []
         for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
             image = load_photo(photo)
             mask, made = annotations.mask_of(
@@ -125,15 +125,20 @@ class Predictor:
                 photo if isinstance(photo, (str, Path)) else None, name)
             how.append(made)
             picture = picture or thumbnail(image, mask)
-            tuned.append(self.model.inference.tune(
-                self._embed([image]), resize_class_mask(mask, *self._frame())[None]))
+            shown.append((self._embed([image]), resize_class_mask(mask, *self._frame())[None]))
+            tuned.append(self.model.inference.tune(*shown[-1]))
 
         def stacked(field: str) -> np.ndarray:
             return np.concatenate([getattr(one, field).numpy() for one in tuned])
 
+        features, small = zip(*shown, strict=True)
         self.cards[name] = ClassCard(
             name, stacked("prototype"), stacked("untuned_prototype"), stacked("score"),
-            stacked("score_after"), picture, tuple(how), self.model_sha256)
+            stacked("score_after"), picture, tuple(how), self.model_sha256,
+            teaching.found_by_others(self.model.inference, features, small, tuned,
+                                     self.threshold(len(tuned) - 1 or 1),
+                                     self.config.model.fusion),
+            np.array([teaching.cells_of(mask, one) for one, mask in shown], np.float32))
         return self.cards[name]
 
     def step_map(self, photo: Photo, mask: np.ndarray) -> np.ndarray:
