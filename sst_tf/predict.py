@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.predict`: find marked classes in a folder of photos, in photos or a video.
 
-Show a class by --support PHOTO=MARK, or take class cards that were saved before. A MARK is a mask
-picture, a labelme or COCO JSON file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on
-background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg
-and NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it
-answers what is new: another photo, model, class or threshold.
+Show a class by --support PHOTO=MARK, show all classes of an annotation tool's export by
+--support_from, or take class cards that were saved before. A MARK is a mask picture, a file of
+labelme, COCO, YOLO, VOC, Label Studio or CVAT, box:x0,y0,x1,y1 or scribbles:FILE (255 on the
+object, 128 on background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes),
+NAME.overlay.jpg and NAME.json; at the end all answers stand in --format, for an annotation tool to
+open. Started again, it answers what is new: another photo, model, class or threshold.
 """
 
+import re
 import sys
+from pathlib import Path
 
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
+from sst_tf.photos import formats
 from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.answers import predict_files, write_video
 from sst_tf.photos.inputs import find_photos, videos
 from sst_tf.photos.predictor import Predictor
+from sst_tf.photos.support import marked_photos, parse_pairs, support_from
 
 
 @command
@@ -30,11 +35,24 @@ def main(argv: list[str] | None = None) -> None:
                                           "it they are looked for as docs/weights.md says")
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",
                         help="marked photos of one class")
-    parser.add_argument("--name", default="object", help="name of that class")
+    parser.add_argument("--support_from", metavar="EXPORT",
+                        help="file or folder that an annotation tool exported: every class in it "
+                             "is looked for, every photo marked there teaches")
+    parser.add_argument("--photos", nargs="+", default=[],
+                        help="with --support_from: folders of its photos (default: --input)")
+    parser.add_argument("--name", help="name of the class of --support (default: object); with "
+                                       "--support_from, the one class to look for")
     parser.add_argument("--card", nargs="+", default=[], help="class cards that --save_card wrote")
     parser.add_argument("--save_card", help="write what tuning left of --support, for --card")
     parser.add_argument("--input", nargs="+", default=[], help="folders, photos, videos")
     parser.add_argument("--output", default="predictions", help="folder of answers")
+    parser.add_argument("--format", nargs="+", default=["coco"], choices=list(formats.FORMATS),
+                        help="what annotation tools open (default: coco, predictions.json); some "
+                             "need the extra `formats`")
+    parser.add_argument("--photos_at", metavar="ADDRESS",
+                        help="with --format label_studio: what comes before a photo's path in the "
+                             "address that Label Studio fetches (default: "
+                             f"{formats.label_studio.LOCAL_FILES.replace('%', '%%')})")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
     parser.add_argument("--batch", type=int, default=4, help="photos at once")
@@ -42,9 +60,10 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if options.weights and not options.preset:
         raise UserError("--weights: goes with --preset; a run has its backbone")
-    if not options.support and not options.card:
-        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --card takes "
-                        "one that was saved")
+    if not (options.support or options.support_from or options.card):
+        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --support_from "
+                        "those of an export, --card takes one that was saved")
+    formats.check_libraries(options.format)
     found, answers = find_photos(options.input, options.output)
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
@@ -56,26 +75,49 @@ def main(argv: list[str] | None = None) -> None:
     for path in options.card:
         card = predictor.add_card(path)
         print(f"{path}: class {card.name!r}, {card.shots}-shot")
+    support: dict[str, list] = {}
     if options.support:
-        pairs = [pair.rpartition("=")[::2] for pair in options.support]
-        if any(not photo or not mark for photo, mark in pairs):
-            raise UserError("--support: PHOTO=MARK is expected, such as mug.jpg=mug_mask.png")
-        card = predictor.set_support([photo for photo, _ in pairs],
-                                     [parse_mark(mark) for _, mark in pairs], options.name)
+        support[options.name or "object"] = [
+            (photo, parse_mark(mark)) for photo, mark in parse_pairs(options.support)]
+    if options.support_from:
+        marked = support_from(options.support_from, options.photos or options.input,
+                              None if options.support else options.name)
+        for name, pairs in marked.items():
+            support[name] = support.get(name, []) + pairs
+        teachers = marked_photos(marked)
+        inputs, found = len(found), [
+            (key, path) for key, path in found if path.resolve() not in teachers]
+        if inputs > len(found):
+            print(f"{inputs - len(found)} photos left out: {options.support_from} marks them")
+    for name, pairs in support.items():
+        card = predictor.set_support([photo for photo, _ in pairs], [mark for _, mark in pairs],
+                                     name)
         print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "
               f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
               + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
                           zip(card.score, card.score_after, strict=True)))
         if options.save_card:
-            print(f"written to {card.save(options.save_card)}")
+            target = Path(options.save_card)
+            if len(support) > 1:
+                target = target.with_stem(target.stem + "_" + re.sub(r"[^\w-]+", "_", name))
+            print(f"written to {card.save(target)}")
     if not found:
         return
-    done, failed = predict_files(predictor, found, options.output, max(1, options.batch),
-                                 max(1, options.every))
+    done, failed, written = predict_files(
+        predictor, found, options.output, max(1, options.batch), max(1, options.every),
+        chosen=options.format, photos_at=options.photos_at)
     for key, path in videos(found):
-        if target := write_video(options.output, key, path, max(1, options.every)):
-            print(f"written to {target}")
+        if video := write_video(options.output, key, path, max(1, options.every)):
+            print(f"written to {video}")
     print(f"{len(done)} answered, in {options.output}")
+    for one in written:
+        if isinstance(one, formats.Folder):
+            print(f"written to {one.root}")
+            if one.kept:
+                print(f"not written anew, as somebody changed them: {len(one.kept)} of its files, "
+                      f"such as {one.kept[0]}")
+        else:
+            print(f"written to {one}")
     if failed:
         print(f"{len(failed)} not answered:\n" + "\n".join(failed.values()), file=sys.stderr)
         sys.exit(1)
