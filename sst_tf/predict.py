@@ -19,9 +19,10 @@ from sst_tf.config import ArgumentParser
 from sst_tf.photos import formats
 from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.answers import predict_files, write_video
+from sst_tf.photos.formats.shapes import Answer
 from sst_tf.photos.inputs import find_photos, videos
 from sst_tf.photos.predictor import Predictor
-from sst_tf.photos.support import marked_photos, parse_pairs, support_from
+from sst_tf.photos.support import marked_answers, parse_pairs, support_from
 
 
 @command
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="marked photos of one class")
     parser.add_argument("--support_from", metavar="EXPORT",
                         help="file or folder that an annotation tool exported: every class in it "
-                             "is looked for, every photo marked there teaches")
+                             "is looked for, every photo marked there teaches and keeps its marks")
     parser.add_argument("--photos", nargs="+", default=[],
                         help="with --support_from: folders of its photos (default: --input)")
     parser.add_argument("--name", help="name of the class of --support (default: object); with "
@@ -76,6 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         card = predictor.add_card(path)
         print(f"{path}: class {card.name!r}, {card.shots}-shot")
     support: dict[str, list] = {}
+    teachers: list[Answer] = []
     if options.support:
         support[options.name or "object"] = [
             (photo, parse_mark(mark)) for photo, mark in parse_pairs(options.support)]
@@ -84,11 +86,11 @@ def main(argv: list[str] | None = None) -> None:
                               None if options.support else options.name)
         for name, pairs in marked.items():
             support[name] = support.get(name, []) + pairs
-        teachers = marked_photos(marked)
-        inputs, found = len(found), [
-            (key, path) for key, path in found if path.resolve() not in teachers]
-        if inputs > len(found):
-            print(f"{inputs - len(found)} photos left out: {options.support_from} marks them")
+        teachers = marked_answers(marked, found)
+        if teachers:
+            keys = {one.key for one in teachers}
+            found = [(key, path) for key, path in found if Path(key).as_posix() not in keys]
+            print(f"{len(teachers)} photos keep their marks from {options.support_from}")
     for name, pairs in support.items():
         card = predictor.set_support([photo for photo, _ in pairs], [mark for _, mark in pairs],
                                      name)
@@ -105,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     done, failed, written = predict_files(
         predictor, found, options.output, max(1, options.batch), max(1, options.every),
-        chosen=options.format, photos_at=options.photos_at)
+        chosen=options.format, photos_at=options.photos_at, marked=teachers)
     for key, path in videos(found):
         if video := write_video(options.output, key, path, max(1, options.every)):
             print(f"written to {video}")

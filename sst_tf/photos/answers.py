@@ -4,7 +4,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,14 +66,13 @@ class Answers:
                  "segmentation": run_lengths((scene.index == number).astype(np.uint8))}
                 for number, (name, one) in enumerate(scene.predictions.items(), start=1)]})
 
-    def answers(self, found: dict[str, Path | None]) -> Iterator[Answer]:
-        """What the records say of photos {key: path}, one after the other."""
-        for key, path in found.items():
-            record = self._record(key)
-            there = [one for one in record["classes"] if any(one["segmentation"]["counts"][1:])]
-            yield Answer(Path(key).as_posix(), path, (record["height"], record["width"]),
-                         {one["name"]: mask_of_run_lengths(one["segmentation"]).astype(bool)
-                          for one in there}, {one["name"]: one["score"] for one in there})
+    def answer(self, key: str, path: Path | None) -> Answer:
+        """What the record says of a photo; `path` is None of a frame."""
+        record = self._record(key)
+        there = [one for one in record["classes"] if any(one["segmentation"]["counts"][1:])]
+        return Answer(Path(key).as_posix(), path, (record["height"], record["width"]),
+                      {one["name"]: mask_of_run_lengths(one["segmentation"]).astype(bool)
+                       for one in there}, {one["name"]: one["score"] for one in there})
 
 
 def _asked(predictor):
@@ -104,7 +103,8 @@ class Answered(NamedTuple):
 
 def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: str | Path,
                   batch: int = 4, every: int = 1, progress: bool = True,
-                  chosen: Sequence[str] = ("coco",), photos_at: str | None = None) -> Answered:
+                  chosen: Sequence[str] = ("coco",), photos_at: str | None = None,
+                  marked: Sequence[Answer] = ()) -> Answered:
     """Answer photos and frames into a folder.
 
     Args:
@@ -113,6 +113,7 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         every: every n-th frame of a video.
         chosen: formats of annotation tools to write at the end (`formats.FORMATS`).
         photos_at: where Label Studio finds photos (`formats.label_studio.write`).
+        marked: photos that somebody marked, written with their marks among the answers.
     """
     formats.check_libraries(chosen)
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
@@ -144,9 +145,14 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
     if waiting:
         flush()
     paths = {key: None if path.suffix.lower() in VIDEOS else path for key, path in found}
-    in_order = {key: paths.get(key) for key in sorted(done)}
-    return Answered(done, failed, formats.write(
-        chosen, answers.folder, lambda: answers.answers(in_order), answers.names, photos_at))
+    known = {one.key: one for one in marked}
+
+    def in_order():
+        for key in sorted([*done, *known]):
+            yield known[key] if key in known else answers.answer(key, paths.get(key))
+
+    return Answered(done, failed, formats.write(chosen, answers.folder, in_order, answers.names,
+                                                photos_at))
 
 
 def write_video(folder: str | Path, key: str, path: Path, every: int) -> Path | None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import load_photo
 from sst_tf.photos import formats
+from sst_tf.photos.annotations import mask_of
 from sst_tf.photos.formats import names
+from sst_tf.photos.formats.shapes import Answer
 from sst_tf.photos.inputs import files_in
 from sst_tf.photos.marks import Shapes
 
@@ -58,9 +60,21 @@ def _is_mask(path):
     return any(part.startswith("Segmentation") for part in path.parts[:-1])
 
 
-def marked_photos(support: Support) -> set[Path]:
-    """The photos of all classes, as absolute paths."""
-    return {photo.resolve() for pairs in support.values() for photo, _ in pairs}
+def marked_answers(support: Support, found: Sequence[tuple[str, Path]]) -> list[Answer]:
+    """Those of the photos {key: path} that are marked, with their marks in the place of answers."""
+    marks: dict[Path, dict[str, Shapes]] = {}
+    for label, pairs in support.items():
+        for photo, shapes in pairs:
+            marks.setdefault(photo.resolve(), {})[label] = shapes
+    answers = []
+    for key, path in found:
+        if path.resolve() in marks:
+            image = load_photo(path)
+            masks = {label: mask_of(shapes, image, str(path), path)[0] == 1
+                     for label, shapes in marks[path.resolve()].items()}
+            answers.append(Answer(Path(key).as_posix(), path, (image.shape[0], image.shape[1]),
+                                  masks, dict.fromkeys(masks, 1.0)))
+    return answers
 
 
 def parse_pairs(texts: Sequence[str]) -> list[tuple[str, str]]:

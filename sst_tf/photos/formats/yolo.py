@@ -111,6 +111,7 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder
             for name, mask in answer.masks.items() for part in outlines(mask)]
         folder.add(folder.path(answer.key, ".txt", "labels"), "".join(lines).encode())
     folder.add(folder.root / "data.yaml", yaml.safe_dump(
-        {"path": ".", "train": "images", "val": "images", "names": dict(enumerate(classes))},
+        # No "path": photos are looked for beside this file.
+        {"train": "images", "val": "images", "names": dict(enumerate(classes))},
         allow_unicode=True, sort_keys=False).encode())
     return folder.close()

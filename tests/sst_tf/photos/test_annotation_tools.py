@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sst predict` between annotation tools: three marked photos in, the others marked out."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -24,8 +25,8 @@ class Taught(Brightness):
 
     def set_support(self, photos, marks, name):
         self.shown[name] = list(zip(photos, marks, strict=True))
-        self.cards["mug"] = self.card
-        return self.card
+        self.cards[name] = dataclasses.replace(self.card, name=name)
+        return self.cards[name]
 
 
 @pytest.fixture
@@ -62,16 +63,20 @@ def answer(photos, output, *more):
     predict.main(["--run_dir", "run", "--input", str(photos), "--output", str(output), *more])
 
 
-def test_an_export_teaches_and_its_photos_are_left_out(predictor, photos, export, tmp_path, capsys):
+def test_an_export_teaches_and_its_photos_keep_their_marks(predictor, photos, export, tmp_path,
+                                                           capsys):
     answer(photos, tmp_path / "out", "--support_from", str(export))
     assert {name: [photo.name for photo, _ in pairs] for name, pairs in
             predictor.shown.items()} == {"lid": ["e.png"], "mug": ["a.png", "e.png"]}
     shapes = predictor.shown["mug"][0][1]
     assert shapes.size == SIZE and len(shapes.marks) == 1
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert [image["file_name"] for image in content["images"]] == ["b.png", "more/c d.png"]
+    assert [image["file_name"] for image in content["images"]] == [
+        "a.png", "b.png", "more/c d.png", "more/e.png"]
+    assert content["annotations"][0]["bbox"] == [5, 5, 10, 10]  # as it was marked
+    assert len(list((tmp_path / "out").rglob("*.index.png"))) == len(predictor.asked) == 2
     printed = capsys.readouterr().out
-    assert "2 photos left out" in printed and "2 answered" in printed
+    assert "2 photos keep their marks" in printed and "2 answered" in printed
 
     predictor.shown.clear()
     answer(photos, tmp_path / "one", "--support_from", str(export), "--name", "lid")
@@ -94,14 +99,15 @@ def test_formats_of_one_run_and_of_the_next(predictor, photos, export, tmp_path,
     answer(photos, tmp_path / "out", *arguments, "labelme", "yolo", "voc")
     asked, out = len(predictor.asked), tmp_path / "out"
     assert not (out / "predictions.json").exists()
-    assert sorted(path.name for path in (out / "labelme").rglob("*.json")) == ["b.json", "c d.json"]
+    assert sorted(path.name for path in (out / "labelme").rglob("*.json")) == [
+        "a.json", "b.json", "c d.json", "e.json"]
     assert (out / "yolo" / "labels" / "more" / "c d.txt").is_file()
     assert (out / "voc" / "SegmentationClass" / "more" / "c d.png").is_file()
     answer(photos, out, *arguments, "cvat", "label_studio", "--photos_at", "https://host/x/")
     assert len(predictor.asked) == asked  # answers were there; a format is written of them
     assert 'name="more/c d.png"' in (out / "cvat.xml").read_text()
     tasks = json.loads((out / "label_studio.json").read_text())
-    assert tasks[0]["data"] == {"image": "https://host/x/b.png"}
+    assert tasks[1]["data"] == {"image": "https://host/x/b.png"}
     capsys.readouterr()
 
     corrected = out / "labelme" / "b.json"
@@ -114,7 +120,7 @@ def test_masks_of_voc_layout_in_the_input_are_no_photos(predictor, photos, expor
     for _ in range(2):
         answer(photos, photos / "out", "--support_from", str(export), "--photos", str(photos),
                "--format", "voc")
-    assert "6 pictures left out: answers of an earlier run" in capsys.readouterr().out
+    assert "8 pictures left out: answers of an earlier run" in capsys.readouterr().out
     assert len(predictor.asked) == 2
 
 

@@ -55,7 +55,9 @@ def test_an_export_marks_its_photos(name, answers, photos, tmp_path):
         assert [photo for photo, _ in pairs] == list(photos.values())[:2]
     only = support.support_from(path, [tmp_path / "photos"], "coffee mug")
     assert list(only) == ["coffee mug"]
-    assert support.marked_photos(only) == {p.resolve() for p in list(photos.values())[:2]}
+    kept = support.marked_answers(only, list(photos.items()))
+    assert [one.key for one in kept] == list(photos)[:2] and kept[0].size == answers[0].size
+    assert iou(kept[0].masks["coffee mug"], answers[0].masks["coffee mug"]) > 0.98
     with pytest.raises(DataError, match="no shape of 'cup'; it has coffee mug, lid & cap"):
         support.support_from(path, [tmp_path / "photos"], "cup")
     with pytest.raises(DataError, match="is in none of .*; --photos names its folder"):
