@@ -23,7 +23,7 @@ def support_from(export: str | Path, folders: Sequence[str | Path] = (), name: s
     Args:
         export: file or folder that `formats.read` reads.
         folders: where photos are looked for, those in them too; without any, the export's own.
-        name: the one class to take; default all.
+        name: the one class to take; default all. An export of one class takes any name.
     Raises:
         DataError: nothing marked, a photo that is in no folder, no class of the name.
     """
@@ -32,16 +32,17 @@ def support_from(export: str | Path, folders: Sequence[str | Path] = (), name: s
     shown = sorted({label for photo in marked for label in photo.labels})
     if not shown:
         raise DataError(f"{export}: no photo is marked")
-    if name is not None and name not in shown:
+    if name is not None and name not in shown and len(shown) > 1:
         raise DataError(f"{export}: no shape of {name!r}; it has {', '.join(shown)}")
     places = [Path(folder) for folder in folders] or [
         export if export.is_dir() else export.parent]
     there = {path.relative_to(place).as_posix(): path for place in places if place.is_dir()
              for path in files_in(place) if not _is_mask(path.relative_to(place))}
     there |= {place.name: place for place in places if place.is_file()}
-    support: Support = {label: [] for label in shown if name in (None, label)}
+    taken = {label: name or label for label in shown if len(shown) == 1 or name in (None, label)}
+    support: Support = {called: [] for called in taken.values()}
     for photo in marked:
-        wanted = [label for label in photo.labels if label in support]
+        wanted = [label for label in photo.labels if label in taken]
         if not wanted:
             continue
         key = names.find(photo.name, list(there), str(export))
@@ -50,7 +51,7 @@ def support_from(export: str | Path, folders: Sequence[str | Path] = (), name: s
                             f"{', '.join(map(str, places))}; --photos names its folder")
         size = load_photo(there[key]).shape[:2]
         for label in wanted:
-            support[label].append((there[key], formats.shapes_of(
+            support[taken[label]].append((there[key], formats.shapes_of(
                 photo, label, (size[0], size[1]), str(export))))
     return support
 

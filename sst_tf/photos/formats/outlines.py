@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-TOLERANCE = 1 / 2000  # of the photo's longest side: under the resolution that masks are made at
+TOLERANCE = 1 / 1000  # of the photo's longest side: masks are made at half of that
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:

@@ -3,14 +3,19 @@
 
 import dataclasses
 import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sst_tf import predict
-from sst_tf.photos import formats
+from sst_tf.photos import formats, support
 from sst_tf.photos.formats.shapes import Answer
+from sst_tf.photos.predictor import Scene
 from tests.sst_tf.photos.test_answers import Brightness
 
 SIZE = (20, 30)
@@ -28,12 +33,21 @@ class Taught(Brightness):
         self.cards[name] = dataclasses.replace(self.card, name=name)
         return self.cards[name]
 
+    def predict_all(self, photos):
+        found = super().predict_all(photos)
+        name = list(self.cards)[-1]
+        return [Scene(one.index, {name: one.predictions["mug"]}) for one in found]
+
 
 @pytest.fixture
 def predictor(monkeypatch):
     one = Taught()
     monkeypatch.setattr(predict.Predictor, "from_run", lambda run_dir, empty=True: one)
+    monkeypatch.setattr(predict.Predictor, "from_preset", lambda name, weights, empty=True: one)
     return one
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "annotation_tools.md"
 
 
 @pytest.fixture
@@ -82,6 +96,12 @@ def test_an_export_teaches_and_its_photos_keep_their_marks(predictor, photos, ex
     answer(photos, tmp_path / "one", "--support_from", str(export), "--name", "lid")
     assert list(predictor.shown) == ["lid"]
     assert len(list((tmp_path / "one").rglob("*.index.png"))) == 3  # a.png does not mark a lid
+
+
+def test_an_export_of_one_class_takes_another_name(predictor, photos, export, tmp_path):
+    (export / "more" / "e.json").unlink()
+    answer(photos, tmp_path / "out", "--support_from", str(export), "--name", "cup")
+    assert list(predictor.shown) == ["cup"] and len(predictor.shown["cup"]) == 1
 
 
 def test_photos_elsewhere_and_marks_of_both_kinds(predictor, photos, export, tmp_path):
@@ -133,3 +153,50 @@ def test_misuse_is_told(predictor, photos, tmp_path, capsys, arguments, words):
     with pytest.raises(SystemExit):
         answer(photos, tmp_path / "out", *arguments)
     assert words in capsys.readouterr().err
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(photos, export, tmp_path, monkeypatch):
+    """The folder that docs/annotation_tools.md speaks of: photos, and an export of each tool."""
+    pytest.importorskip("cvat_sdk")
+    one = support.marked_answers(support.support_from(export, [photos], "mug"),
+                                 [("a.png", photos / "a.png")])
+    shutil.copytree(export, tmp_path / "marked")
+    for name, exported, wanted in (("coco", "predictions.json", "instances.json"),
+                                   ("cvat", "cvat.xml", "annotations.xml"),
+                                   ("label_studio", "label_studio.json", "export.json"),
+                                   ("yolo", "yolo/labels", "labels")):
+        formats.write([name], tmp_path / "made", lambda: iter(one), ["mug"])
+        shutil.move(tmp_path / "made" / exported, tmp_path / wanted)
+    (tmp_path / "labels" / "classes.txt").write_text("mug\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_s_commands_run(predictor, desk):
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    lines = "".join(blocks).replace("\\\n", "").splitlines()
+    commands = [shlex.split(line)[2:] for line in lines if line.startswith("sst predict")]
+    assert len(commands) == 7
+    for command in commands:
+        shutil.rmtree(desk / "out", ignore_errors=True)
+        predictor.cards.clear()
+        predict.main(command)
+        written = {"labelme": "labelme/a.json", "cvat": "cvat.xml", "voc": "voc/labelmap.txt",
+                   "label_studio": "label_studio.json", "yolo": "yolo/labels/a.txt",
+                   "coco": "predictions.json"}
+        chosen = command[command.index("--format") + 1:] if "--format" in command else []
+        assert ("--save_card" in command) != bool(chosen)
+        for name in chosen:
+            if name in written:
+                assert (desk / "out" / written[name]).is_file()
+    assert (desk / "mug.npz").is_file()
+
+
+def test_the_page_s_python_runs(predictor, desk):
+    block, = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    exec(compile(block, PAGE.name, "exec"), {"predictor": predictor})  # noqa: S102
+    assert set(predictor.shown) == {"mug", "lid"}
