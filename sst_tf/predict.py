@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     if not (options.support or options.support_from or options.card):
         raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --support_from "
                         "those of an export, --card takes one that was saved")
-    formats.check_libraries(options.format)
     found, answers = find_photos(options.input, options.output)
+    formats.check(options.format, [key for key, _ in found])
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
     empty = not options.always_answer

@@ -115,7 +115,7 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         photos_at: where Label Studio finds photos (`formats.label_studio.write`).
         marked: photos that somebody marked, written with their marks among the answers.
     """
-    formats.check_libraries(chosen)
+    formats.check(chosen, [key for key, _ in found])
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
 
     def flush():

@@ -3,7 +3,7 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from pipelines.errors import DataError
 from pipelines.reading.files import DAMAGED
 from sst_tf.photos.formats import coco, cvat, label_studio, labelme, names, voc, yolo
-from sst_tf.photos.formats.folder import Folder
+from sst_tf.photos.formats.folder import Folder, is_written
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Size
 from sst_tf.photos.marks import Shapes
 
@@ -22,6 +22,8 @@ FORMATS = {"coco": coco, "cvat": cvat, "label_studio": label_studio, "labelme": 
 JSON = ("labelme", "coco", "label_studio")
 ONE_PHOTO = ("labelme", "voc", "yolo")  # a file a photo: its mark, whatever the photo's name
 FILES = (".json", ".xml", ".txt")
+# Answers in a folder in which people's marks lie too; named itself, such a file is read.
+ANSWERS = (coco.FILE, cvat.FILE, label_studio.FILE)
 READABLE = ("labelme, COCO and Label Studio (.json), CVAT for images and VOC (.xml), YOLO (.txt, "
             "or its folder), a folder of VOC layout")
 
@@ -55,7 +57,8 @@ def _read(path):
             return name, _told(path, name, FORMATS[name].read_folder, path)
     found: dict[str, list[MarkedPhoto]] = {}
     for file in sorted(file for ending in FILES[:2] for file in path.rglob(f"*{ending}")
-                       if not file.name.startswith(".")):
+                       if not file.name.startswith(".") and file.name not in ANSWERS
+                       and not is_written(file, path)):
         if (one := _read_file(file)) is not None:
             name, photos = one
             if name == "labelme":  # its names are beside the file; a folder's, in the folder
@@ -158,11 +161,26 @@ def mark_in(path: Path, photo: str | Path | None, label: str | None, size: Size)
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def check_libraries(chosen: Sequence[str]) -> None:
-    """ImportError of a library that a format needs, before a photo is answered."""
+def check(chosen: Sequence[str], keys: Iterable[str] = ()) -> None:
+    """What would go wrong after all photos were answered, told before.
+
+    Args:
+        chosen: names of `FORMATS`.
+        keys: of the photos.
+    Raises:
+        ImportError: a library that a format needs.
+        DataError: two photos that differ in nothing but their endings, where a file is one
+            photo's.
+    """
     for name in chosen:
         for module in FORMATS[name].NEEDS:
             importlib.import_module(module)
+    stems: dict[Path, str] = {}
+    for key in keys if set(chosen) & set(ONE_PHOTO) else ():
+        if (other := stems.setdefault(Path(key).with_suffix(""), key)) != key:
+            raise DataError(f"{other} and {key} would have one file of annotations; rename one of "
+                            "them, or leave out --format " + " ".join(
+                                name for name in chosen if name in ONE_PHOTO))
 
 
 def write(chosen: Sequence[str], output: Path, answers: Callable[[], Iterator[Answer]],

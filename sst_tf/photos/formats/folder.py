@@ -2,11 +2,11 @@
 """A folder of annotation files that people correct: written again, it keeps their corrections."""
 
 import hashlib
-import json
+from collections import defaultdict
 from pathlib import Path
 
 from pipelines.errors import DataError
-from pipelines.writing import write_bytes, write_json
+from pipelines.writing import write_bytes, write_text
 from sst_tf.photos.inputs import WRITTEN
 
 
@@ -24,10 +24,13 @@ class Folder:
         self.root, self.kept = root, []
         self._owner: dict[Path, str] = {}
         self._written: dict[str, str] = {}
-        try:
-            self._before = json.loads((root / WRITTEN).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._before = {}
+        self._before = defaultdict(set)  # a run that was killed may have left either content
+        root.mkdir(parents=True, exist_ok=True)
+        self._list = root / WRITTEN
+        if self._list.is_file():
+            for line in self._list.read_text(encoding="utf-8").splitlines():
+                sha256, _, name = line.partition(" ")
+                self._before[name].add(sha256)
 
     def path(self, key: str, ending: str, under: str = "") -> Path:
         """Where the file of a photo goes: its path, the ending exchanged.
@@ -44,24 +47,32 @@ class Folder:
     def add(self, path: Path, data: bytes) -> None:
         """Write a file, or leave one that was corrected."""
         name = path.relative_to(self.root).as_posix()
-        now = hashlib.sha256(data).hexdigest()
-        there = _sha256(path)
-        if there not in (None, now, self._before.get(name)):
+        now, there = hashlib.sha256(data).hexdigest(), _sha256(path)
+        if there not in (None, now) and there not in self._before[name]:
             self.kept.append(path)
-            if name in self._before:
-                self._written[name] = self._before[name]
             return
+        with open(self._list, "a", encoding="utf-8") as file:  # before the file itself
+            file.write(f"{now} {name}\n")
         if there != now:
             write_bytes(path, data)
         self._written[name] = now
 
     def close(self) -> "Folder":
         """Remove what is no longer an answer, write the list."""
-        for name, sha256 in self._before.items():
-            if name not in self._written and _sha256(self.root / name) == sha256:
+        kept = {path.relative_to(self.root).as_posix() for path in self.kept}
+        for name, hashes in self._before.items():
+            if name not in self._written and name not in kept and (
+                    _sha256(self.root / name) in hashes):
                 (self.root / name).unlink()
-        write_json(self.root / WRITTEN, self._written)
+        write_text(self._list, "".join(f"{sha256} {name}\n"
+                                       for name, sha256 in sorted(self._written.items())))
         return self
+
+
+def is_written(file: Path, folder: Path) -> bool:
+    """A file of a `Folder` somewhere below a folder, which is not that `Folder` itself."""
+    return any((folder / part / WRITTEN).is_file()
+               for part in file.relative_to(folder).parents if part != Path())
 
 
 def _sha256(path):

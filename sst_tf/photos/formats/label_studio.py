@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label Studio: a JSON list of tasks, each a photo with regions in percent or a brush's bytes."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.writing import write_json, write_text
+from pipelines.writing import write_text
 from sst_tf.photos.formats import brush
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
 from sst_tf.photos.inputs import PHOTOS
@@ -121,5 +122,5 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str],
             for number, (name, mask) in enumerate(answer.masks.items(), start=1)]}]}
         for answer in answers]
     write_text(output / CONFIG, config(classes))
-    write_json(output / FILE, tasks)
+    write_text(output / FILE, json.dumps(tasks) + "\n")  # a line of its own for each byte else
     return output / FILE

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from pipelines.errors import DataError
-from sst_tf.photos.formats.folder import Folder
+from sst_tf.photos.formats.folder import Folder, is_written
 from sst_tf.photos.formats.outlines import outlines
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
 from sst_tf.photos.marks import Box, Polygon
@@ -38,8 +38,11 @@ def read_file(path: Path) -> list[MarkedPhoto]:
 
 def _labels(folder):
     """Label files; a list of photos or names is none."""
-    return sorted(path for path in folder.rglob("*.txt") if path.name != NAMES and (
-        "labels" in (folder.name, *path.relative_to(folder).parts) or _looks_like_labels(path)))
+    return sorted(
+        path for path in folder.rglob("*.txt") if path.name != NAMES
+        and not is_written(path, folder)
+        and ("labels" in (folder.name, *path.relative_to(folder).parts)
+             or _looks_like_labels(path)))
 
 
 def _looks_like_labels(path):

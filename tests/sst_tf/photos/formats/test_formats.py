@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One battery for all formats: what was written is read back, is corrected, is told where bad."""
 
+import dataclasses
 import json
 import sys
 
@@ -78,9 +79,9 @@ def test_marks_of_another_size_are_told(name, answers, tmp_path):
 def test_a_missing_library_is_told_before_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "cvat_sdk", None)
     with pytest.raises(ImportError) as caught:
-        formats.check_libraries(["coco", "cvat"])
+        formats.check(["coco", "cvat"])
     assert "pip install 'sst-tf[formats]'" in str(missing_extra(caught.value))
-    formats.check_libraries([name for name in formats.FORMATS if name != "cvat"])
+    formats.check([name for name in formats.FORMATS if name != "cvat"])
 
 
 # ---- folders that people correct -----------------------------------------------------------------
@@ -101,10 +102,34 @@ def test_corrections_are_kept(answers, tmp_path):
 
 
 def test_two_photos_of_one_label_file_are_told(answers, tmp_path):
-    import dataclasses
     twin = dataclasses.replace(answers[0], key="a.jpg")
     with pytest.raises(DataError, match=r"a\.png and a\.jpg would both be .*a\.png"):
         formats.voc.write(tmp_path, [answers[0], twin], CLASSES)
+    with pytest.raises(DataError, match=r"a\.png and a\.jpg .* leave out --format voc yolo"):
+        formats.check(["voc", "coco", "yolo"], ["a.png", "b/a.png", "a.jpg"])
+    formats.check(["coco", "cvat"], ["a.png", "a.jpg"])
+
+
+def test_a_run_that_was_killed_leaves_no_corrections(answers, tmp_path, monkeypatch):
+    """Its files are its own, though it never closed the list."""
+    monkeypatch.setattr(formats.Folder, "close", lambda self: self)
+    formats.labelme.write(tmp_path, answers, CLASSES)
+    monkeypatch.undo()
+    others = [dataclasses.replace(one, masks={}, scores={}) for one in answers]
+    again = formats.labelme.write(tmp_path, others, CLASSES)
+    assert not again.kept
+    assert json.loads((again.root / "a.json").read_text())["shapes"] == []
+
+
+def test_answers_among_the_photos_are_no_marks(answers, tmp_path):
+    """labelme saves beside the photos; answers of an earlier run lie in a folder below."""
+    pytest.importorskip("cvat_sdk")
+    photos = tmp_path / "photos"
+    formats.labelme.write(tmp_path / "made", answers[:1], CLASSES)
+    (tmp_path / "made" / "labelme" / "a.json").rename(photos / "a.json")
+    formats.write(list(formats.FORMATS), photos / "out", lambda: iter(answers), CLASSES)
+    assert [photo.name for photo in formats.read(photos)] == ["../../photos/a.png"]
+    assert len(formats.read(photos / "out" / "labelme")) == 3  # named itself
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -139,7 +164,7 @@ def test_folders_without_annotations_and_of_two_kinds_are_told(answers, tmp_path
     (tmp_path / "export.zip").write_bytes(b"PK")
     with pytest.raises(DataError, match="unpack it first"):
         formats.read(tmp_path / "export.zip")
-    write("coco", answers, tmp_path / "both")
+    write("coco", answers, tmp_path / "both").rename(tmp_path / "both" / "instances.json")
     (tmp_path / "both" / "x.json").write_text('{"shapes": []}')
     with pytest.raises(DataError, match="files of coco and labelme; name one"):
         formats.read(tmp_path / "both")
