@@ -19,14 +19,12 @@ from sst_tf.config import ArgumentParser
 from sst_tf.photos import formats
 from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.answers import predict_files, write_video
-from sst_tf.photos.formats.shapes import Answer
 from sst_tf.photos.inputs import find_photos, videos
 from sst_tf.photos.predictor import Predictor
 from sst_tf.photos.support import marked_answers, parse_pairs, support_from
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
+def _parser():
     parser = ArgumentParser(prog="python -m sst_tf.predict", description=__doc__)
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--preset", help="a trained model that comes with the package (sst presets "
@@ -53,21 +51,27 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--photos_at", metavar="ADDRESS",
                         help="with --format label_studio: what comes before a photo's path in the "
                              "address that Label Studio fetches (default: "
-                             f"{formats.label_studio.LOCAL_FILES.replace('%', '%%')})")
+                             f"{formats.label_studio.LOCAL_FILES})")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
     parser.add_argument("--batch", type=int, default=4, help="photos at once")
     parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
-    options = parser.parse_args(argv)
-    if options.weights and not options.preset:
-        raise UserError("--weights: goes with --preset; a run has its backbone")
-    if not (options.support or options.support_from or options.card):
-        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --support_from "
-                        "those of an export, --card takes one that was saved")
+    return parser
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    options = _parser().parse_args(argv)
+    _check(options)
     found, answers = find_photos(options.input, options.output)
     formats.check(options.format, [key for key, _ in found])
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
+    support, teachers = _support(options, found)  # before the model: reading it takes seconds
+    if teachers:
+        keys = {one.key for one in teachers}
+        found = [(key, path) for key, path in found if Path(key).as_posix() not in keys]
+        print(f"{len(teachers)} photos keep their marks from {options.support_from}")
     empty = not options.always_answer
     if options.preset:
         predictor = Predictor.from_preset(options.preset, options.weights, empty)
@@ -76,34 +80,9 @@ def main(argv: list[str] | None = None) -> None:
     for path in options.card:
         card = predictor.add_card(path)
         print(f"{path}: class {card.name!r}, {card.shots}-shot")
-    support: dict[str, list] = {}
-    teachers: list[Answer] = []
-    if options.support:
-        support[options.name or "object"] = [
-            (photo, parse_mark(mark)) for photo, mark in parse_pairs(options.support)]
-    if options.support_from:
-        marked = support_from(options.support_from, options.photos or options.input,
-                              None if options.support else options.name)
-        for name, pairs in marked.items():
-            support[name] = support.get(name, []) + pairs
-        teachers = marked_answers(marked, found)
-        if teachers:
-            keys = {one.key for one in teachers}
-            found = [(key, path) for key, path in found if Path(key).as_posix() not in keys]
-            print(f"{len(teachers)} photos keep their marks from {options.support_from}")
     for name, pairs in support.items():
-        card = predictor.set_support([photo for photo, _ in pairs], [mark for _, mark in pairs],
-                                     name)
-        print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "
-              f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
-              + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
-                          zip(card.score, card.score_after, strict=True)))
-        if options.save_card:
-            target = Path(options.save_card)
-            if len(support) > 1:
-                target = target.with_stem(target.stem + "_" + re.sub(r"[^\w-]+", "_", name))
-            print(f"written to {card.save(target)}")
-    if not found:
+        _tune(predictor, name, pairs, options.save_card, several=len(support) > 1)
+    if not found and not teachers:
         return
     done, failed, written = predict_files(
         predictor, found, options.output, max(1, options.batch), max(1, options.every),
@@ -113,16 +92,55 @@ def main(argv: list[str] | None = None) -> None:
             print(f"written to {video}")
     print(f"{len(done)} answered, in {options.output}")
     for one in written:
-        if isinstance(one, formats.Folder):
-            print(f"written to {one.root}")
-            if one.kept:
-                print(f"not written anew, as somebody changed them: {len(one.kept)} of its files, "
-                      f"such as {one.kept[0]}")
-        else:
-            print(f"written to {one}")
+        print(f"written to {one.root if isinstance(one, formats.Folder) else one}")
+        if isinstance(one, formats.Folder) and one.kept:
+            print(f"not written anew, as somebody changed them: {len(one.kept)} of its files, such "
+                  f"as {one.kept[0]}")
     if failed:
         print(f"{len(failed)} not answered:\n" + "\n".join(failed.values()), file=sys.stderr)
         sys.exit(1)
+
+
+def _check(options):
+    """What goes with what."""
+    if options.weights and not options.preset:
+        raise UserError("--weights: goes with --preset; a run has its backbone")
+    if not (options.support or options.support_from or options.card):
+        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --support_from "
+                        "those of an export, --card takes one that was saved")
+    if options.photos and not options.support_from:
+        raise UserError("--photos: goes with --support_from; --input names the photos to answer")
+    if options.photos_at is not None and "label_studio" not in options.format:
+        raise UserError("--photos_at: goes with --format label_studio")
+
+
+def _support(options, found):
+    """({class: [(photo, mark)]}, marked photos among those found, with their marks)."""
+    support, marked = {}, {}
+    if options.support:
+        support[options.name or "object"] = [
+            (photo, parse_mark(mark)) for photo, mark in parse_pairs(options.support)]
+    if options.support_from:
+        marked = support_from(options.support_from, options.photos or options.input,
+                              None if options.support else options.name)
+    for name, pairs in marked.items():
+        support[name] = support.get(name, []) + pairs
+    return support, marked_answers(marked, found)
+
+
+def _tune(predictor, name, pairs, save_card, several):
+    """Show the model one class, tell what it made of it, keep its card."""
+    photos, marks = zip(*pairs, strict=True)
+    card = predictor.set_support(photos, marks, name)
+    print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "
+          f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
+          + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
+                      zip(card.score, card.score_after, strict=True)))
+    if save_card:
+        target = Path(save_card)
+        if several:
+            target = target.with_stem(target.stem + "_" + re.sub(r"[^\w-]+", "_", name))
+        print(f"written to {card.save(target)}")
 
 
 if __name__ == "__main__":

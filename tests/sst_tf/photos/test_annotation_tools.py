@@ -148,6 +148,8 @@ def test_masks_of_voc_layout_in_the_input_are_no_photos(predictor, photos, expor
     (["--support_from", "nowhere.json"], "nowhere.json: No such file"),
     (["--support_from", "nowhere"], "nowhere: no such file or folder"),
     (["--support", "a.jpg=b.png", "--format", "word"], "invalid choice: 'word'"),
+    (["--card", "a.npz", "--photos", "x"], "--photos: goes with --support_from"),
+    (["--card", "a.npz", "--photos_at", "x"], "--photos_at: goes with --format label_studio"),
     ([], "--support_from those of an export")])
 def test_misuse_is_told(predictor, photos, tmp_path, capsys, arguments, words):
     with pytest.raises(SystemExit):
