@@ -15,7 +15,7 @@ from PIL import Image
 from sst_tf import predict
 from sst_tf.photos import formats, support
 from sst_tf.photos.formats.shapes import Answer
-from sst_tf.photos.predictor import Scene
+from sst_tf.photos.predictor import Predictor, Scene
 from tests.sst_tf.photos.test_answers import Brightness
 
 SIZE = (20, 30)
@@ -30,7 +30,9 @@ class Taught(Brightness):
 
     def set_support(self, photos, marks, name):
         self.shown[name] = list(zip(photos, marks, strict=True))
-        self.cards[name] = dataclasses.replace(self.card, name=name)
+        ones = np.ones(len(photos), np.float32)
+        self.cards[name] = dataclasses.replace(self.card, name=name, score=ones, score_after=ones,
+                                               others=ones, cells=9 * ones)
         return self.cards[name]
 
     def predict_all(self, photos):
@@ -42,8 +44,8 @@ class Taught(Brightness):
 @pytest.fixture
 def predictor(monkeypatch):
     one = Taught()
-    monkeypatch.setattr(predict.Predictor, "from_run", lambda run_dir, empty=True: one)
-    monkeypatch.setattr(predict.Predictor, "from_preset", lambda name, weights, empty=True: one)
+    monkeypatch.setattr(Predictor, "from_run", lambda *_: one)
+    monkeypatch.setattr(Predictor, "from_preset", lambda *_: one)
     return one
 
 
