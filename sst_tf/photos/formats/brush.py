@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label Studio's run lengths of a brush: thi.ng's rle-pack over the bytes of an RGBA picture.
 
-Label Studio's own Python code for them comes with label-studio-sdk, whose 60 dependencies hold
+Label Studio's own Python code for them comes with label-studio-sdk, whose 70 dependencies hold
 OpenCV below 4.13 and bring NLTK and Black; a slow test runs it against this file in an environment
 of its own.
 """

@@ -51,8 +51,8 @@ def _mark(one, path):
             return Polygon([np.array([number("cx"), number("cy")]) + edge @ turned])
         if one.tag == "mask":
             return _decode(one, size, path)
-        raise DataError(f"{path}: a {one.tag} marks {one.attrib['label']!r}; polygons, boxes, "
-                        "ellipses and masks are read")
+        raise DataError(f"{path}: a shape of type {one.tag!r} marks {one.attrib['label']!r}; "
+                        "polygons, boxes, ellipses and masks are read")
 
     return mark
 

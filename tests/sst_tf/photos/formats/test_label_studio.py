@@ -107,7 +107,7 @@ def test_what_somebody_marked_comes_before_predictions(answers, tmp_path):
     assert [len(photo.shapes) for photo in formats.read(path)] == [1, 0, 0]
 
 
-@pytest.mark.slow  # installs 75 packages, of which OpenCV and NumPy are older than ours
+@pytest.mark.slow  # installs 70 packages, of which OpenCV and NumPy are older than ours
 def test_the_sdk_takes_our_predictions_and_we_its_export(answers, tmp_path):
     environment, folder = tmp_path / "environment", tmp_path / "out"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)

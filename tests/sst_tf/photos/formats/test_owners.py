@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.errors import DataError
 from pipelines.sources.voc import VOCSource
 from sst_tf.photos import formats
 from sst_tf.photos.annotations import mask_of
@@ -229,3 +230,34 @@ def test_outlines_of_real_masks(shared):
           f"{np.percentile(scores, 5):.4f}, least {np.min(scores):.4f}; corners "
           f"{np.median(corners)}")
     assert np.mean(scores) > 0.99 and np.percentile(scores, 5) > 0.97
+
+
+def test_a_cvat_export_as_its_server_writes_it(tmp_path):
+    """Attributes, tags and empty photos beside a mask (runs within its box) and an ellipse."""
+    pytest.importorskip("cvat_sdk")
+    (tmp_path / "annotations.xml").write_text("""<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version>
+<meta><task><labels><label><name>mug</name><color>#fa3253</color></label></labels></task></meta>
+<image id="0" name="in/a b.jpg" subset="Train" task_id="7" width="12" height="9">
+  <tag label="mug" source="manual"/>
+  <mask label="mug" source="semi-auto" occluded="0" rle="1, 2, 3, 1, 2" left="4" top="2" width="3"
+        height="3" z_order="0"><attribute name="full">false</attribute></mask>
+  <points label="handle" points="1.0,1.0" z_order="0"/>
+</image>
+<image id="1" name="in/b.jpg" width="40" height="30">
+  <ellipse label="mug" source="manual" cx="20" cy="15" rx="10" ry="5" rotation="90.0"/>
+</image>
+<image id="2" name="in/c.jpg" width="40" height="30"></image></annotations>""")
+    found, how = mask_of(tmp_path / "annotations.xml", np.zeros((9, 12, 3), np.uint8),
+                         photo="a b.jpg", label="mug")
+    expected = np.zeros((9, 12), np.uint8)
+    expected[2, 5:7] = expected[4, 4] = 1
+    assert how == "mask"
+    np.testing.assert_array_equal(found, expected)
+    found, how = mask_of(tmp_path / "annotations.xml", np.zeros((30, 40, 3), np.uint8),
+                         photo="b.jpg", label="mug")
+    rows, columns = np.nonzero(found)
+    assert how == "polygon" and (np.ptp(rows), np.ptp(columns)) == (20, 10)
+    with pytest.raises(DataError, match="type 'points' marks 'handle'; polygons, boxes"):
+        mask_of(tmp_path / "annotations.xml", np.zeros((9, 12, 3), np.uint8), photo="a b.jpg",
+                label="handle")
