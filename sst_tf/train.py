@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
 def _run(folder, config, options):
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.data.run_data import open_data
+    from sst_tf.presets.start import Start
     from sst_tf.reporting.after_training import report
     from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
     from sst_tf.training.loop import train
@@ -69,10 +70,13 @@ def _run(folder, config, options):
     else:
         run = Run(folder)
     started = time.time()
-    model, store = train(run, config, data, strategy, options.resume)
+    start = Start.of(config.train.init, config) if config.train.init else None
+    model, store = train(run, config, data, strategy, options.resume, start and start.weights)
     if not is_chief(strategy):
         return
     print(f"trained in {(time.time() - started) / 60:.1f} minutes -> {run.model_path}")
+    if start and not data.validation:
+        start.keep_points(run, config)
     if not options.skip_evaluation:
         report(run, config, model, data, store)
 

@@ -44,7 +44,8 @@ def check_files(config: Config) -> None:
         for one in dataclasses.fields(getattr(config, section.name)):
             key = f"{section.name}.{one.name}"
             value = _value(config, key)
-            if one.metadata.get("kind") != "file" or value is None or value in words.get(key, ()):
+            if (one.metadata.get("kind") != "file" or value is None or one.metadata["named"]
+                    or value in words.get(key, ())):
                 continue
             if not Path(value).is_file():
                 raise UserError(f"{key} {value!r}: no such file; expected "
@@ -113,6 +114,12 @@ def _training(config):
                                   "number or select on base classes")
     if train.select_on == "novel" and config.data.novel_classes == []:
         yield "train.select_on", "data.novel_classes is [], no class is novel; select on base"
+    if train.select_on == "base" and not config.data.validation_share and not train.init:
+        yield "data.validation_share", ("no photos are held out to choose the model and its "
+                                        "threshold; leave it above 0, or start from a model that "
+                                        "has them (train.init)")
+    if train.init and config.pretrain.steps:
+        yield "train.init", "a trained encoder needs no pretrain.steps; set them to 0"
     if train.cache_features and (train.augment != "none" or train.service):
         yield "train.cache_features", ("features are of whole, unchanged photos on this machine; "
                                        "set it to false for train.augment or train.service")

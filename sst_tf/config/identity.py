@@ -91,11 +91,12 @@ def _counted(value, metadata):
     if metadata.get("kind") != "file" or value is None:
         return value
     path = Path(value)
-    if not path.is_file():
+    folder = path if path.is_dir() else path.parent
+    files = [one for one in (path, *(folder / name for name in metadata["beside"]))
+             if one.is_file()]
+    if not (path.is_file() or path.is_dir() and files):
         return path.name
-    beside = [path.with_name(name) for name in metadata["beside"]]
-    return [_content(one, one.stat().st_size, one.stat().st_mtime_ns)
-            for one in (path, *beside) if one.is_file()]
+    return [_content(one, one.stat().st_size, one.stat().st_mtime_ns) for one in files]
 
 
 @functools.lru_cache(maxsize=256)

@@ -12,12 +12,20 @@ does not count, so that they stay what they are.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Backbone = Literal["resnet50", "vgg16", "resnet18", "small"]
+BACKBONES = get_args(Backbone)
 
 
-def _file(default: str | None, beside: tuple[str, ...] = (), added: bool = False) -> Any:
-    """A file that changes numbers, and the names of files beside it that are read with it."""
-    return field(default=default, metadata={"kind": "file", "beside": beside, "added": added})
+def _file(default: str | None, beside: tuple[str, ...] = (), added: bool = False,
+          named: bool = False) -> Any:
+    """A file that changes numbers, and the names of files beside it that are read with it.
+
+    Of a folder its `beside` count alone; where it is `named`, a name may stand in its place.
+    """
+    return field(default=default, metadata={"kind": "file", "beside": beside, "added": added,
+                                            "named": named})
 
 
 def _place(default: Any, **bounds: float) -> Any:
@@ -83,7 +91,8 @@ class DataConfig:
             the path of a list of pairs (hsnet's form, or what `pipelines.index` writes).
         image_size: side in pixels that photos and masks are resized to.
         resize: "squash" them to a square, or "pad" them, aspect kept.
-        validation_share: share of the training photos kept for base-class validation.
+        validation_share: share of the training photos kept for base-class validation; 0 keeps
+            none, the last epoch's model is then the result.
         split_seed: draws those photos.
         count, seed: number of pictures of "shapes", and what draws them.
     """
@@ -105,7 +114,7 @@ class DataConfig:
     pair_filter: str = _file("none")
     image_size: int = _number(321, least=33)
     resize: Literal["squash", "pad"] = "squash"
-    validation_share: float = _number(0.15, above=0, below=1)
+    validation_share: float = _number(0.15, least=0, below=1)
     split_seed: int = _number(0, least=0)
     count: int = _number(2000, least=1)
     seed: int = _number(0, least=0)
@@ -134,7 +143,7 @@ class ModelConfig:
     """
 
     method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = _added("sst")
-    backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
+    backbone: Backbone = "resnet50"
     weights: str = _file("imagenet")
     channels: int = _number(256, least=1)
     dropout: float = _number(0.0, least=0, below=1)
@@ -256,6 +265,9 @@ class TrainConfig:
             (scaled 0.9 to 1.1, turned by up to 10 degrees, blurred half the time).
         service: "host:port" of a `python -m pipelines.remote dispatcher` whose workers read the
             training photos.
+        init: start from a trained model, a preset's name or file or a run directory, in the place
+            of random weights; where no photos are held out (data.validation_share 0) its operating
+            points are kept, too.
     """
 
     epochs: int = _number(10, least=1)
@@ -278,6 +290,7 @@ class TrainConfig:
     strategy: Literal["none", "mirrored", "multi_worker"] = _place("none")
     augment: Literal["none", "canet", "pfenet"] = "none"
     service: str | None = _place(None)
+    init: str | None = _file(None, ("model.keras",), added=True, named=True)
 
 
 @dataclass

@@ -117,7 +117,8 @@ def refuse_undrawable(config: Config, data: "RunData") -> None:
             WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
         elif data.novel_ids:
             test_runs(settings, data, shots)
-        data.sampler("validation", shots, settings.seed)
+        if config.data.validation_share:
+            data.sampler("validation", shots, settings.seed)
 
 
 def label(config: Config) -> str:

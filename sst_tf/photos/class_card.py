@@ -4,7 +4,7 @@
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,10 @@ from pipelines.errors import DataError
 from pipelines.writing import write_bytes
 
 FORMAT = 1
+
+
+def _unknown():
+    return np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class ClassCard:
         thumbnail: PNG bytes of the first support, the object tinted.
         how: how each support was marked, such as "mask" or "box, by GrabCut".
         model_sha256: of the model file; no other model can read the prototypes.
+        others: IoU with which the other photos find each one's mark [K]; empty where unknown.
+        cells: area of each mark in cells of the features [K]; empty where unknown.
     """
 
     name: str
@@ -38,6 +44,8 @@ class ClassCard:
     thumbnail: bytes
     how: tuple
     model_sha256: str
+    others: np.ndarray = field(default_factory=_unknown)
+    cells: np.ndarray = field(default_factory=_unknown)
 
     @property
     def shots(self) -> int:
@@ -56,7 +64,8 @@ class ClassCard:
 
         return cls(first.name, stacked("prototype"), stacked("untuned"), stacked("score"),
                    stacked("score_after"), first.thumbnail,
-                   tuple(how for card in cards for how in card.how), first.model_sha256)
+                   tuple(how for card in cards for how in card.how), first.model_sha256,
+                   cells=stacked("cells"))
 
     def save(self, path: str | Path) -> Path:
         """Write the card (.npz), whole or not at all; returns its path."""
@@ -65,7 +74,7 @@ class ClassCard:
         data = io.BytesIO()  # whatever the path ends in: NumPy would add a suffix
         np.savez_compressed(
             data, facts=json.dumps(facts), prototype=self.prototype, untuned=self.untuned,
-            score=self.score, score_after=self.score_after,
+            score=self.score, score_after=self.score_after, others=self.others, cells=self.cells,
             thumbnail=np.frombuffer(self.thumbnail, np.uint8))
         write_bytes(path, data.getvalue())
         return Path(path)
@@ -82,7 +91,8 @@ class ClassCard:
                 facts = json.loads(str(arrays["facts"]))
                 card = cls(facts["name"], arrays["prototype"], arrays["untuned"], arrays["score"],
                            arrays["score_after"], arrays["thumbnail"].tobytes(),
-                           tuple(facts["how"]), facts["model_sha256"])
+                           tuple(facts["how"]), facts["model_sha256"],
+                           *(arrays.get(name, _unknown()) for name in ("others", "cells")))
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or 'no class card'}") from None
         except Exception as error:  # zip, JSON and NumPy each raise their own

@@ -3,8 +3,10 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sst_tf.config import Config
@@ -20,11 +22,20 @@ from sst_tf.training.validation import StopOnNaN, Validation
 
 
 def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strategy,
-          resume: bool = False) -> tuple[SSTSegmenter, FeatureStore | None]:
-    """Train a run to its last epoch; returns (best model, feature store or None)."""
+          resume: bool = False, weights: Sequence[np.ndarray] | None = None
+          ) -> tuple[SSTSegmenter, FeatureStore | None]:
+    """Train a run to its last epoch.
+
+    Args:
+        weights: all of the model's to start from; fresh ones by default.
+    Returns:
+        (best model, feature store or None).
+    """
     chief = is_chief(strategy)
     with strategy.scope():
         model = build_model(config)
+        if weights is not None:
+            model.set_weights(weights)
         model.compile(optimizer=build_optimizer(config))
         state = (run.restore_last(model) if resume else None) or {"epoch": 0}
     store = open_features(model, config, data, strategy)
@@ -53,8 +64,9 @@ def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strat
             else:
                 model.fit(data.training_episodes(config, start, store), shuffle=False, **length)
     wait_for_all(strategy)  # worker 0 has written the model
-    print(f"best on {config.train.select_on} classes: epoch {state.get('best_epoch')}, "
-          f"mIoU {state.get('best', float('nan')):.3f}" if chief else "trained")
+    print("trained" if not (chief and "best" in state) else
+          f"best on {config.train.select_on} classes: epoch {state['best_epoch']}, "
+          f"mIoU {state['best']:.3f}")
     return run.model(), store
 
 

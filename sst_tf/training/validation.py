@@ -27,7 +27,7 @@ class Validation(keras.callbacks.Callback):
         self.parts = {}
         for part, split, count in (("base", "validation", config.train.validation_episodes),
                                    ("novel", "novel", config.train.novel_episodes)):
-            if count and (part == "base" or data.novel_ids):
+            if count and getattr(data, split):
                 episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
                 options = ScoringOptions(ignore_ids=data.void_in(split))
                 self.parts[part] = (open_bank(config, data.source, episodes, store, options),
@@ -79,7 +79,9 @@ class Validation(keras.callbacks.Callback):
 
     def _keep_best(self, epoch, row):
         value = row.get(f"{self.config.train.select_on}_miou_chosen")
-        if value is not None and value > self.state.get("best", -1.0):
+        if not self.data.validation:  # nothing to choose by
+            self.run.save_model(self.model)
+        elif value is not None and value > self.state.get("best", -1.0):
             self.state |= {"best": value, "best_epoch": epoch + 1}
             self.run.save_model(self.model)
 

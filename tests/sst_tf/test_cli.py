@@ -19,8 +19,7 @@ from sst_tf.experiments.grid import Experiment
 TABLES = cli.commands()
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
-LATE = {"sst_tf.demo", "export.saved_model", "export.onnx", "export.check", "export.walkthrough",
-        "export.bench"}
+LATE = {"sst_tf.demo"}
 MODULES = {name: module for table in TABLES.values() for name, (module, _) in table.items()}
 
 

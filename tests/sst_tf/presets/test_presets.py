@@ -16,7 +16,7 @@ from pipelines.errors import DataError, UserError
 from pipelines.folds import PASCAL_CLASSES
 from pipelines.writing import write_json
 from sst_tf import config as configuration
-from sst_tf import evaluate, predict
+from sst_tf import evaluate, predict, train
 from sst_tf import preset as command
 from sst_tf.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from sst_tf.data.run_data import open_data
@@ -470,3 +470,59 @@ def test_a_preset_reads_photos_from_files(folder, toy, tmp_path):
     predictor = Predictor.from_preset(str(toy), str(folder / "small.npz"), empty=False)
     predictor.set_support(tmp_path / "0.png", mask)
     assert predictor.predict(tmp_path / "1.png").mask.shape == images[1].shape[:2]
+
+
+# ---- training from one ---------------------------------------------------------------------------
+
+
+def few_photos(folder):
+    """A folder of marked photos: five of each of two drawn classes."""
+    source = open_source("shapes", image_size=65, count=60, seed=9)
+    for class_name in ("ring", "star"):
+        number = source.classes.index(class_name) + 1
+        (folder / class_name).mkdir(parents=True)
+        names = [name for name in source.image_ids("all") if number in source.class_masks(name)]
+        for name in names[:5]:
+            path = folder / class_name / f"{name}.jpg"
+            cv2.imwrite(str(path), source.read_image(name)[..., ::-1])
+            cv2.imwrite(str(path.with_suffix(".png")), source.class_mask(name, number) * 255)
+    return folder
+
+
+TINY = ["finetune", "--model.backbone", "small", "--model.channels", "16", "--data.image_size",
+        "65", "--train.epochs", "1", "--train.steps_per_epoch", "2", "--train.batch", "2",
+        "--evaluate.shots", "[1,3]", "--evaluate.absent_episodes", "4"]
+
+
+def test_training_starts_from_a_preset_and_keeps_its_points(folder, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = few_photos(tmp_path / "mine")
+    tiny = [*TINY, "--data.root", str(few), "--model.weights", str(folder / "small.npz")]
+    train.main([*tiny, "--train.init", str(toy), "--run_dir", "first",
+                "--optimizer.learning_rate", "1e-12"])
+    run, preset = Run("first"), Preset.load(toy)
+    expected = preset.model(folder / "small.npz").get_weights()
+    for ours, theirs in zip(run.model().get_weights(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    predictor = Predictor.from_run("first")
+    for shots in (1, 3):
+        assert predictor.threshold(shots) == pytest.approx(preset.threshold(shots))
+        assert predictor.presence_threshold(shots) == preset.presence_threshold(shots)
+    train.main([*tiny, "--train.init", "first", "--run_dir", "second"])
+    moved = [np.abs(a - b).max() for a, b in zip(
+        Run("second").model().own_weights, run.model().own_weights, strict=True)]
+    assert max(moved) > 1e-5
+    assert Predictor.from_run("second").threshold(3) == pytest.approx(preset.threshold(3))
+    assert Run("second").identity()["train"]["init"] != run.identity()["train"]["init"]
+
+
+@pytest.mark.parametrize("words, expected", [
+    (["--train.init", "sst_resnet5000"], "no preset has this name"),
+    (["--model.channels", "32"], "was trained with model.channels 16, expected 32"),
+    (["--pretrain.steps", "5"], "train.init"),
+    (["--train.init", "null"], "data.validation_share 0.0: no photos are held out")])
+def test_starts_that_do_not_fit(words, expected, folder, toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = few_photos(tmp_path / "mine")
+    tiny = [*TINY, "--data.root", str(few), "--model.weights", str(folder / "small.npz")]
+    assert expected in fails(capsys, [*tiny, "--train.init", str(toy), *words], train.main)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training on five marked photos a class brings, on classes that the model never saw.
+
+    python docs/results/finetuning.py runs/pascal5i_resnet18 --seeds 0 1 2
+    python docs/results/finetuning.py runs/pascal5i_resnet18 -- --train.epochs 4
+
+Five photos of each novel class of the run's fold are drawn, `configs/finetune.yaml` trains on them
+from the run, and both models are shown the same five and asked for the class in all other photos
+that show it. Paired over the photos that are asked. What follows `--` are further options of the
+training. Its settings were chosen on fold 0 alone; the others' classes had no say.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from sst_tf import train
+from sst_tf.data.feature_store import open_store
+from sst_tf.data.photo_bank import PhotoBank
+from sst_tf.data.run_data import open_data
+from sst_tf.evaluation import bootstrap
+from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.runs.directory import Run
+
+SHOTS = 5
+
+
+class Fold:
+    """A run, its data, and what its models answer."""
+
+    def __init__(self, folder):
+        self.run = Run.open(folder)
+        self.config, self.data = self.run.config(), open_data(self.run.config())
+        self.store = open_store(self.config, self.run.model(), self.data)
+        self.photos = {}
+        for pair in self.data.novel:
+            self.photos.setdefault(pair.class_id, set()).add(pair.image_id)
+        self.bank = PhotoBank(self.data.source, [], self.config.data.image_size, self.store)
+        self.store.ensure(sorted(set().union(*self.photos.values())))
+
+    def drawn(self, seed):
+        """{class id: (five photos, the others)}."""
+        rng, found = np.random.default_rng(seed), {}
+        for class_id, names in sorted(self.photos.items()):
+            mixed = rng.permutation(sorted(names))
+            found[class_id] = (list(mixed[:SHOTS]), list(mixed[SHOTS:]))
+        return found
+
+    def write(self, drawn, folder):
+        """The photos as people would have them: folder/CLASS/NAME.jpg and .png."""
+        source = self.data.source
+        for class_id, (names, _) in drawn.items():
+            place = Path(folder) / source.classes[class_id - 1]
+            place.mkdir(parents=True)
+            for number, name in enumerate(names):
+                cv2.imwrite(str(place / f"{number}.jpg"), source.read_image(name)[..., ::-1],
+                            [cv2.IMWRITE_JPEG_QUALITY, 98])
+                mask = source.class_mask(name, class_id)
+                cv2.imwrite(str(place / f"{number}.png"), mask)
+
+    def counts(self, run, drawn):
+        """{(class id, photo): (intersection, union)} at the run's own operating point."""
+        inference, found = run.model().inference, {}
+        threshold = OperatingPoint(run).threshold(SHOTS)
+        for class_id, (supports, queries) in drawn.items():
+            marks = np.stack([self.bank.mask(name, class_id) for name in supports])
+            tuned = inference.tune(self.embedded(inference, supports), tf.constant(marks))
+            for name in queries:
+                truth = self.bank.mask(name, class_id)
+                answer = inference.segment(
+                    self.embedded(inference, [name]), tuned.prototype[None], tuned.score[None],
+                    truth.shape, self.config.model.fusion)[0].numpy() >= threshold
+                found[class_id, name] = ((answer & (truth == 1)).sum(),
+                                         ((answer & (truth != 255)) | (truth == 1)).sum())
+        return found
+
+    def embedded(self, inference, names):
+        return inference.embed_features(np.stack([self.store.read(name) for name in names]))
+
+
+def miou(counts, keys, weights):
+    """Mean over classes, [R] for weights [R, N]."""
+    classes = np.array([class_id for class_id, _ in keys])
+    pairs = np.array([counts[key] for key in keys], float)
+    return np.mean([(weights[:, some] @ pairs[some, 0]) / (weights[:, some] @ pairs[some, 1])
+                    for some in (classes == one for one in sorted(set(classes)))], 0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the five photos")
+    parser.add_argument("training", nargs="*", help="options of the training, after --")
+    options = parser.parse_args()
+    fold, before, after, keys = Fold(options.run), {}, {}, []
+    for seed in options.seeds:
+        drawn = fold.drawn(seed)
+        with tempfile.TemporaryDirectory() as folder:
+            fold.write(drawn, f"{folder}/photos")
+            own = fold.config.model
+            train.main(["finetune", "--data.root", f"{folder}/photos", "--train.init", options.run,
+                        "--model.backbone", own.backbone, "--model.channels", str(own.channels),
+                        "--model.weights", own.weights, "--train.cache_dir", f"{folder}/cache",
+                        "--train.seed", str(seed), "--run_dir", f"{folder}/run",
+                        "--skip_evaluation", *options.training])
+            for kept, run in ((before, fold.run), (after, Run.open(f"{folder}/run"))):
+                kept |= {(class_id, (seed, name)): pair for (class_id, name), pair
+                         in fold.counts(run, drawn).items()}
+            shutil.rmtree(f"{folder}/run")
+    keys = sorted(before)
+    weights = bootstrap.photo_weights([(name, name) for _, (_, name) in keys], 2000)
+    once = np.ones((1, len(keys)))
+    gain = miou(after, keys, weights) - miou(before, keys, weights)
+    low, high = bootstrap.interval(gain)
+    first, second = (float(miou(one, keys, once)[0]) for one in (before, after))
+    print(f"fold {fold.config.data.fold}, {len(options.seeds)} draws of five photos a class, "
+          f"{len(keys)} answers: as it is {first:.3f}, trained on {second:.3f}, "
+          f"{second - first:+.3f} ({low:+.3f} .. {high:+.3f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training that starts from a trained model (`train.init`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import UserError
+from sst_tf.config import Config
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.presets.preset import Preset
+from sst_tf.runs.directory import Run
+
+SAME = ("method", "backbone", "channels", "comparator")  # what the shapes and the decoder hang on
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that a training starts from.
+
+    Attributes:
+        weights: all of its weights, backbone included.
+        points: its operating points.
+    """
+
+    weights: Sequence[np.ndarray]
+    points: OperatingPoint | Preset
+
+    @classmethod
+    def of(cls, name: str, config: Config) -> "Start":
+        """Read a trained model.
+
+        Args:
+            name: `train.init`: a preset's name or file, or a run directory.
+            config: what is to be trained from it. The weights of a preset's backbone are its
+                `model.weights`, or where that is "none" looked for as `Predictor.from_preset` does.
+        Raises:
+            UserError: no such model, or one of another shape than `model` describes.
+        """
+        if Path(name).is_dir():
+            run = Run.open(name)
+            _refuse_others(name, run.config(), config)
+            return cls(run.model().get_weights(), OperatingPoint(run))
+        preset, weights = Preset.load(name), config.model.weights
+        _refuse_others(name, preset.config(), config)
+        model = preset.model(None if weights == "none" else weights)
+        return cls(model.get_weights(), preset)
+
+    def keep_points(self, run: Run, config: Config) -> None:
+        """Let a run that no photos were held out for cut where the model that it began as did."""
+        point = OperatingPoint(run, config)
+        for shots in config.evaluate.shots:
+            point.keep(shots, {"tuned": round(self.points.threshold(shots) * BINS)})
+            point.keep_presence(shots, {"threshold": self.points.presence_threshold(shots)})
+
+
+def _refuse_others(name, found, config):
+    for key in SAME:
+        theirs, ours = getattr(found.model, key), getattr(config.model, key)
+        if theirs != ours:
+            raise UserError(f"train.init {name}: was trained with model.{key} {theirs}, expected "
+                            f"{ours} as configured; set model.{key} to {theirs}")
