@@ -14,6 +14,7 @@ import tensorflow as tf
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.model.inference import TOP, Inference
+from sst_tf.model.layers import grid
 from sst_tf.photos.predictor import Predictor
 
 NAMES = ("embed", "tune", "segment_tuned")
@@ -63,7 +64,8 @@ class PageGraphs:
             mask: uint8 [H, W] of 0, 1, 255 at the photo's size.
         Returns:
             `prototype`, `untuned` [D]; `score`, `score_after` [1], IoU of the photo's own
-            segmentation before and after the step; `own` [H, W], its probability after the step;
+            segmentation before and after the step; `cells` [1], area of the mark in cells of the
+            features; `own` [H, W], its probability after the step;
             `step` [H, W], how far the step moves each place.
         """
         framed = tf.ensure_shape(resize_class_mask(mask, self.side, self.resize),
@@ -72,6 +74,7 @@ class PageGraphs:
         size = tf.shape(mask)
         return {"prototype": kept.prototype[0], "untuned": kept.untuned_prototype[0],
                 "score": kept.score, "score_after": kept.score_after,
+                "cells": cells_of(framed, features)[None],
                 "own": restore(tf.sigmoid(own.after[0]), size, self.resize),
                 "step": restore(own.step[0], size, self.resize)}
 
@@ -92,6 +95,12 @@ class PageGraphs:
         agreement = self.inference.agreement(features, maps, shots)
         return {"probability": restore(maps[0], size, self.resize),
                 "presence": presence_score(maps[0], agreement[0])}
+
+
+def cells_of(mask: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """`photos.teaching.cells_of` in TensorFlow's operations, of a mask [S, S]."""
+    h, w = grid(features)
+    return tf.reduce_mean(tf.cast(mask == 1, tf.float32)) * tf.cast(h * w, tf.float32)
 
 
 def presence_score(probability: tf.Tensor, agreement: tf.Tensor) -> tf.Tensor:

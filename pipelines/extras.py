@@ -4,7 +4,6 @@
 from pipelines.errors import UserError
 
 EXTRAS = {  # top-level module: extra
-    "gradio": "demo",
     "importlib_resources": "tfds",
     "jinja2": "report",
     "matplotlib": "report",

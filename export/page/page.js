@@ -118,7 +118,7 @@ function writeCard(kept, model) {
   const shots = kept.shots, points = [...JSON.stringify({
     format: 1, name: kept.name, how: shots.map((shot) => shot.how), model_sha256: model })]
     .map((letter) => letter.codePointAt(0));
-  const bytes = (values) => new Uint8Array(Float32Array.from(values).buffer);
+  const bytes = (values) => new Uint8Array(Float32Array.from(values).buffer), none = bytes([]);
   const stacked = (key) => npy('<f4', [shots.length, shots[0][key].length],
     bytes(shots.flatMap((shot) => [...shot[key]])));
   const line = (key) => npy('<f4', [shots.length], bytes(shots.map((shot) => shot[key])));
@@ -126,6 +126,8 @@ function writeCard(kept, model) {
     'facts.npy': npy(`<U${points.length}`, [], new Uint8Array(Uint32Array.from(points).buffer)),
     'prototype.npy': stacked('prototype'), 'untuned.npy': stacked('untuned'),
     'score.npy': line('score'), 'score_after.npy': line('scoreAfter'),
+    'cells.npy': shots.every((shot) => shot.cells !== undefined) ? line('cells') : npy('<f4', [0], none),
+    'others.npy': npy('<f4', [kept.others?.length ?? 0], bytes(kept.others ?? [])),
     'thumbnail.npy': npy('|u1', [shots[0].thumbnail.length], shots[0].thumbnail),
   });
 }
@@ -145,10 +147,12 @@ function readCard(bytes, model) {
   const [count, size] = arrays.prototype.shape;
   const prototype = floats(arrays.prototype), untuned = floats(arrays.untuned);
   const score = floats(arrays.score), after = floats(arrays.score_after);
-  return { name: facts.name, shots: Array.from({ length: count }, (_, i) => ({
+  const cells = arrays.cells ? floats(arrays.cells) : [];  // older cards have neither
+  const others = arrays.others && floats(arrays.others);
+  return { name: facts.name, others, shots: Array.from({ length: count }, (_, i) => ({
     prototype: prototype.slice(i * size, (i + 1) * size), how: facts.how[i],
     untuned: untuned.slice(i * size, (i + 1) * size), score: score[i], scoreAfter: after[i],
-    thumbnail: arrays.thumbnail.data })) };
+    cells: cells[i], thumbnail: arrays.thumbnail.data })) };
 }
 
 // ---- the worker: onnxruntime-web --------------------------------------------------------------
@@ -215,7 +219,7 @@ class Model {
     const shot = await this.run('tune', {
       features: tensor, mask: new this.ort.Tensor('uint8', mask, [height, width]) });
     return { prototype: shot.prototype, untuned: shot.untuned, score: shot.score[0],
-      scoreAfter: shot.score_after[0], own: shot.own, step: shot.step };
+      scoreAfter: shot.score_after[0], cells: shot.cells[0], own: shot.own, step: shot.step };
   }
 
   /** All classes in a photo, as `Predictor.predict_all`: the most probable class of each pixel. */
@@ -648,14 +652,23 @@ async function teach() {
     paint(marked, picture, mask, width, height, 0.5, number);
     const thumbnail = await bytesOf(marked, 'image/png');
     const added = { ...shot, how: 'mask', thumbnail, pictures: [marked, heat(picture, step, width, height)] };
-    if (known) known.shots.push(added);
-    else state.classes.push({ name, shots: [added] });
+    if (known) {
+      known.shots.push(added);
+      known.others = null;  // how the photos of a card find each other's marks is Python's to say
+    } else state.classes.push({ name, shots: [added] });
     changed();
-    say(`Taught “${name}” in ${seconds(took)}.`);
+    say(`Taught “${name}” in ${seconds(took)}.${advice(shot)}`);
   } finally {
     drawSupport();
   }
   answerAll();
+}
+
+/** What is wrong with a mark, as sst_tf/photos/teaching.py says it; else nothing. */
+function advice({ cells, scoreAfter }) {
+  if (cells < 1) return ' The mark is smaller than a cell of the features: crop closer.';
+  return scoreAfter < 0.3 ? ` The model hardly finds the mark in its own photo (IoU ${
+    scoreAfter.toFixed(2)}): mark all of the object, or crop closer.` : '';
 }
 
 /** The classes are others: they are listed, and every photo's answer is old. */
@@ -674,6 +687,7 @@ function changed() {
       remove.setAttribute('aria-label', `Remove photo ${i + 1} of ${one.name}`);
       remove.onclick = () => {
         one.shots.splice(i, 1);
+        one.others = null;
         if (!one.shots.length) state.classes.splice(number, 1);
         changed();
         answerAll();

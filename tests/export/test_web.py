@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from export import page_libraries, page_server, web
+from export import page_files, page_libraries, page_server, web
+from export.page_files import FACTS, PAGE, STATIC, TOLERANCE, PageModel, write
 from pipelines import open_source
-from pipelines.errors import DataError, UserError
+from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf.config import DataConfig
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
-from sst_tf.predictor import presets
 from tests.browser import console_errors, opened
 from tests.export.conftest import make_run
 from tests.sst_tf.test_commands import fails
@@ -47,8 +47,8 @@ def libraries():
 
 @pytest.fixture(scope="module")
 def site(predictor, libraries, tmp_path_factory):
-    folder, worst = web.write(predictor, tmp_path_factory.mktemp("web") / "site", "toy", libraries)
-    assert worst < web.TOLERANCE
+    folder, worst = write(predictor, tmp_path_factory.mktemp("web") / "site", "toy", libraries)
+    assert worst < TOLERANCE
     return folder
 
 
@@ -67,7 +67,7 @@ def blocks(height, width, seed):
 def test_photos_of_any_size_are_answered_as_by_the_predictor(site, predictor, height, width,
                                                              marked):
     """The last mark is one pixel: nearest sampling would lose it."""
-    model, photo, query = web.PageModel(site), blocks(height, width, 0), blocks(width, height, 1)
+    model, photo, query = PageModel(site), blocks(height, width, 0), blocks(width, height, 1)
     mask = np.zeros((height, width), np.uint8)
     mask[marked] = 1
     card = predictor.set_support([photo, photo[::-1]], [mask, mask[::-1]], "thing")
@@ -75,7 +75,7 @@ def test_photos_of_any_size_are_answered_as_by_the_predictor(site, predictor, he
     for one, mark in ((photo, mask), (photo[::-1], mask[::-1])):
         features = model.run("embed", photo=np.ascontiguousarray(one))["features"]
         shots.append(model.run("tune", features=features, mask=np.ascontiguousarray(mark)))
-    for field in ("prototype", "untuned", "score", "score_after"):
+    for field in ("prototype", "untuned", "score", "score_after", "cells"):
         got = np.stack([one[field] for one in shots]).reshape(getattr(card, field).shape)
         np.testing.assert_allclose(got, getattr(card, field), atol=0.02)
     step = predictor.step_map(photo, mask)
@@ -86,50 +86,50 @@ def test_photos_of_any_size_are_answered_as_by_the_predictor(site, predictor, he
                        score=card.score, size=np.array(query.shape[:2], np.int32))
     expected = predictor.predict(query, "thing")
     assert np.ptp(expected.probability) > 0.05
-    np.testing.assert_allclose(answer["probability"], expected.probability, atol=web.TOLERANCE)
-    assert abs(float(answer["presence"]) - expected.score) < web.TOLERANCE
+    np.testing.assert_allclose(answer["probability"], expected.probability, atol=TOLERANCE)
+    assert abs(float(answer["presence"]) - expected.score) < TOLERANCE
 
 
 def test_the_folder_is_complete_and_says_what_it_is(site, predictor):
-    facts = json.loads((site / web.FACTS).read_text())
+    facts = json.loads((site / FACTS).read_text())
     assert facts["model_sha256"] == predictor.model_sha256 and len(facts["points"]) == 10
     assert [one["threshold"] for one in facts["points"][:3]] == [0.4, 0.6, 0.6]
     for path in facts["examples"]["photos"]:
         assert cv2.imread(str(site / path)).shape == (257, 257, 3)
-    for name in [*web.STATIC, *(f"lib/{one}" for one in page_libraries.COPIED.values())]:
+    for name in [*STATIC, *(f"lib/{one}" for one in page_libraries.COPIED.values())]:
         assert (site / name).stat().st_size > 500
 
 
 @pytest.fixture
 def converted(site, monkeypatch):
     """Files and pictures that were made before, in the place of new ones."""
-    monkeypatch.setattr(web, "_convert", lambda _, folder: [
+    monkeypatch.setattr(page_files, "_convert", lambda _, folder: [
         shutil.copy(path, folder) for path in site.glob("*.onnx")])
-    facts = json.loads((site / web.FACTS).read_text())["examples"]
+    facts = json.loads((site / FACTS).read_text())["examples"]
     photos = [cv2.imread(str(site / path)) for path in facts["photos"]]
     masks = [cv2.imread(str(site / facts["mark"]), 0) // 255] * len(photos)
-    monkeypatch.setattr(web, "_draw", lambda _: (facts["name"], photos, masks))
+    monkeypatch.setattr(page_files, "_draw", lambda _: (facts["name"], photos, masks))
 
 
 def test_a_page_is_replaced_and_nothing_else_is(site, converted, predictor, libraries, tmp_path,
                                                 monkeypatch):
-    monkeypatch.setattr(web, "_compare", lambda *_: (0.0, []))
+    monkeypatch.setattr(page_files, "_compare", lambda *_: (0.0, []))
     shutil.copytree(site, tmp_path / "site")
     (tmp_path / "site" / "page.js").write_text("old")
-    web.write(predictor, tmp_path / "site", "toy", libraries)
-    assert (tmp_path / "site" / "page.js").read_bytes() == (web.PAGE / "page.js").read_bytes()
+    write(predictor, tmp_path / "site", "toy", libraries)
+    assert (tmp_path / "site" / "page.js").read_bytes() == (PAGE / "page.js").read_bytes()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_text("photo")
     with pytest.raises(UserError, match="something else than a page"):
-        web.write(predictor, tmp_path / "photos", "toy", libraries)
+        write(predictor, tmp_path / "photos", "toy", libraries)
     assert {p.name for p in tmp_path.iterdir()} == {"site", "photos"}
 
 
 def test_files_that_answer_otherwise_are_not_left(predictor, converted, libraries, tmp_path,
                                                   monkeypatch):
-    monkeypatch.setattr(web, "TOLERANCE", -1.0)
+    monkeypatch.setattr(page_files, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="differ from the Keras model"):
-        web.write(predictor, tmp_path / "site", "toy", libraries)
+        write(predictor, tmp_path / "site", "toy", libraries)
     assert not list(tmp_path.iterdir())
 
 
@@ -153,7 +153,7 @@ def test_a_failing_npm_is_told_in_one_line(tmp_path, monkeypatch):
 
 
 def test_the_lock_file_names_no_machine():
-    lock = json.loads((web.PAGE / "package-lock.json").read_text())["packages"]
+    lock = json.loads((PAGE / "package-lock.json").read_text())["packages"]
     fetched = {name: one for name, one in lock.items() if name}
     assert all(one["integrity"].startswith("sha512-") for one in fetched.values())
     assert all(one.get("resolved", "https://registry.npmjs.org/").startswith(
@@ -254,14 +254,15 @@ def page(driver, address, downloads):
 
 @pytest.fixture(scope="module")
 def photos(shared, tmp_path_factory):
-    """Three real photos of cats with masks of 0 and 255, two of something else: paths."""
-    source, folder = open_source("voc", root=shared / "data" / "mini80"), tmp_path_factory.mktemp("p")
-    cat, paths = source.classes.index("cat") + 1, []
+    """Three real photos of cats with masks of 0 and 255: paths."""
+    source = open_source("voc", root=shared / "data" / "mini80")
+    cat, folder, paths = source.classes.index("cat") + 1, tmp_path_factory.mktemp("photos"), []
     areas = {n: (source.class_mask(n, cat) == 1).mean() for n in source.image_ids("all")
              if cat in source.class_masks(n)}
     for name in sorted(areas, key=areas.get)[-3:]:
         shutil.copy(shared / "data" / "mini80" / "JPEGImages" / f"{name}.jpg", folder)
-        cv2.imwrite(str(folder / f"{name}.png"), (source.class_mask(name, cat) == 1) * np.uint8(255))
+        mask = (source.class_mask(name, cat) == 1) * np.uint8(255)
+        cv2.imwrite(str(folder / f"{name}.png"), mask)
         paths.append((folder / f"{name}.jpg", folder / f"{name}.png"))
     return paths
 
@@ -288,12 +289,13 @@ def test_a_class_of_real_photos_agrees_with_the_predictor(page, predictor, photo
     shown = [one["area"] for one in coco["annotations"]]
     assert shown == [(index[one.name] == 1).sum() for one in (query, first)]
     for one in coco["annotations"]:  # run lengths are those of the picture
-        counts, name = one["segmentation"]["counts"], coco["images"][one["image_id"] - 1]["file_name"]
+        counts = one["segmentation"]["counts"]
+        name = coco["images"][one["image_id"] - 1]["file_name"]
         flat = np.repeat(np.arange(len(counts)) % 2, counts)
         np.testing.assert_array_equal(flat.reshape(one["segmentation"]["size"], order="F"),
                                       index[name])
     assert abs(coco["annotations"][0]["score"]
-               - expected[0].predictions["cat"].score) < web.TOLERANCE
+               - expected[0].predictions["cat"].score) < TOLERANCE
 
     page.open(second, mask2)
     page.teach("cat")
@@ -303,7 +305,7 @@ def test_a_class_of_real_photos_agrees_with_the_predictor(page, predictor, photo
     card = ClassCard.load(page.card(), predictor.model_sha256)  # written by the page
     assert card.name == "cat" and card.shots == 2 and card.how == ("mask", "mask")
     assert cv2.imdecode(np.frombuffer(card.thumbnail, np.uint8), 1).shape[1] == 128
-    for field in ("prototype", "untuned", "score", "score_after"):
+    for field in ("prototype", "untuned", "score", "score_after", "cells"):
         np.testing.assert_allclose(getattr(card, field), getattr(predictor.cards["cat"], field),
                                    atol=0.02)
 
@@ -343,7 +345,8 @@ def test_python_s_class_card_answers_in_the_page(page, predictor, photos, tmp_pa
     assert agreement(index[query.name], predictor.predict(query).mask) > AGREE
     assert coco["categories"] == [{"id": 1, "name": "größte Katze"}]
     again = ClassCard.load(page.card(), predictor.model_sha256)
-    for field in ("prototype", "untuned", "score", "score_after", "thumbnail", "how", "name"):
+    for field in ("prototype", "untuned", "score", "score_after", "thumbnail", "how", "name",
+                  "others", "cells"):
         np.testing.assert_array_equal(getattr(again, field),
                                       getattr(predictor.cards["größte Katze"], field))
 
@@ -352,16 +355,20 @@ def test_python_s_class_card_answers_in_the_page(page, predictor, photos, tmp_pa
 
 
 def marked(page):
-    """The mark as the canvas's own code has it: share of the photo, and its frame in shares."""
-    return page.driver.execute_async_script("""
+    """Of the mark in the making: its share of the photo, its frame in shares of the photo."""
+    found = page.driver.execute_async_script("""
         const done = arguments[0];
         import('./page.js').then(({ state, markOf }) => {
-          const { support } = state, mask = markOf(support), rows = [], columns = [];
-          mask.forEach((value, i) => { if (value) { rows.push(Math.floor(i / support.width) / support.height);
-            columns.push(i % support.width / support.width); } });
-          const ends = (values) => [values.reduce((a, b) => Math.min(a, b), 1), values.reduce((a, b) => Math.max(a, b), 0)];
-          done({ share: rows.length / mask.length, y: ends(rows), x: ends(columns) });
+          const { support } = state, mask = markOf(support);
+          done([support.width, support.height, Array.from(mask).join('')]);
         });""")
+    mask = np.array([*found[2]], np.uint8).reshape(found[1], found[0])
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return {"share": 0, "x": [], "y": []}
+    return {"share": mask.mean(),
+            "x": [columns.min() / found[0], columns.max() / found[0]],
+            "y": [rows.min() / found[1], rows.max() / found[1]]}
 
 
 @pytest.fixture
