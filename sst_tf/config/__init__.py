@@ -25,5 +25,5 @@ from sst_tf.config.sections import (
 
 __all__ = ["BACKBONES", "ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig",
            "ModelConfig", "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig",
-           "before_file", "check_files", "completed", "digest", "from_record", "identity", "parse", "parser",
-           "portable", "resolved", "sha256", "to_dict"]
+           "before_file", "check_files", "completed", "digest", "from_record", "identity", "parse",
+           "parser", "portable", "resolved", "sha256", "to_dict"]
