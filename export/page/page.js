@@ -9,6 +9,7 @@ import { strFromU8, strToU8, unzipSync, unzlibSync, zipSync, zlibSync } from './
 
 const COLOURS = [[70, 200, 70], [255, 140, 0], [60, 120, 255], [220, 60, 180], [0, 190, 190],
   [230, 210, 40]];
+const VOID = [128, 128, 128];  // of marks: does not count
 const MAX_PIXELS = 50e6;
 
 // ---- masks ------------------------------------------------------------------------------------
@@ -160,11 +161,13 @@ function readCard(bytes, model) {
 class Model {
   features = new Map();  // of photos by key, {tensor, width, height}
 
-  /** Load the files; returns model.json and what they run on. */
-  async load() {
+  /** Load the files; returns model.json and what they run on. `wanted`: a backend, if one is. */
+  async load(wanted) {
     this.facts = await (await fetch('model.json')).json();
-    const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-    if (!(adapter && await this.start('webgpu').catch(() => false))) await this.start('wasm');
+    const adapter = wanted !== 'wasm' && await navigator.gpu?.requestAdapter().catch(() => null);
+    const drawn = adapter?.info?.isFallbackAdapter;  // by software: slower than WebAssembly
+    const gpu = adapter && (!drawn || wanted === 'webgpu');
+    if (!(gpu && await this.start('webgpu').catch(() => false))) await this.start('wasm');
     return { ...this.facts, backend: this.backend, threads: this.ort.env.wasm.numThreads };
   }
 
@@ -179,7 +182,7 @@ class Model {
     this.sessions = {};
     for (const name of ['embed', 'tune', 'segment_tuned']) {
       const bytes = new Uint8Array(await (await fetch(`${name}.onnx`)).arrayBuffer());
-      this.sessions[name] = await ort.InferenceSession.create(bytes, {
+      this.sessions[name] = await ort.InferenceSession.create(bytes, { logSeverityLevel: 3,
         executionProviders: backend === 'webgpu' ? ['webgpu', 'wasm'] : ['wasm'] });
     }
     if (backend === 'wasm') return true;
@@ -420,19 +423,23 @@ function rasterise(context, marks, scale) {
   context.setTransform(1, 0, 0, 1, 0, 0);
 }
 
-/** The mark at the photo's size, Uint8Array of 0 and 1. */
+/** The mark at the photo's size, Uint8Array of 0, 1 and 255 (does not count). */
 export function markOf({ width, height, marks }) {
   const context = canvasOf(width, height).getContext('2d', { willReadFrequently: true });
   rasterise(context, marks, 1);
   const { data } = context.getImageData(0, 0, width, height);
-  return Uint8Array.from({ length: width * height }, (_, i) => data[4 * i + 3] > 127);
+  const valueAt = (i) => (VOID.every((value, c) => data[i + c] === value) ? 255 : 1);
+  return Uint8Array.from({ length: width * height },
+    (_, i) => (data[4 * i + 3] > 127 ? valueAt(4 * i) : 0));
 }
 
-/** A mask as a mark: it takes the place of what was marked before. */
+/** A mask of 0, 1 and 255 as a mark: it takes the place of what was marked before. */
 function maskMark(mask, width, height) {
   const canvas = canvasOf(width, height), context = canvas.getContext('2d');
   const image = context.createImageData(width, height);
-  mask.forEach((value, i) => { if (value) image.data.set([...COLOURS[0], 255], 4 * i); });
+  mask.forEach((value, i) => {
+    if (value) image.data.set([...(value === 255 ? VOID : COLOURS[0]), 255], 4 * i);
+  });
   context.putImageData(image, 0, 0);
   return { tool: 'mask', canvas, points: [] };
 }
@@ -594,14 +601,19 @@ async function openMask(blob) {
   if (width !== support.width || height !== support.height) {
     throw new Error(`the mask has ${width} x ${height} pixels, its photo ${support.width} x ${support.height}`);
   }
-  support.marks.push(maskMark(Uint8Array.from({ length: width * height }, (_, i) =>
-    rgb[3 * i] + rgb[3 * i + 1] + rgb[3 * i + 2] > 0), width, height));
+  const values = new Set(rgb);  // 0 and 1, 0 and 255, or 0, 1 and 255, which then does not count
+  const void255 = values.has(1) && values.has(255);
+  support.marks.push(maskMark(Uint8Array.from({ length: width * height }, (_, i) => {
+    const most = Math.max(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
+    return most === 255 && void255 ? 255 : Number(most > 0);
+  }), width, height));
   drawSupport();
 }
 
 /** What the model takes for the object under the marks: within a box, around strokes. */
 async function findOutline() {
-  const { support } = state, mask = markOf(support), { width, height } = support;
+  const { support } = state, { width, height } = support;
+  const mask = markOf(support).map((value) => Number(value === 1));
   const boxed = support.marks.at(-1).tool === 'box';
   say('Looking for the outline …');
   const { own } = await ask('tune', support.key, support.blob, mask);
@@ -641,7 +653,7 @@ async function teach() {
     throw new Error(`${state.model.points.length} photos a class at most`);
   }
   const mask = markOf(support), { width, height, picture } = support;
-  if (!mask.some((value) => value)) throw new Error('nothing is marked');
+  if (!mask.includes(1)) throw new Error('nothing is marked');
   $('teach').disabled = true;
   try {
     const start = performance.now();
@@ -649,7 +661,7 @@ async function teach() {
     const took = (performance.now() - start) / 1000;
     const number = known ? state.classes.indexOf(known) : state.classes.length;
     const marked = canvasOf(width, height, THUMB);
-    paint(marked, picture, mask, width, height, 0.5, number);
+    paint(marked, picture, mask.map((value) => Number(value === 1)), width, height, 0.5, number);
     const thumbnail = await bytesOf(marked, 'image/png');
     const added = { ...shot, how: 'mask', thumbnail, pictures: [marked, heat(picture, step, width, height)] };
     if (known) {
@@ -956,7 +968,7 @@ async function start() {
   const begun = performance.now();
   ask = connect();
   try {
-    state.model = await ask('load');
+    state.model = await ask('load', new URLSearchParams(location.search).get('backend'));
   } catch (error) {
     $('model').textContent = `The model cannot start: ${error.message}`;
     throw error;

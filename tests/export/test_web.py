@@ -19,6 +19,7 @@ from pipelines.writing import write_json
 from sst_tf.config import DataConfig
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
+from sst_tf.predictor import presets
 from tests.browser import console_errors, opened
 from tests.export.conftest import make_run
 from tests.sst_tf.test_commands import fails
@@ -254,15 +255,16 @@ def page(driver, address, downloads):
 
 @pytest.fixture(scope="module")
 def photos(shared, tmp_path_factory):
-    """Three real photos of cats with masks of 0 and 255: paths."""
+    """Three real photos of cats with masks, one of 0 and 255, two of 0, 1 and 255 (void): paths."""
     source = open_source("voc", root=shared / "data" / "mini80")
     cat, folder, paths = source.classes.index("cat") + 1, tmp_path_factory.mktemp("photos"), []
     areas = {n: (source.class_mask(n, cat) == 1).mean() for n in source.image_ids("all")
              if cat in source.class_masks(n)}
     for name in sorted(areas, key=areas.get)[-3:]:
         shutil.copy(shared / "data" / "mini80" / "JPEGImages" / f"{name}.jpg", folder)
-        mask = (source.class_mask(name, cat) == 1) * np.uint8(255)
-        cv2.imwrite(str(folder / f"{name}.png"), mask)
+        mask = source.class_mask(name, cat)
+        mask[:20, :30] = 255  # what does not count
+        cv2.imwrite(str(folder / f"{name}.png"), mask if paths else (mask == 1) * np.uint8(255))
         paths.append((folder / f"{name}.jpg", folder / f"{name}.png"))
     return paths
 
@@ -332,6 +334,27 @@ def drag(page, start, end):
           for x, y in (start, end)]
     ActionChains(page.driver).move_to_element_with_offset(canvas, *at[0]).click_and_hold(
         ).move_to_element_with_offset(canvas, *at[1]).release().perform()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets())
+def test_a_shipped_preset_answers_as_in_python(name, libraries, photos, shared, driver, downloads,
+                                               tmp_path, monkeypatch):
+    monkeypatch.setenv("SST_WEIGHTS", str(shared / "weights"))
+    predictor = Predictor.from_preset(name)
+    site, _ = write(predictor, tmp_path / "site", name, libraries)
+    with page_server.serving(site) as address:
+        page = Page(driver, address, downloads)
+        (first, mask), (second, _), (query, _) = photos
+        page.open(first, mask)
+        page.give("queries", second, query)
+        page.teach("cat")
+        page.answered(2)
+        index = page.masks()[0]
+    predictor.set_support(first, mask, "cat")
+    for photo in (second, query):
+        expected = predictor.predict(photo).mask
+        assert expected.any() and agreement(index[photo.name], expected) > AGREE
 
 
 def test_python_s_class_card_answers_in_the_page(page, predictor, photos, tmp_path):
