@@ -5,7 +5,6 @@ from pipelines.errors import UserError
 
 EXTRAS = {  # top-level module: extra
     "cvat_sdk": "formats",
-    "gradio": "demo",
     "importlib_resources": "tfds",
     "jinja2": "report",
     "matplotlib": "report",
