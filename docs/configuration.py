@@ -22,11 +22,7 @@ INTRODUCTION = """\
 
 One YAML file with the sections below describes a run. Every key has a type and a default. A key
 that the file leaves out has its default; a key that does not exist is an error. On the
-command line each key is `--section.key value`, which wins over the file:
-
-```sh
-sst train shapes_small --tuner.steps 0 --run_dir runs/without_step
-```
+command line each key is `--section.key value`, such as `--tuner.steps 0`, and wins over the file.
 
 `sst train --help` prints the same keys. `configs/` has a file for each data set that we train on;
 `configs/paper_*.yaml` follow the paper to the letter.
