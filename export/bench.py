@@ -6,132 +6,18 @@ the C runtime and onnxruntime in turn in this process, and compares each with it
 of its convolutions over the float32 matrix rate of the same process and hour.
 """
 
-import contextlib
 import os
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
-from export import onnx, saved_model, server_process
-from export.client import GrpcClient
-from export.standin.runtime import SavedModel
-from export.trained import Trained
 from pipelines.commands import command
-from sst_tf.config import ArgumentParser, Config, DataConfig, ModelConfig
-from sst_tf.model import backbones
-from sst_tf.model.segmenter import SSTSegmenter
-from sst_tf.runs.directory import Run
-from sst_tf.runs.factory import build_model
-from sst_tf.training.step_cost import Flops, matrix_rate
-
-SIGNATURES = ("segment", "tune", "segment_tuned")
-
-
-def floors(model: SSTSegmenter, size: int) -> dict[str, int]:
-    """{signature: FLOPs of one 1-shot episode's convolutions at `size` x `size` pixels}."""
-    grid = (size - 1) // backbones.STRIDE + 1
-    backbone = model.settings["model"]["backbone"]
-    head = Flops(grid, backbones.CHANNELS[backbone], model.settings["model"]["channels"]).head
-    encoder = convolution_flops(model.encoder, size)
-    return {"segment": 2 * encoder + 3 * head, "tune": encoder + 2 * head,
-            "segment_tuned": encoder + head}
-
-
-def convolution_flops(encoder: keras.Model, size: int) -> int:
-    """Two a multiply-add of every convolution in the encoder's graph for one photo."""
-    graph = tf.function(lambda x: encoder(x), autograph=False).get_concrete_function(
-        tf.TensorSpec([1, size, size, 3], tf.uint8)).graph
-    total = 0
-    for operation in graph.get_operations():
-        if operation.type == "Conv2D":
-            height, width, inputs, outputs = operation.inputs[1].shape
-            _, rows, columns, _ = operation.outputs[0].shape
-            total += 2 * rows * columns * height * width * inputs * outputs
-    return total
-
-
-def untrained(folder: str | Path, backbone: Any, size: int, encoder: str = "float32") -> Trained:
-    """A `Trained` of random weights, the paper's layers."""
-    config = Config(data=DataConfig(image_size=size),
-                    model=ModelConfig(backbone=backbone, weights="none",
-                                      comparator="concatenate",
-                                      train_backbone=backbone == "small"))
-    if (Path(folder) / "config.yaml").is_file():
-        run = Run.open(folder)
-    else:
-        run = Run.create(folder, config)
-        run.save_model(build_model(config))
-    return Trained.load(run.folder, 1, encoder, threshold=0.5)
-
-
-def inputs_of(trained: Trained, batch: int) -> dict[str, dict[str, np.ndarray]]:
-    """{signature: inputs} of `batch` episodes of noise, an object in the middle."""
-    size, numbers = trained.config.data.image_size, trained.model.head.summary_size
-    rng = np.random.default_rng(0)
-    photos = rng.integers(0, 256, (batch, size, size, 3), np.uint8)
-    mask = np.zeros((batch, size, size), np.uint8)
-    mask[:, size // 4:size // 2, size // 4:size // 2] = 1
-    return {"segment": {"support_image": photos[:, None], "support_mask": mask[:, None],
-                        "query_image": photos[::-1].copy()},
-            "tune": {"support_image": photos, "support_mask": mask},
-            "segment_tuned": {"query_image": photos,
-                              "prototype": rng.random((batch, 1, numbers), np.float32),
-                              "score": np.full((batch, 1), 0.5, np.float32)}}
-
-
-def best_times(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Shortest seconds of each {name: call}, in turn, so that a drift of the machine meets all."""
-    for call in cases.values():
-        call()  # what the first call alone does: compiling, planning
-    best = dict.fromkeys(cases, np.inf)
-    for _ in range(rounds):
-        for name, call in cases.items():
-            start = time.perf_counter()
-            call()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
-
-
-def clients_rate(call: Callable[[], object], clients: int, requests: int) -> float:
-    """Requests a second of `clients` threads that send `requests` together; no failure allowed."""
-    left, failures = [requests], []
-    lock = threading.Lock()
-
-    def work():
-        while True:
-            with lock:
-                if left[0] <= 0:
-                    return
-                left[0] -= 1
-            try:
-                call()
-            except Exception as error:  # one lost request makes the rate worthless
-                failures.append(error)
-                return
-
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return requests / (time.perf_counter() - start)
+from sst_tf.config import BACKBONES, ArgumentParser
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.bench", description=__doc__)
-    parser.add_argument("--backbone", default="resnet50", choices=list(backbones.CHANNELS))
+    parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
     parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="best of so many")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="episodes a call")
@@ -140,82 +26,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--variants", nargs="+", choices=["xla", "bfloat16", "onnx"],
                         default=["xla", "bfloat16", "onnx"], help="beside plain float32")
     options = parser.parse_args(argv)
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from export.serving_cost import measure
+
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 means float32
     with tempfile.TemporaryDirectory() as folder:
-        _measure(Path(folder), options)
-
-
-def _measure(folder, options):
-    wide = untrained(folder / "run", options.backbone, options.image_size)
-    flops = floors(wide.model, options.image_size)
-    models = _models(folder, wide, options)
-    rate = matrix_rate()
-    devices = ", ".join(d.name for d in tf.config.list_logical_devices())
-    print(f"{options.backbone} at {options.image_size} pixels, 1-shot, on {devices}; FLOPs of an "
-          "episode: " + ", ".join(f"{name} {value / 1e9:.1f} G" for name, value in flops.items())
-          + f"; matrix rate {rate / 1e9:.0f} GFLOP/s")
-    print(f"{'':42}{'ms / episode':>13}{'times floor':>13}{'over float32':>14}", flush=True)
-    plain = {}
-    for batch in options.batches:
-        feeds = inputs_of(wide, batch)
-        for name in SIGNATURES:
-            cases: dict[str, Callable[[], object]] = {
-                kind: partial(model.run, name, feeds[name]) for kind, model in models.items()}
-            best = best_times(cases, options.rounds)
-            rate = max(rate, matrix_rate())
-            plain[name, batch] = best["float32"] / batch
-            for kind, seconds in best.items():
-                print(f"{name:14} {kind:16} batch {batch:3} {1000 * seconds / batch:13.0f}"
-                      f"{seconds / batch / (flops[name] / rate):13.2f}"
-                      f"{seconds / best['float32']:14.2f}", flush=True)
-    one, whole = (plain[name, options.batches[0]] for name in ("segment_tuned", "segment"))
-    print(f"segment_tuned over segment: {one / whole:.2f}   (FLOPs: "
-          f"{flops['segment_tuned'] / flops['segment']:.2f})")
-    _rates(folder, inputs_of(wide, 1), options)
-
-
-def _models(folder, wide, options):
-    """{variant: what `run`s a signature}."""
-    def saved(name, trained, **kinds):
-        with tf.device("/cpu:0"), contextlib.redirect_stdout(None):
-            saved_model.save(trained, folder / name, **kinds)
-        return SavedModel(folder / name)
-
-    saved("served", wide)
-    (folder / "models").mkdir()
-    (folder / "served").rename(folder / "models" / "1")
-    models: dict[str, SavedModel | onnx.OnnxModel] = {
-        "float32": SavedModel(folder / "models" / "1")}
-    if "xla" in options.variants:
-        models["float32, XLA"] = saved("xla", wide, fixed=True, jit_compile=True)
-    if "bfloat16" in options.variants:
-        narrow = untrained(folder / "run", options.backbone, options.image_size, "bfloat16")
-        models["bfloat16"] = saved("bfloat16", narrow)
-    if "onnx" in options.variants:
-        from export import onnx_graph  # its packages come with the extra `onnx`
-        (folder / "onnx").mkdir()
-        signatures = wide.signatures()
-        for name in onnx.NAMES:
-            converted = onnx_graph.convert(getattr(signatures, name), signatures.specs()[name])
-            (folder / "onnx" / f"{name}.onnx").write_bytes(converted.SerializeToString())
-        models["ONNX"] = onnx.OnnxModel(folder / "onnx")
-    return models
-
-
-def _rates(folder, feeds, options):
-    real = server_process.real_server() is not None
-    with server_process.serving(folder / "models", real=real) as server:
-        client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=600)
-
-        def call():
-            client.run("segment_tuned", feeds["segment_tuned"])
-
-        call()
-        alone = clients_rate(call, 1, max(2, options.requests // 2))
-        together = clients_rate(call, options.clients, options.requests)
-        print(f"segment_tuned by gRPC from {server.kind}: 1 client {alone:.2f} requests a second, "
-              f"{options.clients} clients {together:.2f} ({together / alone:.2f} times)")
-        client.close()
+        measure(Path(folder), options)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from export.encoders import ENCODERS
 from export.signatures import Signatures
 from pipelines import Episode, EpisodeSampler, Source, episode_dataset
 from pipelines.errors import DataError, UserError
@@ -21,8 +22,6 @@ from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import Segmentation, SSTSegmenter, dtype_policy
 from sst_tf.runs.directory import Run
-
-ENCODERS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @dataclass

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from export import client, saved_model, server_process
-from export.trained import Trained
+from export import client, server_process
 from pipelines import Episode, Source
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -40,8 +39,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", default="serve-demo", help="folder for all that is made")
     parser.add_argument("--repeats", type=int, default=10, help="requests by each protocol")
     options = parser.parse_args(argv)
+    # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from export import saving
+    from export.trained import Trained
+
     trained, output = Trained.load(run_folder(options)), Path(options.output)
-    version, worst = saved_model.export(trained, output / "models")
+    version, worst = saving.export(trained, output / "models")
     print(f"exported {version}; largest difference from Keras {worst:.1e}", flush=True)
     episodes, source = trained.episodes(1, seed=1)
     supports, query = write_photos(output / "photos", source, episodes[0])

@@ -11,7 +11,7 @@ times.
 import argparse
 import os
 
-from pipelines.commands import command
+from pipelines.commands import command, parse
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    options = parser().parse_args(argv)
+    options = parse(parser(), argv)
     from pipelines.reading_rates import compare  # starts TensorFlow, which --help need not
 
     size, batch, workers = options.image_size, options.batch, options.workers

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command shares: an error of the user's ends in one line and exit code 2."""
 
+import argparse
 import functools
 import os
 import sys
@@ -11,6 +12,8 @@ from pipelines.errors import UserError, data_error_from
 from pipelines.extras import missing_extra
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+COMPLETING = "_ARGCOMPLETE"  # set by a shell that asks how a line might go on
 
 R = TypeVar("R")
 
@@ -40,3 +43,15 @@ def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
         sys.exit(2)
 
     return wrapped
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """A command line's options; where a shell asks how the line might go on, the answer to that.
+
+    jsonargparse's parsers answer shells by themselves, argparse's by this.
+    """
+    if COMPLETING in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return parser.parse_args(argv)

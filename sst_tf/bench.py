@@ -4,13 +4,16 @@
 With `--evaluation` instead: the most memory that an evaluation of many photos takes.
 """
 
-from typing import get_args, get_type_hints
-
 from pipelines import open_source
 from pipelines.commands import command
-from sst_tf.config import ArgumentParser, Config, DataConfig, EvaluateConfig, ModelConfig
-
-BACKBONES = get_args(get_type_hints(ModelConfig)["backbone"])
+from sst_tf.config import (
+    BACKBONES,
+    ArgumentParser,
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ModelConfig,
+)
 
 
 @command

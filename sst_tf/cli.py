@@ -3,10 +3,11 @@
 
 import difflib
 import importlib
+import os
 import sys
 from importlib import metadata
 
-from pipelines.commands import command
+from pipelines.commands import COMPLETING, command
 from pipelines.errors import UserError
 from sst_tf import __version__
 
@@ -59,7 +60,9 @@ def help_text(tables: dict[str, dict[str, tuple[str, str]]]) -> str:
     for title, table in tables.items():
         lines += [f"{title}:", *(f"  {name:{width}}  {text}" for name, (_, text) in table.items()),
                   ""]
-    return "\n".join([*lines, "sst COMMAND --help tells the options of a command."])
+    return "\n".join([*lines, "sst COMMAND --help tells the options of a command.",
+                      "Bash and zsh complete them after: "
+                      "eval \"$(register-python-argcomplete sst)\""])
 
 
 @command
@@ -71,13 +74,17 @@ def main(argv: list[str] | None = None) -> None:
     """
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     tables = commands()
+    known = {key: module for table in tables.values() for key, (module, _) in table.items()}
+    if COMPLETING in os.environ:
+        from sst_tf.completion import complete
+
+        complete(known, lambda word: importlib.import_module(known[word]).main([]))
     if name in ("-h", "--help", "help"):
         print(help_text(tables))
         return
     if name == "--version":
         print(f"sst-tf {__version__}")
         return
-    known = {key: module for table in tables.values() for key, (module, _) in table.items()}
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         raise UserError(f"sst: no command {name!r}; " + (f"did you mean {near[0]!r}? " if near

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.compare RUN RUN ...`: results side by side, each run paired with the first."""
 
+import json
+
 from jsonargparse import ArgumentParser
 
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.evaluation.stored import Evaluation, refuse_unequal
-from sst_tf.reporting.comparison import differences, over_seeds, table
+from sst_tf.reporting.comparison import differences, line_of, over_seeds, table
 from sst_tf.reporting.document import Items, markdown
 
 
@@ -20,6 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--shots", type=int, default=1, help="which evaluation")
     parser.add_argument("--name", help="file of the evaluation, such as novel_1shot_pfenet")
     parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of photos")
+    parser.add_argument("--json", action="store_true", help="print JSON in the place of tables")
     options = parser.parse_args(argv)
     if options.against and len(options.against) != len(options.runs):
         raise UserError(f"{len(options.runs)} runs against {len(options.against)}: one for one is "
@@ -28,9 +31,13 @@ def main(argv: list[str] | None = None) -> None:
         [Evaluation(folder, options.shots, options.name) for folder in folders]
         for folders in (options.runs, options.against))
     refuse_unequal(evaluations + yardsticks)
-    lines = (over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
-             else differences(evaluations, options.resamples))
-    print(markdown([table(evaluations + yardsticks), Items.of(lines)]), end="")
+    found = list(over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
+                 else differences(evaluations, options.resamples))
+    if options.json:
+        print(json.dumps({"runs": {one.name: one.results["scores"]
+                                   for one in evaluations + yardsticks}, "differences": found}))
+        return
+    print(markdown([table(evaluations + yardsticks), Items.of(map(line_of, found))]), end="")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipelines.commands import command
+from pipelines.commands import command, parse
 from sst_tf.presets import weight_files
 from sst_tf.presets.preset import presets
 from sst_tf.runs.provenance import NAME
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sst_tf.doctor", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(argv)
+    options = parse(parser, argv)
     found = facts()
     print(json.dumps(found, indent=1) if options.json else text_of(found))
 

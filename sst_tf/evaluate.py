@@ -4,6 +4,8 @@
 With `--protocols` under several papers' protocols, each with a file of its own, and one table.
 """
 
+import contextlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,17 +35,30 @@ def main(argv: list[str] | None = None) -> None:
                              "scored under before is read from its file")
     parser.add_argument("--lists", help="hsnet's published lists of pairs: their folder, in which "
                                         "data.fold chooses, or one list")
+    parser.add_argument("--json", action="store_true",
+                        help="print what the results files hold, as one JSON list, and no table")
     parser.add_argument("--again", action="store_true",
                         help="with --protocols: score anew what is there already")
     argv = sys.argv[1:] if argv is None else argv
     run = _run(configuration.before_file(parser, argv))
+    config, options = _parsed(parser, argv, run)
+    # What is told on the way is no JSON.
+    with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+        found = _results(run, config, options, parser, argv)
+    if options.json:
+        print(json.dumps(found))
+    elif options.protocols and found:
+        print(f"\n{protocols_table(found)}")
+
+
+def _results(run, config, options, parser, argv):
+    """Results of the run under each protocol, told as they come."""
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.data.feature_store import open_store
     from sst_tf.data.run_data import open_data
     from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
     from sst_tf.reporting.after_training import choose_points
 
-    config, options = _parsed(parser, argv, run)
     jobs = []
     for name in dict.fromkeys(options.protocols or [config.evaluate.protocol]):
         one = _under(name, parser, argv, run)
@@ -68,8 +83,7 @@ def main(argv: list[str] | None = None) -> None:
             if not options.protocols:
                 print(f"{table(results)}\n")
             found.append(results)
-    if options.protocols and found:
-        print(f"\n{protocols_table(found)}")
+    return found
 
 
 def _run(options):

@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", default="predictions", help="folder of answers")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
+    parser.add_argument("--tiles", type=int, default=1,
+                        help="2 or more for small objects in large photos: look at so many "
+                             "overlapping crops side by side, too")
     parser.add_argument("--batch", type=int, default=4, help="photos at once")
     parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
     options = parser.parse_args(argv)
@@ -38,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     if not options.support and not options.card:
         raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --card takes "
                         "one that was saved")
+    if options.tiles < 1:
+        raise UserError(f"--tiles {options.tiles}: expected 1 (the whole photo alone) or more")
     found, answers = find_photos(options.input, options.output)
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
@@ -48,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
 
     empty = not options.always_answer
     if options.preset:
-        predictor = Predictor.from_preset(options.preset, options.weights, empty)
+        predictor = Predictor.from_preset(options.preset, options.weights, empty, options.tiles)
     else:
-        predictor = Predictor.from_run(options.run_dir, empty=empty)
+        predictor = Predictor.from_run(options.run_dir, empty, options.tiles)
     for path in options.card:
         card = predictor.add_card(path)
         print(f"{path}: class {card.name!r}, {card.shots}-shot")

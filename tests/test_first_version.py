@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import saved_model
+from export import saving
 from export.trained import Trained
 from sst_tf.predictor import Predictor
 from sst_tf.runs import Run
@@ -58,7 +58,7 @@ def test_a_class_is_tuned_as_before(old, answers):
 
 
 def test_an_export_answers_as_the_exported_model_of_before(old, answers, tmp_path):
-    folder, _ = saved_model.export(Trained.load(old), tmp_path / "models", warm=False)
+    folder, _ = saving.export(Trained.load(old), tmp_path / "models", warm=False)
     served = tf.saved_model.load(str(folder)).signatures["segment"](
         support_image=tf.constant(answers["image"][None, None]),
         support_mask=tf.constant(answers["mask"][None, None]),

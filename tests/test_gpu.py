@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import replay, saved_model
+from export import replay, saving
 from export.standin.runtime import SavedModel
 from export.trained import Trained
 from sst_tf.model.segmenter import SSTSegmenter
@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
 
 
 def test_exports_answer_as_on_the_cpu(trained, tmp_path):
-    folder, _ = saved_model.export(trained, tmp_path, warm=False)
+    folder, _ = saving.export(trained, tmp_path, warm=False)
     batch = next(trained.batches(*trained.episodes(2, seed=7), batch=2))
     with tf.device("/cpu:0"):
         due = replay.expected(trained, batch)

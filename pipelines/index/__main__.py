@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from pipelines.commands import command
+from pipelines.commands import command, parse
 from pipelines.folds import novel_class_ids
 from pipelines.index import PAIR_FILTERS, build_index, split_pairs
 from pipelines.index.pairs import Pair
@@ -66,7 +66,7 @@ def lines(pairs: Sequence[Pair], classes: Sequence[str]) -> Iterator[str]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    options = parser().parse_args(argv)
+    options = parse(parser(), argv)
     own = {key: getattr(options, key) for key in ("root", "classes", "annotations")
            if getattr(options, key)}
     if options.dataset != "shapes":

@@ -3,7 +3,7 @@
 
 import argparse
 
-from pipelines.commands import command
+from pipelines.commands import command, parse
 from pipelines.prepare import coco, pascal
 
 EXAMPLES = """examples:
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    options = parser().parse_args(argv)
+    options = parse(parser(), argv)
     if options.dataset == "coco":
         done = coco.coco(options.root, options.archives, options.year)
     else:

@@ -5,7 +5,7 @@ import argparse
 import sys
 import time
 
-from pipelines.commands import command
+from pipelines.commands import command, parse
 from pipelines.sources import open_source
 
 EXAMPLES = """examples:
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    options = parser().parse_args(argv)
+    options = parse(parser(), argv)
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from pipelines.remote.workers import dispatcher, worker
 

@@ -12,7 +12,10 @@ does not count, so that they stay what they are.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Backbone = Literal["resnet50", "vgg16", "resnet18", "small"]
+BACKBONES = get_args(Backbone)
 
 
 def _file(default: str | None, beside: tuple[str, ...] = (), added: bool = False,
@@ -141,7 +144,7 @@ class ModelConfig:
     """
 
     method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = _added("sst")
-    backbone: Literal["resnet50", "vgg16", "resnet18", "small"] = "resnet50"
+    backbone: Backbone = "resnet50"
     weights: str = _file("imagenet")
     channels: int = _number(256, least=1)
     dropout: float = _number(0.0, least=0, below=1)

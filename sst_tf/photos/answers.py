@@ -95,7 +95,8 @@ def _asked(predictor):
     """Hash of all that an answer hangs on but the photo: other answers are made anew."""
     data = predictor.config.data
     digest = hashlib.sha256(json.dumps([
-        predictor.model_sha256, data.image_size, data.resize, predictor.empty]).encode())
+        predictor.model_sha256, data.image_size, data.resize, predictor.empty,
+        predictor.tiles]).encode())
     for card in predictor.cards.values():
         digest.update(json.dumps([card.name, predictor.threshold(card.shots),
                                   predictor.presence_threshold(card.shots)]).encode())

@@ -19,6 +19,7 @@ from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.photos import annotations, teaching
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import thumbnail
+from sst_tf.photos.tiles import cut, merge
 from sst_tf.presets.preset import Preset
 from sst_tf.runs.directory import Run
 
@@ -64,25 +65,30 @@ class Predictor:
         model_sha256: what class cards know the model by.
         operating_point: says `threshold(shots)` and `presence_threshold(shots)`.
         empty: allow the empty answer where a class seems absent.
+        tiles: 2 or more for small objects in large photos: each photo is looked at as a whole and
+            in overlapping crops, so many side by side, and the probabilities are averaged. The
+            encoder passes of a photo grow to 1 + (2 * tiles - 1)^2.
 
     Attributes:
         cards: {name: `ClassCard`} of the classes that it was shown.
     """
 
     def __init__(self, config: Config, model: SSTSegmenter, model_sha256: str,
-                 operating_point: OperatingPoint | Preset, empty: bool = True):
+                 operating_point: OperatingPoint | Preset, empty: bool = True, tiles: int = 1):
         self.config, self.model, self.model_sha256 = config, model, model_sha256
-        self.operating_point, self.empty, self.cards = operating_point, empty, {}
+        self.operating_point, self.empty, self.tiles = operating_point, empty, tiles
+        self.cards: dict[str, ClassCard] = {}
 
     @classmethod
-    def from_run(cls, run_dir: str | Path, empty: bool = True) -> "Predictor":
+    def from_run(cls, run_dir: str | Path, empty: bool = True, tiles: int = 1) -> "Predictor":
         """Of a run directory as `sst_tf.train` leaves it."""
         run = Run.open(run_dir)
-        return cls(run.config(), run.model(), run.model_sha256(), OperatingPoint(run), empty)
+        return cls(run.config(), run.model(), run.model_sha256(), OperatingPoint(run), empty,
+                   tiles)
 
     @classmethod
     def from_preset(cls, name: str | Path, weights: str | Path | None = None,
-                    empty: bool = True) -> "Predictor":
+                    empty: bool = True, tiles: int = 1) -> "Predictor":
         """Of a preset: a small file that comes with the package, and backbone weights of yours.
 
         Args:
@@ -95,9 +101,9 @@ class Predictor:
         if Path(name).is_dir():
             if weights is not None:
                 raise UserError(f"{name}: a run has its backbone; expected no weights beside it")
-            return cls.from_run(name, empty)
+            return cls.from_run(name, empty, tiles)
         preset = Preset.load(name)
-        return cls(preset.config(), preset.model(weights), preset.sha256, preset, empty)
+        return cls(preset.config(), preset.model(weights), preset.sha256, preset, empty, tiles)
 
     # ---- tuning -----------------------------------------------------------------------------
 
@@ -203,8 +209,16 @@ class Predictor:
         # Of files of the run: once a call, not once a photo.
         points = [(self.threshold(card.shots),
                    self.presence_threshold(card.shots) if self.empty else 0.0) for card in cards]
-        return [self._scene(cards, points, [(maps[i], alike[i]) for maps, alike in answers],
-                            image.shape[:2]) for i, image in enumerate(images)]
+        scenes = []
+        for i, image in enumerate(images):
+            size = image.shape[:2]
+            maps = [restore(one[i], size, self.config.data.resize).numpy() for one, _ in answers]
+            if self.tiles > 1:
+                maps = [(whole + crops) / 2 for whole, crops in zip(
+                    maps, self._crops(cards, image, tuned), strict=True)]
+            scenes.append(self._scene(cards, points, maps, [
+                presence.score_map(one[i], alike[i]) for one, alike in answers]))
+        return scenes
 
     def threshold(self, shots: int) -> float:
         """Probability from which a pixel is foreground: the operating point for k shots."""
@@ -233,12 +247,18 @@ class Predictor:
                                         self.config.model.fusion)
         return probability.numpy(), inference.agreement(features, probability, prototype).numpy()
 
-    def _scene(self, cards, points, answers, size):
-        index, best, predictions = np.zeros(size, np.uint8), np.zeros(size, np.float32), {}
-        for number, (card, (threshold, presence_from), (one, alike)) in enumerate(
-                zip(cards, points, answers, strict=True), start=1):
-            full = restore(one, size, self.config.data.resize).numpy()
-            score = presence.score_map(one, alike)
+    def _crops(self, cards, image, tuned):
+        """Probabilities [H, W] of a photo by its crops, one a card."""
+        side, resize = self._frame()
+        features = self.model.inference.embed_photos(cut(image, side, self.tiles, resize))
+        return [restore(merge(self._answers(card, features, tuned)[0], self.tiles),
+                        image.shape[:2], resize).numpy() for card in cards]
+
+    def _scene(self, cards, points, maps, scores):
+        index, best = (np.zeros(maps[0].shape, kind) for kind in (np.uint8, np.float32))
+        predictions = {}
+        for number, (card, (threshold, presence_from), full, score) in enumerate(
+                zip(cards, points, maps, scores, strict=True), start=1):
             there = not self.empty or score >= presence_from
             mask = (full >= threshold) & there
             predictions[card.name] = Prediction(card.name, mask.astype(np.uint8), full, score,

@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any
 
-from pipelines.commands import command
+from pipelines.commands import command, parse
 from sst_tf.presets import weight_files
 from sst_tf.presets.preset import Preset, presets
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sst_tf.presets", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON in the place of a table")
-    options = parser.parse_args(argv)
+    options = parse(parser, argv)
     rows = [facts_of(name) for name in presets()]
     if options.json:
         print(json.dumps(rows, indent=2))

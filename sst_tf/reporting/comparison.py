@@ -2,6 +2,7 @@
 """Runs side by side, each paired with the first."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -40,34 +41,51 @@ def _rows(evaluations):
                    f"{entry['area_ratio']:.2f}", f"{at['area_ratio_at_chosen']:.2f}", after)
 
 
-def differences(evaluations: list[Evaluation], resamples: int) -> Iterator[str]:
-    """Lines: each run minus the first on the same resamples of the same episodes' photos."""
+def differences(evaluations: list[Evaluation], resamples: int) -> Iterator[dict[str, Any]]:
+    """Each run minus the first, on the same resamples of the same episodes' photos.
+
+    Yields:
+        {"run", "against", "point" ("half" or "chosen"), "difference", "interval"}.
+    """
     first = evaluations[0]
     weights = bootstrap.photo_weights(first.counts.photos, resamples)
     ones = np.ones((1, weights.shape[1]))
     for other in evaluations[1:]:
-        for point, words in POINTS.items():
+        for point in POINTS:
             at = [float(e.resampled(point, ones)[0]) for e in (other, first)]
             spread = other.resampled(point, weights) - first.resampled(point, weights)
-            yield (f"{other.name} minus {first.name}, {words}: {at[0] - at[1]:+.3f}, "
-                   f"95 % {_span(bootstrap.interval(spread), '+')}")
+            yield {"run": other.name, "against": first.name, "point": point,
+                   "difference": at[0] - at[1], "interval": bootstrap.interval(spread)}
 
 
 def over_seeds(group: list[Evaluation], yardsticks: list[Evaluation], resamples: int
-               ) -> Iterator[str]:
-    """Lines: mean difference of two groups of runs, seed by seed, on the same resamples.
+               ) -> Iterator[dict[str, Any]]:
+    """Mean difference of two groups of runs, seed by seed, on the same resamples.
 
-    The interval resamples photos for the mean over seeds; the range is over the seeds.
+    The interval resamples photos for the mean over seeds.
+
+    Yields:
+        {"point", "difference", "interval", "by_seed"}.
     """
     weights = bootstrap.photo_weights(group[0].counts.photos, resamples)
     ones = np.ones((1, weights.shape[1]))
-    for point, words in POINTS.items():
+    for point in POINTS:
         spread, at = (np.mean([a.resampled(point, w) - b.resampled(point, w)
                                for a, b in zip(group, yardsticks, strict=True)], axis=axis)
                       for w, axis in ((weights, 0), (ones, 1)))
-        yield (f"mean over {len(group)} seeds, {words}: {at.mean():+.3f}, 95 % over photos "
-               f"{_span(bootstrap.interval(spread), '+')}, by seed "
-               + ", ".join(f"{value:+.3f}" for value in at))
+        yield {"point": point, "difference": float(at.mean()),
+               "interval": bootstrap.interval(spread), "by_seed": [float(one) for one in at]}
+
+
+def line_of(difference: dict[str, Any]) -> str:
+    """One of `differences` or of `over_seeds` as a line for people."""
+    words, span = POINTS[difference["point"]], _span(difference["interval"], "+")
+    if "by_seed" not in difference:
+        return (f"{difference['run']} minus {difference['against']}, {words}: "
+                f"{difference['difference']:+.3f}, 95 % {span}")
+    seeds = difference["by_seed"]
+    return (f"mean over {len(seeds)} seeds, {words}: {difference['difference']:+.3f}, 95 % over "
+            f"photos {span}, by seed " + ", ".join(f"{value:+.3f}" for value in seeds))
 
 
 def _span(interval, sign=""):

@@ -138,8 +138,8 @@ def describe(report: Report, subjects: list[Subject]) -> None:
             except UserError as error:
                 lines.append(f"Not compared: {error}")
             else:
-                lines += comparison.differences([evaluations[0], other],
-                                                RESAMPLES)
+                lines += map(comparison.line_of,
+                             comparison.differences([evaluations[0], other], RESAMPLES))
         if lines:
             report.add(Items.of(lines))
         report.plot(f"classes_{shots}shot", figures.bars,

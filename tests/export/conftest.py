@@ -3,7 +3,7 @@
 
 import pytest
 
-from export import saved_model
+from export import saving
 from export.trained import Trained
 from pipelines.writing import write_json
 from sst_tf.config import Config, DataConfig, ModelConfig, TunerConfig
@@ -43,4 +43,4 @@ def trained(run):
 @pytest.fixture(scope="session")
 def exported(trained, tmp_path_factory):
     """Folder of version 1."""
-    return saved_model.export(trained, tmp_path_factory.mktemp("models"))[0]
+    return saving.export(trained, tmp_path_factory.mktemp("models"))[0]

@@ -4,10 +4,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
-from export import check, graphs
-from export.check import Broken, Case
+from export import check, graphs, promises
+from export.promises import Broken, Case
 from pipelines.errors import UserError
 
 
@@ -40,7 +41,7 @@ def test_a_signature_without_the_step_is_broken(run, exported, tmp_path):
             graph.signature_def["segment_tuned"].outputs["mask"])
     folder = changed(exported, tmp_path, swap)
     with pytest.raises(Broken, match="no gradient operation"):
-        list(check.rows(Case(folder, run.folder, 1)))
+        list(promises.rows(Case(folder, run.folder, 1)))
 
 
 def test_half_precision_outputs_are_broken(run, exported, tmp_path, capsys):
@@ -60,25 +61,25 @@ def test_other_weights_are_broken(case):
         return {"probability": right["probability"] + 1e-3, "mask": right["mask"],
                 "support_iou": right["support_iou"]}
     with pytest.raises(Broken, match="differs by"):
-        check.whole_episode(case, other)
+        promises.whole_episode(case, other)
 
 
 def test_a_batch_that_mixes_is_broken(case):
     def mean(signature, inputs):
         rows = len(inputs["query_image"])
         value = inputs["query_image"].mean() / 255 if rows > 1 else 0.0
-        return {"probability": check.np.full(inputs["query_image"].shape[:3], value)}
+        return {"probability": np.full(inputs["query_image"].shape[:3], value)}
     with pytest.raises(Broken, match="row 0"):
-        check.batching(case, mean)
+        promises.batching(case, mean)
 
 
 def test_an_answer_to_a_bad_request_is_broken(case):
     def careless(signature, inputs):
         if signature == "tune":
-            return {"prototype": check.np.zeros((1, 16), "f"), "score": check.np.zeros(1, "f")}
+            return {"prototype": np.zeros((1, 16), "f"), "score": np.zeros(1, "f")}
         return {}
     with pytest.raises(Broken, match="was answered"):
-        check.guards(case, careless)
+        promises.guards(case, careless)
 
 
 def test_the_wrong_run_is_an_error(exported, run, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import export
-from export import bench
+from export import bench, serving_cost
 from export.standin import repository
 from export.trained import Trained
 from sst_tf.model import backbones
@@ -63,8 +63,9 @@ def test_floors_are_the_layers_own(backbone, due):
     model = SSTSegmenter(
         model={"backbone": backbone, "channels": 256, "dropout": 0.0, "train_backbone": False,
                "comparator": "concatenate"}, tuner={}, loss={"auxiliary": 1.0, "balanced": False})
-    found = bench.floors(model, 321)
-    assert [round(found[name] / 1e9, 1) for name in bench.SIGNATURES] == pytest.approx(due, abs=0.2)
+    found = serving_cost.floors(model, 321)
+    assert [round(found[name] / 1e9, 1)
+            for name in serving_cost.SIGNATURES] == pytest.approx(due, abs=0.2)
     assert backbones.CHANNELS[backbone] == 1536
 
 
@@ -80,12 +81,12 @@ def test_a_lost_request_ends_the_rate():
     def call():
         raise ConnectionError("gone")
     with pytest.raises(ConnectionError):
-        bench.clients_rate(call, 2, 4)
+        serving_cost.clients_rate(call, 2, 4)
 
 
 def test_random_weights_are_made_once(tmp_path):
-    first = bench.untrained(tmp_path / "run", "small", 33)
-    again = bench.untrained(tmp_path / "run", "small", 33, "bfloat16")
+    first = serving_cost.untrained(tmp_path / "run", "small", 33)
+    again = serving_cost.untrained(tmp_path / "run", "small", 33, "bfloat16")
     assert isinstance(again, Trained)
     for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         assert (one == other).all()

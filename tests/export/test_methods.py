@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from export import check, graphs, onnx, saved_model
+from export import graphs, onnx_files, promises, saving
 from export.trained import Trained
 from sst_tf.config import DataConfig
 from sst_tf.model.methods import fwb
@@ -25,11 +25,11 @@ def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numb
     run = make_run(tmp_path / "run", DataConfig(image_size=65, count=500), method=method,
                    steps=steps)
     trained = Trained.load(run.folder, shots=2)
-    served, _ = saved_model.export(trained, tmp_path / "served", warm=False, episodes=2)
-    converted = onnx.export(trained, tmp_path / "onnx", episodes=2)[0] if to_onnx else None
-    case = check.Case(served, run.folder, episodes=2)
+    served, _ = saving.export(trained, tmp_path / "served", warm=False, episodes=2)
+    converted = onnx_files.export(trained, tmp_path / "onnx", episodes=2)[0] if to_onnx else None
+    case = promises.Case(served, run.folder, episodes=2)
     assert (case.facts["method"], case.facts["summary_size"]) == (method, numbers)
-    found = {row.__name__: result for _, row, result in check.rows(case, converted)}
+    found = {row.__name__: result for _, row, result in promises.rows(case, converted)}
     assert set(found) >= {"tuned_first", "tuning_inside", "guards"}
     assert ("onnx_answers" in found) == to_onnx
     assert ("moves by up to" in found["tuning_inside"]) == (steps > 0)

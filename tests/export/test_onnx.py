@@ -9,8 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import raw_ops
 
-from export import onnx as onnx_export
-from export import onnx_graph, onnx_ops, replay
+from export import onnx_files, onnx_graph, onnx_ops, replay
 from pipelines.errors import UserError
 from sst_tf.model.layers import Conv2D
 
@@ -158,11 +157,11 @@ def test_an_unknown_operation_is_an_error():
 
 @pytest.fixture(scope="module")
 def converted(trained, tmp_path_factory):
-    return onnx_export.export(trained, tmp_path_factory.mktemp("onnx"), episodes=2)[0]
+    return onnx_files.export(trained, tmp_path_factory.mktemp("onnx"), episodes=2)[0]
 
 
 def test_onnx_gives_keras_answers(trained, converted):
-    model = onnx_export.OnnxModel(converted)
+    model = onnx_files.OnnxModel(converted)
     batch = next(trained.batches(*trained.episodes(3, seed=7), batch=3))  # the export saw others
     expected = replay.expected(trained, batch)
     for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
@@ -176,7 +175,7 @@ def test_onnx_gives_keras_answers(trained, converted):
 def test_tuning_is_inside(trained, converted):
     """A prototype pooled without the step gives another answer."""
     batch = next(trained.batches(*trained.episodes(1, seed=7)))
-    tuned = onnx_export.OnnxModel(converted).run("tune", {
+    tuned = onnx_files.OnnxModel(converted).run("tune", {
         name: batch[name][:, 0] for name in ("support_image", "support_mask")})
     inference = trained.model.inference
     here = inference.tune(inference.embed_photos(batch["support_image"][:, 0]),
@@ -204,9 +203,9 @@ def test_files_say_what_they_are(converted):
 
 
 def test_a_file_that_differs_is_not_left(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(onnx_files, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="onnxruntime differs from the Keras model"):
-        onnx_export.export(trained, tmp_path, episodes=1)
+        onnx_files.export(trained, tmp_path, episodes=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -215,6 +214,6 @@ def test_a_missing_handler_leaves_nothing(trained, tmp_path, monkeypatch):
     for opset in tf_op.get_opsets()[""]:
         monkeypatch.delitem(opset, "ReluGrad", raising=False)
     with pytest.raises(UserError, match="no ONNX form of ReluGrad"):
-        onnx_export.export(trained, tmp_path, episodes=1)
+        onnx_files.export(trained, tmp_path, episodes=1)
     assert list(tmp_path.iterdir()) == []
     assert "ReluGrad" in onnx_ops.HANDLED

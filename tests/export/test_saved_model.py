@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import graph_decoding, graphs, replay, saved_model, warmup
+from export import graph_decoding, graphs, replay, saving, warmup
 from export.standin.runtime import RuntimeFailure, SavedModel
 from export.trained import Trained
 from pipelines.errors import UserError
@@ -45,7 +45,7 @@ def test_warm_up_requests_are_answered(exported, served):
     logs = protos.serving().prediction_log_pb2
     records = list(tf.data.TFRecordDataset(str(exported / "assets.extra" / warmup.FILE)))
     requests = [logs.PredictionLog.FromString(r.numpy()).predict_log.request for r in records]
-    assert {r.model_spec.signature_name for r in requests} == set(saved_model.TUNING) | {
+    assert {r.model_spec.signature_name for r in requests} == set(saving.TUNING) | {
         "serving_default", "segment_tuned"}
     for request in requests:
         served.run(request.model_spec.signature_name,
@@ -94,7 +94,7 @@ def test_self_segment_shows_the_step(served, batch):
 
 def test_gradients_are_in_the_graph(exported, trained):
     graph = graphs.read(exported)
-    for name in saved_model.TUNING:
+    for name in saving.TUNING:
         found = graphs.gradients(graphs.operations(graph, name))
         assert {"Conv2DBackpropInput", "ReluGrad"} <= set(found)
         assert "Conv2DBackpropFilter" not in found
@@ -109,7 +109,7 @@ def test_no_tuning_inside_is_an_error(exported, tmp_path):
         graph.signature_def["segment"].CopyFrom(graph.signature_def["segment_tuned"])
         model = graphs.saved_model_pb2.SavedModel(meta_graphs=[graph])
         (tmp_path / graphs.FILE).write_bytes(model.SerializeToString())
-        saved_model.prove_tuning(tmp_path, steps=1)
+        saving.prove_tuning(tmp_path, steps=1)
 
 
 BAD = {  # what: (changed input, its value from the good one, reason)
@@ -208,9 +208,9 @@ def test_the_runtime_needs_no_tensorflow_in_python(exported, tmp_path):
 
 
 def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch):
-    monkeypatch.setitem(saved_model.TOLERANCE, "float32", -1.0)
+    monkeypatch.setitem(saving.TOLERANCE, "float32", -1.0)
     with pytest.raises(UserError, match="differs from the Keras model"):
-        saved_model.export(trained, tmp_path, warm=False, episodes=1)
+        saving.export(trained, tmp_path, warm=False, episodes=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -221,7 +221,7 @@ def test_a_shot_count_without_threshold_is_an_error(run):
 
 @pytest.mark.parametrize("options", [{"fixed": True}, {"jit_compile": True}])
 def test_options_keep_the_answers(trained, batch, tmp_path, options):
-    folder, _ = saved_model.export(trained, tmp_path, warm=False, episodes=1, **options)
+    folder, _ = saving.export(trained, tmp_path, warm=False, episodes=1, **options)
     loaded = tf.saved_model.load(str(folder))
     call = loaded.signatures["segment"]
     answer = call(**{name: tf.constant(value) for name, value in batch.items()})
@@ -235,7 +235,7 @@ def test_options_keep_the_answers(trained, batch, tmp_path, options):
 
 def test_a_bfloat16_encoder_tunes_in_float32(run, batch, tmp_path):
     narrow = Trained.load(run.folder, shots=2, encoder="bfloat16")
-    folder, worst = saved_model.export(narrow, tmp_path, warm=False, encoder="bfloat16",
+    folder, worst = saving.export(narrow, tmp_path, warm=False, encoder="bfloat16",
                                        episodes=1)
     answer = SavedModel(folder).run("segment", batch)
     wide = replay.expected(Trained.load(run.folder, shots=2), batch)["probability"]
@@ -264,7 +264,7 @@ def test_real_photos_and_weights(shared, tmp_path, backbone, weights, shots):
                       novel_classes=["dog", "cat"])
     run = make_run(tmp_path / "run", data, backbone, str(shared / "weights" / weights))
     trained = Trained.load(run.folder, shots=shots)
-    folder, worst = saved_model.export(trained, tmp_path / "models", warm=False)
+    folder, worst = saving.export(trained, tmp_path / "models", warm=False)
     assert worst < 1e-5
     batch = next(trained.batches(*trained.episodes(2, seed=11), batch=2))
     answer = SavedModel(folder).run("segment", batch)

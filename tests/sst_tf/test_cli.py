@@ -2,6 +2,7 @@
 """`sst`: what it offers, what it loads, what it says to a wrong word."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -19,8 +20,7 @@ from sst_tf.experiments.grid import Experiment
 TABLES = cli.commands()
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md"))]
-LATE = {"sst_tf.demo", "export.saved_model", "export.onnx", "export.check", "export.walkthrough",
-        "export.bench"}
+LATE = {"sst_tf.demo"}
 MODULES = {name: module for table in TABLES.values() for name, (module, _) in table.items()}
 
 
@@ -63,6 +63,34 @@ for module in {[one for one in MODULES.values() if one not in LATE]}:
     assert "tensorflow" not in sys.modules, module
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def completions(line, tmp_path):
+    """What a shell would offer at the end of a line."""
+    answer = tmp_path / "answer"
+    environment = {**os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_TYPE": "9",
+                   "COMP_LINE": line, "COMP_POINT": str(len(line)),
+                   "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    result = subprocess.run([sys.executable, "-m", "sst_tf.cli"], env=environment, cwd=tmp_path,
+                            capture_output=True, text=True)
+    assert result.stdout == "" and sorted(tmp_path.iterdir()) == [answer]  # nothing was run
+    return answer.read_text().split()
+
+
+@pytest.mark.parametrize("line, expected", [
+    ("sst ", sorted(MODULES)), ("sst pre", ["predict", "prepare", "preset", "presets"]),
+    ("sst predict --pre", ["--preset"]), ("sst train --data.nov", ["--data.novel_split", "--data"]),
+    ("sst doctor --j", ["--json"]), ("sst index --", ["--help"])])
+def test_shells_complete(line, expected, tmp_path):
+    found = completions(line, tmp_path)
+    assert found == expected or all(any(one.startswith(x) for one in found) for x in expected)
+    assert all(one.startswith(line.split(" ")[-1]) for one in found)
+
+
+def test_every_command_completes_without_running(tmp_path):
+    for name in MODULES:
+        assert "--help" in completions(f"sst {name} --", tmp_path), name
+        (tmp_path / "answer").unlink()
 
 
 def test_an_unknown_command_names_the_nearest(capsys):

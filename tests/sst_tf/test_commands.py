@@ -241,3 +241,14 @@ def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys)
     assert line.endswith(f"by seed {difference}, {difference}")
     assert paired.partition("95 % ")[2] in line  # twice the same seed: the same resamples
     assert "one for one" in fails(capsys, [names[0], "--against", *names[:2]], compare.main)
+
+    compare.main(["--resamples", "50", "--json", *names[:2]])
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"]["tuned"] == scores
+    first = found["differences"][0]
+    assert (first["run"], first["against"], first["point"]) == ("tuned", "plain", "half")
+    assert f"{first['difference']:+.3f}" == difference
+    evaluate.main([names[0], "--json"])
+    results, = json.loads(capsys.readouterr().out)
+    assert results["scores"] == json.loads(
+        Run(names[0]).evaluation_path("novel_1shot").read_text())["scores"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sst_tf import predict
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.predictor import Prediction, Scene
+from sst_tf.photos.predictor import Prediction, Predictor, Scene
 
 
 class Brightness:
@@ -47,11 +47,11 @@ class Brightness:
 def predictor(monkeypatch):
     one = Brightness()
 
-    def from_run(run_dir, empty=True):
-        one.empty = empty
+    def from_run(run_dir, empty=True, tiles=1):
+        one.empty, one.tiles = empty, tiles
         return one
 
-    monkeypatch.setattr(predict.Predictor, "from_run", from_run)
+    monkeypatch.setattr(Predictor, "from_run", from_run)
     return one
 
 

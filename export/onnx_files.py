@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing a trained run as ONNX files that answer as the Keras model does, and running them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from export import model_card, replay, versions
+from export.trained import Trained
+from pipelines.errors import UserError
+
+TOLERANCE = 1e-4  # of probabilities, against the Keras model
+NAMES = ("segment", "tune", "segment_tuned")
+
+
+def export(trained: Trained, output: str | Path, fixed: bool = False,
+           episodes: int = 4) -> tuple[Path, float]:
+    """Write the next version under `output`; returns its folder and the largest difference."""
+    from export import onnx_graph  # its packages come with the extra `onnx`
+    signatures = trained.signatures(fixed)
+    with versions.writing(output) as version:
+        files = {name: version.folder / f"{name}.onnx" for name in NAMES}
+        for name, path in files.items():
+            path.write_bytes(onnx_graph.convert(getattr(signatures, name),
+                                     signatures.specs()[name]).SerializeToString())
+        chosen, source = trained.episodes(episodes)
+        worst = _compare(trained, OnnxModel(version.folder),
+                         list(trained.batches(chosen, source)), fixed)
+        model_card.write(trained, version.folder, "float32", fixed, False, worst, source.name)
+        facts = json.loads((version.folder / model_card.SETTINGS).read_text(encoding="utf-8"))
+        for path in files.values():
+            onnx_graph.add_metadata(path, facts)
+    return version.folder, worst
+
+
+class OnnxModel:
+    """The files of a version in onnxruntime, called as `export.standin.runtime.SavedModel` is.
+
+    Args:
+        folder: the version's folder.
+        providers: onnxruntime's execution providers, best first; all that are there by default.
+        threads: of each session; 0 lets onnxruntime choose.
+    """
+
+    def __init__(self, folder: Path, providers: list[str] | None = None, threads: int = 0):
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._sessions = {
+            name: onnxruntime.InferenceSession(
+                str(folder / f"{name}.onnx"), options,
+                providers or onnxruntime.get_available_providers()) for name in NAMES}
+
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """{output: array} for {input: array}."""
+        session = self._sessions[signature]
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _compare(trained, converted, batches, fixed):
+    """The largest difference of probability from Keras; UserError where it is too large."""
+    trials = list(batches)
+    if len(batches) > 1:  # another batch size
+        trials.append({name: np.concatenate([batch[name] for batch in batches])
+                       for name in batches[0]})
+    if not fixed:  # another photo size: every second pixel
+        trials.append({name: np.ascontiguousarray(
+            value[..., ::2, ::2, :] if name.endswith("image") else value[..., ::2, ::2])
+            for name, value in batches[0].items()})
+    worst = 0.0
+    for trial in trials:
+        expected = replay.expected(trained, trial)
+        for route, answer in (("segment", converted.run("segment", trial)),
+                            ("tune and segment_tuned", replay.tuned_first(converted.run, trial))):
+            difference = replay.largest_difference(answer, expected)["probability"]
+            if not difference <= TOLERANCE:
+                raise UserError(f"{route}: onnxruntime differs from the Keras model by "
+                                f"{difference:.1e} (at most {TOLERANCE:.0e} is allowed); nothing "
+                                "was exported")
+            worst = max(worst, difference)
+    return worst

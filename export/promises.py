@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an exported version promises, each a function that proves it or raises `Broken`."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from export import graphs, model_card, replay, saving, server_process
+from export.client import GrpcClient, RequestFailed
+from export.trained import Trained
+from pipelines.errors import UserError
+from sst_tf.model import losses
+
+REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
+DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round up or down
+
+
+Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]  # a signature by name
+
+
+class Broken(Exception):
+    """A promise that does not hold."""
+
+
+def require(condition: object, reason: str) -> None:
+    """Raise `Broken` with the reason where a promise does not hold."""
+    if not condition:
+        raise Broken(reason)
+
+
+class Case:
+    """A version, the run that it came from, and photos to try it on.
+
+    Args:
+        folder: the version.
+        run_dir: the run; its model must be the exported one.
+        episodes: how many.
+    """
+
+    def __init__(self, folder: str | Path, run_dir: str | Path, episodes: int = 3):
+        self.folder = Path(folder)
+        path = self.folder / "assets" / model_card.SETTINGS
+        try:
+            self.facts = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; --model is a version's folder, such as "
+                            "models/sst/1, written by python -m export.saved_model") from None
+        self.trained = Trained.load(run_dir, self.facts["shots"], self.facts["encoder"],
+                                    self.facts["threshold"])
+        if model_card.sha256(self.trained) != self.facts["model_sha256"]:
+            raise UserError(f"{run_dir}: not the model that {folder} was exported from")
+        self.tolerance = saving.TOLERANCE[self.facts["encoder"]]
+        self.episodes, self.source = self.trained.episodes(episodes, seed=2)
+        self.batches = list(self.trained.batches(self.episodes, self.source))
+        self.whole = {name: np.concatenate([batch[name] for batch in self.batches])
+                      for name in self.batches[0]}
+        self.expected = [replay.expected(self.trained, batch) for batch in self.batches]
+        self.support = {name: self.whole[name][:, 0] for name in ("support_image", "support_mask")}
+
+    def near(self, answer: np.ndarray, expected: np.ndarray, what: str) -> float:
+        """The largest difference of probability; `Broken` above the tolerance."""
+        found = float(np.max(np.abs(answer - expected)))
+        require(found <= self.tolerance, f"{what} differs by {found:.1e}, above "
+                                         f"{self.tolerance:.0e}")
+        return found
+
+
+# ---- what the file holds -----------------------------------------------------------------------
+
+
+def gradient_operations(case: Case) -> str:
+    """The step's gradient is in the graphs, no gradient of weights."""
+    graph, lines = graphs.read(case.folder), []
+    for name in saving.TUNING:
+        found = graphs.gradients(graphs.operations(graph, name))
+        require("Conv2DBackpropFilter" not in found, f"{name}: gradients of weights")
+        require(found or not case.trained.model.tuner.steps,
+                f"{name}: no gradient operation")
+        lines.append(found)
+    return ", ".join(sorted(set().union(*lines)))
+
+
+def nothing_must_compile(case: Case) -> str:
+    """No operation that only XLA can run, unless asked for."""
+    graph = graphs.read(case.folder)
+    forced = [f.signature.name for f in graph.graph_def.library.function
+              if f.attr["_XlaMustCompile"].b]
+    require(case.facts["xla"] or not forced, f"{forced[:3]} must be compiled by XLA")
+    return "compiled by XLA as asked" if case.facts["xla"] else "no function must"
+
+
+def output_types(case: Case) -> str:
+    """float32, int32 or bytes, dimension 0 free."""
+    graph, count = graphs.read(case.folder), 0
+    for name, signature in graph.signature_def.items():
+        if signature.method_name != "tensorflow/serving/predict":
+            continue
+        for key, info in signature.outputs.items():
+            require(info.dtype in OUTPUT_TYPES, f"{name}: {key} is of type {info.dtype}")
+            require(info.tensor_shape.dim[0].size == -1, f"{name}: {key} has a fixed batch")
+            count += 1
+    return f"{count} outputs"
+
+
+# ---- what a server answers ---------------------------------------------------------------------
+
+
+def whole_episode(case: Case, run: Run) -> str:
+    """segment and serving_default give the Keras model's probabilities and masks."""
+    worst = 0.0
+    for name in ("segment", "serving_default"):
+        for batch, expected in zip(case.batches, case.expected, strict=True):
+            answer = run(name, batch)
+            worst = max(worst, case.near(answer["probability"], expected["probability"], name))
+            require(np.mean(answer["mask"] != expected["mask"]) <= DIFFERENT_MASKS,
+                    f"{name}: masks")
+            require(np.allclose(answer["support_iou"], expected["support_iou"],
+                                atol=max(DIFFERENT_MASKS, case.tolerance)),
+                    f"{name}: support_iou")
+    return f"{worst:.1e}"
+
+
+def tuned_first(case: Case, run: Run) -> str:
+    """tune, then segment_tuned, give the same probabilities."""
+    worst = max(case.near(replay.tuned_first(run, batch)["probability"], expected["probability"],
+                          "answer")
+                for batch, expected in zip(case.batches, case.expected, strict=True))
+    return f"{worst:.1e}"
+
+
+def encoded_photos(case: Case, run: Run) -> str:
+    """segment_bytes gives the masks of Python's own decoding, at the query's size."""
+    worst = 0.0
+    for episode in case.episodes:
+        data = run("segment_bytes", replay.encoded(case.source, episode))["mask_bytes"][0]
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        expected = replay.expected_mask(case.trained, case.source, episode)
+        require(mask.shape == expected.shape,
+                f"mask of {mask.shape} for a photo of {expected.shape}")
+        worst = max(worst, float(np.mean(mask != expected)))
+    allowed = DIFFERENT_MASKS if case.facts["encoder"] == "float32" else 0.05
+    require(worst <= allowed, f"{worst:.2%} of a mask differ")
+    return f"{worst:.3%} of pixels"
+
+
+def own_segmentation(case: Case, run: Run) -> str:
+    """self_segment shows the step of the Keras model."""
+    answer, mask = run("self_segment", case.support), case.support["support_mask"]
+    answers = [case.trained.answer({k: tf.constant(v) for k, v in batch.items()})
+               for batch in case.batches]
+    logit = [one.support_logit[:, 0] for one in answers if one.support_logit is not None]
+    worst = case.near(answer["before"], tf.sigmoid(tf.concat(logit, 0)).numpy(), "before")
+    model = case.trained.model
+    tuned = model.inference.tune(
+        model.inference.embed_photos(case.support["support_image"]), mask)
+    iou = losses.hard_iou(tf.constant(answer["after"]) - 0.5, mask)
+    require(np.allclose(iou, tuned.score_after, atol=max(5e-3, case.tolerance)),
+            "after: another IoU")
+    require(not model.tuner.steps or answer["gradient"].max() > 0, "gradient: all zero")
+    return f"{worst:.1e}"
+
+
+def batching(case: Case, run: Run) -> str:
+    """f(concat) = concat(f), the batch padded with copies of its first row as servers pad."""
+    padded = {name: np.concatenate([value, value[:1]]) for name, value in case.whole.items()}
+    together, worst = run("segment", padded), 0.0
+    for i, batch in enumerate([*case.batches, case.batches[0]]):
+        alone = run("segment", batch)
+        worst = max(worst, case.near(together["probability"][i], alone["probability"][0],
+                                     f"row {i}"))
+    return f"{worst:.1e}"
+
+
+def tuning_inside(case: Case, run: Run) -> str:
+    """The served prototype is the tuned one, and it answers otherwise than the untuned."""
+    model = case.trained.model
+    tuned = model.inference.tune(
+        model.inference.embed_photos(case.support["support_image"]), case.support["support_mask"])
+    served = run("tune", case.support)["prototype"]
+    case.near(served, tuned.prototype.numpy(), "the tuned prototype")
+    if not model.tuner.steps:
+        return "the run has no step"
+    moved = float(np.max(np.abs(served - tuned.untuned_prototype)))
+    require(moved > 10 * case.tolerance, f"the prototype moves by {moved:.1e} only")
+    return f"the prototype moves by up to {moved:.2g}"
+
+
+def guards(case: Case, run: Run) -> str:
+    """Bad requests get a reason; the server lives."""
+    batch, encoded = case.batches[0], replay.encoded(case.source, case.episodes[0])
+    support = {name: value[:1] for name, value in case.support.items()}
+    tuned = run("tune", support)
+    shots = case.facts["shots"]
+    query = {"query_image": batch["query_image"],
+             "prototype": np.repeat(tuned["prototype"][:, None], shots, 1),
+             "score": np.repeat(tuned["score"][:, None], shots, 1)}
+
+    def changed(inputs, name, change):
+        return {**inputs, name: change(inputs[name])}
+
+    def corrupt(value):
+        bad = value.copy()
+        bad.flat[0] = bad.flat[0][:len(bad.flat[0]) // 3]
+        return bad
+
+    bad = []
+    for name, inputs in (("segment", batch), ("tune", support), ("segment_tuned", query),
+                         ("self_segment", support), ("segment_bytes", encoded)):
+        for key in inputs:
+            bad += [(name, f"rank of {key}", changed(inputs, key, lambda x: x[0])),
+                    (name, f"a number for {key}", changed(inputs, key, lambda x: x.flat[0])),
+                    (name, f"type of {key}", changed(inputs, key,
+                                                     lambda x: np.zeros(x.shape, np.int64))),
+                    (name, f"no row of {key}", changed(inputs, key, lambda x: x[:0]))]
+        bad.append((name, "empty batch", {key: value[:0] for key, value in inputs.items()}))
+        if name == "segment_bytes":
+            bad += [(name, f"cut-off {key}", changed(inputs, key, corrupt)) for key in inputs]
+        else:
+            bad += [(name, f"six channels of {key}", changed(
+                inputs, key, lambda x: np.concatenate([x, x], -1)))
+                for key in inputs if key.endswith("image")]
+        if "support_mask" in inputs and name != "segment_bytes":
+            bad += [(name, "nothing marked", changed(inputs, "support_mask", lambda x: x * 0)),
+                    (name, "another size of mask", changed(
+                        inputs, "support_mask", lambda x: x[..., :-1]))]
+    for name, what, inputs in bad:
+        try:
+            run(name, inputs)
+        except RequestFailed as error:
+            require(error.code in REFUSALS, f"{name}: {what}: {error}")
+        else:
+            raise Broken(f"{name}: {what} was answered")
+    case.near(run("segment", batch)["probability"], case.expected[0]["probability"], "afterwards")
+    return f"{len(bad)} bad requests refused with a reason"
+
+
+FILE_CHECKS: tuple[Callable[[Case], str], ...] = (
+    gradient_operations, nothing_must_compile, output_types)
+SERVER_CHECKS: tuple[Callable[[Case, Run], str], ...] = (
+    whole_episode, tuned_first, encoded_photos, own_segmentation, batching, tuning_inside, guards)
+
+
+def onnx_answers(case: Case, folder: str | Path) -> str:
+    """onnxruntime gives the Keras model's probabilities."""
+    from export import onnx_files
+    model, worst = onnx_files.OnnxModel(Path(folder)), 0.0
+    for batch, expected in zip(case.batches, case.expected, strict=True):
+        for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
+            worst = max(worst, replay.largest_difference(answer, expected)["probability"])
+    require(worst <= onnx_files.TOLERANCE,
+            f"differs by {worst:.1e}, above {onnx_files.TOLERANCE:.0e}")
+    return f"{worst:.1e}"
+
+
+def rows(case: Case, onnx: str | Path | None = None,
+         seconds: float = 120) -> Iterator[tuple[str, Callable, str]]:
+    """Run all checks; yields (where, what, result); raises `Broken` with its row's name."""
+    for of_file in FILE_CHECKS:
+        yield "file", of_file, _named(of_file, case)
+    for real in [False] + [True] * (server_process.real_server() is not None):
+        with tempfile.TemporaryDirectory() as base:
+            (Path(base) / "1").symlink_to(case.folder.resolve())
+            with server_process.serving(base, real=real) as server:
+                client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=seconds)
+                for check in SERVER_CHECKS:
+                    yield server.kind, check, _named(check, case, client.run)
+                require(server.alive(), f"{server.kind} has ended")
+                client.close()
+    if onnx:
+        yield "onnxruntime", onnx_answers, _named(onnx_answers, case, onnx)
+
+
+def _named(check, *arguments):
+    try:
+        return check(*arguments)
+    except (Broken, RequestFailed) as error:
+        raise Broken(f"{check.__name__.replace('_', ' ')}: {error}") from None
