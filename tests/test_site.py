@@ -59,6 +59,7 @@ def test_the_reference_has_signatures_and_meanings(site):
     text = (site / "api" / "sst_tf.html").read_text(encoding="utf-8")
     assert "Tune a class to K marked photos" in text
     assert 'id="sst_tf.photos.predictor.Predictor.set_support"' in text
+    assert "Returns: " not in text and "Raises: " not in text  # sections, not sentences
 
 
 def test_a_dead_link_ends_the_build(tmp_path):
