@@ -22,10 +22,10 @@ MARK = "not run: "
 FENCE = re.compile(r"(?:^<!-- (?P<comment>[^\n]*?) -->\n+)?^```(?P<language>\w+)[^\n]*\n"
                    r"(?P<text>.*?)^```$", re.M | re.S)
 SHELL, PYTHON = {"sh", "bash", "shell", "console"}, {"python", "py"}
-SHORT = {"train": ["--data.count", "400", "--data.image_size", "65", "--model.channels", "16",
-                   "--pretrain.steps", "2", "--train.epochs", "1", "--train.steps_per_epoch", "2",
+SHORT = {"train": ["--data.count", "400", "--data.image_size", "33", "--model.channels", "16",
+                   "--pretrain.steps", "0", "--train.epochs", "1", "--train.steps_per_epoch", "2",
                    "--train.batch", "2", "--train.validation_every", "1",
-                   "--train.validation_episodes", "4", "--train.novel_episodes", "4",
+                   "--train.validation_episodes", "4", "--train.novel_episodes", "0",
                    "--evaluate.episodes", "6", "--evaluate.threshold_episodes", "6",
                    "--evaluate.absent_episodes", "4", "--evaluate.resamples", "10",
                    "--evaluate.shots", "[1]"],

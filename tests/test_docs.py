@@ -15,6 +15,7 @@ from pipelines import open_source
 from pipelines.sources.shapes import ShapesSource
 from sst_tf.predictor import Predictor
 from tests import doc_blocks
+from tests.pipelines.tiny_voc import write_tiny_voc
 
 BLOCKS = {page: doc_blocks.blocks(page) for page in doc_blocks.PAGES}
 RUNNABLE = [page for page, found in BLOCKS.items() if any(one.reason is None for one in found)]
@@ -31,7 +32,7 @@ def marked(picture, source):
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """What the pages speak of: photos, masks, a run, a class card; drawn pictures are fewer."""
+    """What the pages speak of: photos, masks, data sets, runs, a class card; few drawn pictures."""
     folder = tmp_path_factory.mktemp("desk")
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
         patch.setattr(ShapesSource.__init__, "__defaults__", (128, 250, 0))
@@ -47,6 +48,9 @@ def desk(tmp_path_factory):
             for mask in (f"{name}_mask.png", name.replace("mug", "mask") + ".png"):
                 if not name.startswith("photos"):
                     cv2.imwrite(mask, marked(picture, source))
+        for name in ("FOLDER", "VOCdevkit"):
+            write_tiny_voc(Path(name), suffix=".jpg")
+        Path("VOCdevkit/classes.txt").unlink()  # its classes are PASCAL's
         plate = Predictor.from_run("RUN").set_support("a.jpg", "a_mask.png", "plate")
         plate.save("plate.npz")
         yield folder
@@ -75,6 +79,32 @@ def test_every_block_runs_or_says_why():
             assert len(reason) > 10
             for path in re.findall(r"tests/[\w/.]*\w", reason):
                 assert (doc_blocks.ROOT / path).exists(), f"{reason}: no such test"
+
+
+def rows(page):
+    """{project: {row: cell}} of the tables of peers on a page."""
+    table, found = [], {}
+    for line in (doc_blocks.ROOT / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[:2] == ["", "sst-tf"]:
+            table = cells
+        elif line.startswith("|") and table and "---" not in cells:
+            for project, cell in zip(table[1:], cells[1:], strict=True):
+                found.setdefault(project, {})[cells[0]] = cell
+        elif not line:
+            table = []
+    return found
+
+
+def test_readme_compares_as_the_page_does():
+    short, whole = rows("README.md"), rows("docs/comparison.md")
+    assert len(short) == len(whole) == 13
+    for project, cells in short.items():
+        assert cells.items() <= whole[project].items(), project
+
+
+def test_readme_is_short():
+    assert len((doc_blocks.ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
 
 
 def test_a_command_that_fails_is_seen(tmp_path, monkeypatch):
