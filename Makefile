@@ -61,9 +61,9 @@ serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
 	$(BIN)/python -m export.walkthrough --run_dir $(RUN) --output serve-demo $(ARGS)
 
-demo: $(VENV)/installed ## a local page on RUN (trained if missing): paint a class, find it
+demo: $(VENV)/installed ## RUN (trained if missing) as a page in the browser: mark a class, find it
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
-	$(BIN)/python -m sst_tf.demo --run_dir $(RUN) $(ARGS)
+	$(BIN)/python -m export.web --run_dir $(RUN) --output demo --open $(ARGS)
 
 docs: $(VENV)/installed ## the documentation site, in site/; a dead link or name ends it
 	$(BIN)/python docs/configuration.py

@@ -17,12 +17,14 @@ OPSET = 18
 METADATA = "sst"  # key of the settings in a file's metadata
 
 
-def convert(function: Callable, specs: dict[str, tf.TensorSpec]) -> onnx.ModelProto:
+def convert(function: Callable, specs: dict[str, tf.TensorSpec], batched: bool = True
+            ) -> onnx.ModelProto:
     """An ONNX model of a TensorFlow function, checked, its shapes inferred.
 
     Args:
         function: takes and returns tensors by name.
         specs: {input: `tf.TensorSpec`}.
+        batched: dimension 0 is the batch, and axes are named after that.
     Raises:
         UserError: an operation that neither tf2onnx nor `onnx_ops` can convert.
     """
@@ -35,7 +37,9 @@ def convert(function: Callable, specs: dict[str, tf.TensorSpec]) -> onnx.ModelPr
         raise UserError(f"no ONNX form of {', '.join(unknown)}; export/onnx_ops.py converts "
                         f"{', '.join(onnx_ops.HANDLED)}")
     _pad_explicitly(model.graph)
-    _name_axes(model.graph, specs)
+    _check_inputs(model.graph, specs)
+    if batched:
+        _name_axes(model.graph)
     model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -63,7 +67,13 @@ def _pad_explicitly(graph):
             node.attribute.append(onnx.helper.make_attribute("pads", before + after))
 
 
-def _name_axes(graph, specs):
+def _check_inputs(graph, specs):
+    known = {value.name for value in graph.input}
+    if known != set(specs):
+        raise UserError(f"inputs {sorted(known)} instead of {sorted(specs)}")
+
+
+def _name_axes(graph):
     """Free axes get names that say what they are, in place of numbers by tf2onnx."""
     for value in [*graph.input, *graph.output]:
         axes = value.type.tensor_type.shape.dim
@@ -75,6 +85,3 @@ def _name_axes(graph, specs):
             free = len(axes) - i - (1 if images else 0)
             axis.dim_param = ("batch" if i == 0 else
                               {2: "height", 1: "width"}.get(free) if maps else None) or f"axis{i}"
-    known = {value.name for value in graph.input}
-    if known != set(specs):
-        raise UserError(f"inputs {sorted(known)} instead of {sorted(specs)}")

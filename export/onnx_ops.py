@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations of inner gradients that tf2onnx lacks or has wrong, by TensorFlow's definitions.
+"""Operations of gradients and of resizing that tf2onnx lacks or has wrong, as TensorFlow has them.
 
 Importing this module registers them. Shapes may be unknown until the graph runs, except that ranks
 and the specification of a slice are known.
@@ -14,7 +14,8 @@ from tf2onnx.handler import tf_op
 from tf2onnx.utils import make_name, map_onnx_to_numpy_type
 
 HANDLED = ("ReluGrad", "RsqrtGrad", "SqrtGrad", "ShapeN", "ConcatOffset", "BroadcastGradientArgs",
-           "StridedSliceGrad", "DynamicStitch", "Log1p")
+           "StridedSliceGrad", "DynamicStitch", "Log1p", "ScaleAndTranslate", "ResizeArea",
+           "ResizeNearestNeighbor")
 
 
 @tf_op("ReluGrad")
@@ -171,6 +172,122 @@ class DynamicStitch:
         for index, part in zip(indices, parts, strict=True):
             stitched = _make(ctx, "ScatterElements", stitched, index, part, axis=0)
         _replace(ctx, node, [stitched])
+
+
+@tf_op("ScaleAndTranslate")
+class ScaleAndTranslate:
+    """(photos, size, scale, no translation) -> photos resized by the triangle kernel.
+
+    As two products with matrices of the kernel's weights: ONNX's own Resize with antialiasing is
+    missing in some runtimes.
+    """
+
+    @classmethod
+    def version_13(cls, ctx: Graph, node: Node, **_) -> None:
+        photos, size, scale, translation = node.input
+        kind = node.get_attr_value("kernel_type", b"lanczos3")
+        if kind not in (b"triangle", "triangle") or np.any(
+                node.inputs[3].get_tensor_value(as_list=False)):
+            raise ValueError(f"ScaleAndTranslate {node.name}: kernel {kind!r}; a triangle without "
+                             "translation is converted")
+        antialias = node.get_attr_value("antialias", 1)
+        step = _make(ctx, "Reciprocal", scale)  # [2], pixels of the photo a pixel of the answer
+        one, half = _float(ctx, 1), _float(ctx, 0.5)
+        matrices = []
+        for axis in (0, 1):
+            rate = _at(ctx, step, axis)
+            width = _make(ctx, "Max", rate, one) if antialias else one
+            target, source = _centres(ctx, size, axis, half), _sources(ctx, photos, axis, half)
+            centre = _make(ctx, "Mul", target, rate)
+            distance = _make(ctx, "Abs", _make(ctx, "Sub", source, centre))
+            distance = _make(ctx, "Div", distance, width)
+            weights = _make(ctx, "Relu", _make(ctx, "Sub", one, distance))  # [target, source]
+            total = _make(ctx, "ReduceSum", weights, _constant(ctx, np.array([1], np.int64)))
+            matrices.append(_make(ctx, "Div", weights, total))
+        _replace(ctx, node, [_by_matrices(ctx, photos, *matrices)])
+
+
+@tf_op("ResizeArea")
+class ResizeArea:
+    """(photos, size) -> means over the area under each pixel of the answer."""
+
+    @classmethod
+    def version_13(cls, ctx: Graph, node: Node, **_) -> None:
+        photos, size = node.input
+        one, nought = _float(ctx, 1), _float(ctx, 0)
+        matrices = []
+        for axis in (0, 1):
+            rate = _make(ctx, "Div", _length(ctx, photos, axis), _cast(
+                ctx, _at(ctx, size, axis), TensorProto.FLOAT))
+            target, source = _centres(ctx, size, axis, nought), _sources(ctx, photos, axis, nought)
+            start = _make(ctx, "Max", _make(ctx, "Mul", target, rate), source)
+            end = _make(ctx, "Min", _make(ctx, "Mul", _make(ctx, "Add", target, one), rate),
+                        _make(ctx, "Add", source, one))
+            overlap = _make(ctx, "Relu", _make(ctx, "Sub", end, start))
+            matrices.append(_make(ctx, "Div", overlap, rate))
+        _replace(ctx, node, [_by_matrices(ctx, photos, *matrices)])
+
+
+@tf_op("ResizeNearestNeighbor")
+class ResizeNearestNeighbor:
+    """(photos, size) -> the pixels under the centres of the answer's (half-pixel centres alone)."""
+
+    @classmethod
+    def version_13(cls, ctx: Graph, node: Node, **_) -> None:
+        photos, size = node.input
+        if not node.get_attr_value("half_pixel_centers", 0):
+            raise ValueError(f"ResizeNearestNeighbor {node.name}: half-pixel centres are converted")
+        taken = photos
+        for axis in (0, 1):
+            length = _length(ctx, photos, axis)
+            rate = _make(ctx, "Div", length, _cast(ctx, _at(ctx, size, axis), TensorProto.FLOAT))
+            centres = _line(ctx, _cast(ctx, _at(ctx, size, axis), TensorProto.FLOAT),
+                            _float(ctx, 0.5))
+            under = _make(ctx, "Min", _make(ctx, "Floor", _make(ctx, "Mul", centres, rate)),
+                          _make(ctx, "Sub", length, _float(ctx, 1)))
+            taken = _make(ctx, "Gather", taken, _cast(ctx, under, TensorProto.INT64),
+                          axis=axis + 1)
+        _replace(ctx, node, [taken])
+
+
+def _by_matrices(ctx, photos, rows, columns):
+    """rows [h, H] and columns [w, W] on photos [N, H, W, C]: [N, h, w, C] float32."""
+    floats = _cast(ctx, photos, TensorProto.FLOAT)
+    sideways = _make(ctx, "Transpose", floats, perm=[0, 3, 1, 2])  # [N, C, H, W]
+    tall = _make(ctx, "MatMul", rows, sideways)  # [N, C, h, W]
+    whole = _make(ctx, "MatMul", tall, _make(ctx, "Transpose", columns, perm=[1, 0]))
+    return _make(ctx, "Transpose", whole, perm=[0, 2, 3, 1])
+
+
+def _at(ctx, vector, i):
+    """Element i of a vector, [1]."""
+    return _make(ctx, "Gather", vector, _constant(ctx, np.array([i], np.int64)), axis=0)
+
+
+def _length(ctx, photos, axis):
+    """H (axis 0) or W (1) of photos [N, H, W, C], [1] float32."""
+    return _cast(ctx, _at(ctx, _make(ctx, "Shape", photos), axis + 1), TensorProto.FLOAT)
+
+
+def _line(ctx, length, offset):
+    """offset, 1 + offset, ... of a length [1] float32: [length]."""
+    scalar = _make(ctx, "Squeeze", length, _zero(ctx))
+    line = _make(ctx, "Range", _float(ctx, 0), scalar, _float(ctx, 1))
+    return _make(ctx, "Add", line, offset)
+
+
+def _centres(ctx, size, axis, offset):
+    length = _cast(ctx, _at(ctx, size, axis), TensorProto.FLOAT)
+    return _make(ctx, "Unsqueeze", _line(ctx, length, offset), _constant(
+        ctx, np.array([1], np.int64)))  # [target, 1]
+
+
+def _sources(ctx, photos, axis, offset):
+    return _make(ctx, "Unsqueeze", _line(ctx, _length(ctx, photos, axis), offset), _zero(ctx))
+
+
+def _float(ctx, value):
+    return _constant(ctx, np.array(value, np.float32))
 
 
 def _axes(node, begin, end, rank):

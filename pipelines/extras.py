@@ -4,7 +4,7 @@
 from pipelines.errors import UserError
 
 EXTRAS = {  # top-level module: extra
-    "gradio": "demo",
+    "cvat_sdk": "formats",
     "importlib_resources": "tfds",
     "jinja2": "report",
     "matplotlib": "report",

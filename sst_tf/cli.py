@@ -28,7 +28,6 @@ COMMANDS = {
         "predict": ("sst_tf.predict", "segment a folder, photos or a video, given marked photos"),
         "presets": ("sst_tf.presets.__main__", "list the trained models that come with the "
                                                "package, with scores and sizes"),
-        "demo": ("sst_tf.demo", "open a local page: paint a class in a photo, find it in others"),
     },
     "Data sets": {
         "prepare": ("pipelines.prepare.__main__", "download, check and unpack VOC 2012, SBD or "

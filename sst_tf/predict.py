@@ -1,34 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.predict`: find marked classes in a folder of photos, in photos or a video.
 
-Show a class by --support PHOTO=MARK, or take class cards that were saved before. A MARK is a mask
-picture, a labelme or COCO JSON file, box:x0,y0,x1,y1 or scribbles:FILE (255 on the object, 128 on
-background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes), NAME.overlay.jpg
-and NAME.json; at the end all answers stand in predictions.json in COCO's form. Started again, it
-answers what is new: another photo, model, class or threshold.
+Show a class by --support PHOTO=MARK, show all classes of an annotation tool's export by
+--support_from, or take class cards that were saved before. A MARK is a mask picture, a file of
+labelme, COCO, YOLO, VOC, Label Studio or CVAT, box:x0,y0,x1,y1 or scribbles:FILE (255 on the
+object, 128 on background). Each photo gets NAME.index.png (0 background, 1, 2, ... the classes),
+NAME.overlay.jpg and NAME.json; at the end all answers stand in --format, for an annotation tool to
+open. Started again, it answers what is new: another photo, model, class or threshold.
 """
 
+import re
 import sys
+from pathlib import Path
 
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
+from sst_tf.photos import formats
 from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.inputs import find_photos, videos
+from sst_tf.photos.support import marked_answers, parse_pairs, support_from
 from sst_tf.presets.options import add_model_options, check_model_options
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
+def _parser():
     parser = ArgumentParser(prog="python -m sst_tf.predict", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",
                         help="marked photos of one class")
-    parser.add_argument("--name", default="object", help="name of that class")
+    parser.add_argument("--support_from", metavar="EXPORT",
+                        help="file or folder that an annotation tool exported: every class in it "
+                             "is looked for, every photo marked there teaches and keeps its marks")
+    parser.add_argument("--photos", nargs="+", default=[],
+                        help="with --support_from: folders of its photos (default: --input)")
+    parser.add_argument("--name", help="name of the class of --support (default: object); with "
+                                       "--support_from, the one class to look for")
     parser.add_argument("--card", nargs="+", default=[], help="class cards that --save_card wrote")
     parser.add_argument("--save_card", help="write what tuning left of --support, for --card")
     parser.add_argument("--input", nargs="+", default=[], help="folders, photos, videos")
     parser.add_argument("--output", default="predictions", help="folder of answers")
+    parser.add_argument("--format", nargs="+", default=["coco"], choices=list(formats.FORMATS),
+                        help="what annotation tools open (default: coco, predictions.json); some "
+                             "need the extra `formats`")
+    parser.add_argument("--photos_at", metavar="ADDRESS",
+                        help="with --format label_studio: what comes before a photo's path in the "
+                             "address that Label Studio fetches (default: "
+                             f"{formats.label_studio.LOCAL_FILES})")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
     parser.add_argument("--tiles", type=int, default=1,
@@ -36,20 +53,25 @@ def main(argv: list[str] | None = None) -> None:
                              "overlapping crops side by side, too")
     parser.add_argument("--batch", type=int, default=4, help="photos at once")
     parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
-    options = parser.parse_args(argv)
-    check_model_options(options)
-    if not options.support and not options.card:
-        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --card takes "
-                        "one that was saved")
-    if options.tiles < 1:
-        raise UserError(f"--tiles {options.tiles}: expected 1 (the whole photo alone) or more")
+    return parser
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    options = _parser().parse_args(argv)
+    _check(options)
     found, answers = find_photos(options.input, options.output)
+    formats.check(options.format, [key for key, _ in found])
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
+    support, teachers = _support(options, found)  # before the model: reading it takes seconds
+    if teachers:
+        keys = {one.key for one in teachers}
+        found = [(key, path) for key, path in found if Path(key).as_posix() not in keys]
+        print(f"{len(teachers)} photos keep their marks from {options.support_from}")
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.photos.answers import predict_files, write_video
     from sst_tf.photos.predictor import Predictor
-    from sst_tf.photos.teaching import advice
 
     empty = not options.always_answer
     if options.preset:
@@ -59,32 +81,73 @@ def main(argv: list[str] | None = None) -> None:
     for path in options.card:
         card = predictor.add_card(path)
         print(f"{path}: class {card.name!r}, {card.shots}-shot")
-    if options.support:
-        pairs = [pair.rpartition("=")[::2] for pair in options.support]
-        if any(not photo or not mark for photo, mark in pairs):
-            raise UserError("--support: PHOTO=MARK is expected, such as mug.jpg=mug_mask.png")
-        card = predictor.set_support([photo for photo, _ in pairs],
-                                     [parse_mark(mark) for _, mark in pairs], options.name)
-        print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "
-              f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
-              + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
-                          zip(card.score, card.score_after, strict=True)))
-        for line in advice([photo for photo, _ in pairs], card.cells, card.score_after,
-                           card.others):
-            print(f"look: {line}")
-        if options.save_card:
-            print(f"written to {card.save(options.save_card)}")
-    if not found:
+    for name, pairs in support.items():
+        _tune(predictor, name, pairs, options.save_card, several=len(support) > 1)
+    if not found and not teachers:
         return
-    done, failed = predict_files(predictor, found, options.output, max(1, options.batch),
-                                 max(1, options.every))
+    done, failed, written = predict_files(
+        predictor, found, options.output, max(1, options.batch), max(1, options.every),
+        chosen=options.format, photos_at=options.photos_at, marked=teachers)
     for key, path in videos(found):
-        if target := write_video(options.output, key, path, max(1, options.every)):
-            print(f"written to {target}")
+        if video := write_video(options.output, key, path, max(1, options.every)):
+            print(f"written to {video}")
     print(f"{len(done)} answered, in {options.output}")
+    for one in written:
+        print(f"written to {one.root if isinstance(one, formats.Folder) else one}")
+        if isinstance(one, formats.Folder) and one.kept:
+            print(f"not written anew, as somebody changed them: {len(one.kept)} of its files, such "
+                  f"as {one.kept[0]}")
     if failed:
         print(f"{len(failed)} not answered:\n" + "\n".join(failed.values()), file=sys.stderr)
         sys.exit(1)
+
+
+def _check(options):
+    """What goes with what."""
+    check_model_options(options)
+    if options.tiles < 1:
+        raise UserError(f"--tiles {options.tiles}: expected 1 (the whole photo alone) or more")
+    if not (options.support or options.support_from or options.card):
+        raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --support_from "
+                        "those of an export, --card takes one that was saved")
+    if options.photos and not options.support_from:
+        raise UserError("--photos: goes with --support_from; --input names the photos to answer")
+    if options.photos_at is not None and "label_studio" not in options.format:
+        raise UserError("--photos_at: goes with --format label_studio")
+
+
+def _support(options, found):
+    """({class: [(photo, mark)]}, marked photos among those found, with their marks)."""
+    support, marked = {}, {}
+    if options.support:
+        support[options.name or "object"] = [
+            (photo, parse_mark(mark)) for photo, mark in parse_pairs(options.support)]
+    if options.support_from:
+        marked = support_from(options.support_from, options.photos or options.input,
+                              None if options.support else options.name)
+    for name, pairs in marked.items():
+        support[name] = support.get(name, []) + pairs
+    return support, marked_answers(marked, found)
+
+
+def _tune(predictor, name, pairs, save_card, several):
+    """Show the model one class, tell what it made of it, keep its card."""
+    from sst_tf.photos.teaching import advice
+
+    photos, marks = zip(*pairs, strict=True)
+    card = predictor.set_support(photos, marks, name)
+    print(f"tuned {card.name!r} to {card.shots} photo(s), marked by "
+          f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
+          + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
+                      zip(card.score, card.score_after, strict=True)))
+    for line in advice([str(photo) for photo in photos], card.cells, card.score_after,
+                       card.others):
+        print(f"look: {line}")
+    if save_card:
+        target = Path(save_card)
+        if several:
+            target = target.with_stem(target.stem + "_" + re.sub(r"[^\w-]+", "_", name))
+        print(f"written to {card.save(target)}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ once a command. Trainings are cut short (`SHORT`), whatever the page's own numbe
 test can run has a comment before it that says why:
 
     <!-- not run: needs a GPU for days -->
+
+and a block that a test of its own runs says which:
+
+    <!-- run by: tests/sst_tf/photos/test_annotation_tools.py -->
 """
 
 import re
@@ -18,7 +22,7 @@ from sst_tf import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MARK = "not run: "
+MARK, ELSEWHERE = "not run: ", "run by: "
 FENCE = re.compile(r"(?:^<!-- (?P<comment>[^\n]*?) -->\n+)?^```(?P<language>\w+)[^\n]*\n"
                    r"(?P<text>.*?)^```$", re.M | re.S)
 SHELL, PYTHON = {"sh", "bash", "shell", "console"}, {"python", "py"}
@@ -38,6 +42,7 @@ class Block:
 
     Attributes:
         reason: why no test runs it; None where one does.
+        test: the file of the test that runs it; None where `run` does.
     """
 
     page: str
@@ -45,6 +50,11 @@ class Block:
     language: str
     text: str
     reason: str | None
+    test: str | None = None
+
+    @property
+    def runs_here(self):
+        return self.reason is None and self.test is None
 
     @property
     def place(self):
@@ -60,7 +70,8 @@ def blocks(page):
             found.append(Block(
                 page.relative_to(ROOT).as_posix(), text[:match.start("text")].count("\n"),
                 "python" if match["language"] in PYTHON else "shell", match["text"],
-                comment.removeprefix(MARK) if comment.startswith(MARK) else None))
+                comment.removeprefix(MARK) if comment.startswith(MARK) else None,
+                comment.removeprefix(ELSEWHERE) if comment.startswith(ELSEWHERE) else None))
     return found
 
 

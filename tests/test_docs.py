@@ -18,7 +18,7 @@ from tests import doc_blocks
 from tests.pipelines.tiny_voc import write_tiny_voc
 
 BLOCKS = {page: doc_blocks.blocks(page) for page in doc_blocks.PAGES}
-RUNNABLE = [page for page, found in BLOCKS.items() if any(one.reason is None for one in found)]
+RUNNABLE = [page for page, found in BLOCKS.items() if any(one.runs_here for one in found)]
 ALIASES = ("runs/shapes_small", "runs/NAME", "RUN")
 TUTORIAL = next(page for page in RUNNABLE if page.name == "research.md")
 PICTURES = ("mug1", "mug2", "mug", "shelf", "desk", "a", "b", "photos/1", "photos/2")
@@ -37,7 +37,7 @@ def desk(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
         patch.setattr(ShapesSource.__init__, "__defaults__", (128, 250, 0))
         for block in BLOCKS[TUTORIAL]:
-            if block.reason is None:
+            if block.runs_here:
                 doc_blocks.run(block, {})
         for name in ALIASES:
             shutil.copytree("runs/both", name)
@@ -63,7 +63,7 @@ def test_blocks_run(page, desk, monkeypatch):
     monkeypatch.chdir(desk)
     names = {}
     for block in BLOCKS[page]:
-        if block.reason is None:
+        if block.runs_here:
             doc_blocks.run(block, names)
     if page.name == "pipelines.md":
         assert len(list(names["test"])) == 5
@@ -75,7 +75,7 @@ def test_every_block_runs_or_says_why():
     run, marked = doc_blocks.count()
     assert run >= 15 and marked > 0
     for found in BLOCKS.values():
-        for reason in (block.reason for block in found if block.reason is not None):
+        for reason in (block.reason or block.test for block in found if not block.runs_here):
             assert len(reason) > 10
             for path in re.findall(r"tests/[\w/.]*\w", reason):
                 assert (doc_blocks.ROOT / path).exists(), f"{reason}: no such test"

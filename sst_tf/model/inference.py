@@ -14,7 +14,7 @@ from sst_tf.model import losses
 from sst_tf.model.encoder import Encoder
 from sst_tf.model.layers import resize_aligned
 from sst_tf.model.methods import Head
-from sst_tf.model.tuner import Tuned, Tuner
+from sst_tf.model.tuner import Tuner
 
 TOP = 0.05  # share of a photo's pixels that tells whether a class is there at all
 
@@ -67,19 +67,25 @@ class Inference:
             support_features: R_s [N, h, w, C].
             mask: T_S [N, H, W] of 0, 1, 255.
         """
-        tuned = self.tuner(support_features, mask, head=self.head)
-        after = self._after(support_features, tuned)
-        return TunedSupport(tuned.prototype, tuned.untuned_prototype,
-                            losses.hard_iou(tuned.logit, mask), losses.hard_iou(after, mask),
-                            tuned.relative_update)
+        return self.teach(support_features, mask)[0]
 
     @tf.function(reduce_retracing=True)
     def self_segment(self, support_features: tf.Tensor, mask: tf.Tensor) -> SelfSegmentation:
         """N supports under their own mask, before and after the step; arguments as in `tune`."""
+        return self.teach(support_features, mask)[1]
+
+    def teach(self, support_features: tf.Tensor, mask: tf.Tensor
+              ) -> tuple[TunedSupport, SelfSegmentation]:
+        """Both that a step on N supports leaves; arguments as in `tune`."""
         tuned = self.tuner(support_features, mask, head=self.head)
+        after = self.head.segment(tf.cast(support_features, tf.float32), tuned.prototype,
+                                  spatial(tuned.logit))
         moved = tf.norm(tuned.features - support_features, axis=-1)  # [N, h, w]
-        return SelfSegmentation(tuned.logit, self._after(support_features, tuned),
-                                resize_aligned(moved, spatial(tuned.logit)))
+        kept = TunedSupport(tuned.prototype, tuned.untuned_prototype,
+                            losses.hard_iou(tuned.logit, mask), losses.hard_iou(after, mask),
+                            tuned.relative_update)
+        return kept, SelfSegmentation(tuned.logit, after,
+                                      resize_aligned(moved, spatial(tuned.logit)))
 
     @tf.function  # traced anew for each K and each fusion
     def segment(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor, size,
@@ -112,10 +118,6 @@ class Inference:
         cosines = tf.reduce_sum(tf.math.l2_normalize(found, -1)
                                 * tf.math.l2_normalize(prototypes, -1), -1)
         return tf.reduce_mean(cosines, axis=1)
-
-    def _after(self, features, tuned: Tuned):
-        return self.head.segment(tf.cast(features, tf.float32), tuned.prototype,
-                                 spatial(tuned.logit))
 
 
 def found_mask(probability: tf.Tensor) -> tf.Tensor:

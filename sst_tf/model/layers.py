@@ -207,7 +207,13 @@ def merge(x: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(merged, [None, *x.shape[2:]])
 
 
-def split(x: tf.Tensor, shots: int) -> tf.Tensor:
+def split(x: tf.Tensor, shots: int | tf.Tensor) -> tf.Tensor:
     """[B K, ...] -> [B, K, ...]."""
     parts = tf.reshape(x, tf.concat([[-1, shots], tf.shape(x)[1:]], 0))
-    return tf.ensure_shape(parts, [None, shots, *x.shape[1:]])
+    known = shots if isinstance(shots, int) else None
+    return tf.ensure_shape(parts, [None, known, *x.shape[1:]])
+
+
+def count(x: tf.Tensor) -> int | tf.Tensor:
+    """K of [B, K, ...], static where known."""
+    return _static_or_dynamic(x, 1)

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a support photo is marked: a mask, a box, scribbles or a polygon; all become a mask.
+"""Marks to masks, whatever a support photo is marked by.
 
 Boxes and scribbles go through OpenCV's GrabCut, which guesses the outline: look at what it made.
 """
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,37 +11,16 @@ import numpy as np
 
 from pipelines.errors import DataError, UserError
 from pipelines.reading.masks import marked, mask_values
+from pipelines.reading.photos import orientation, turn
+from sst_tf.photos import formats
+from sst_tf.photos.marks import Box, Polygon, Scribbles, Shapes
 
 GRABCUT_SIDE = 512  # larger photos are cut at this size: time grows with the pixels
 ITERATIONS = 5
+VOID = 255
 
 
-@dataclass(frozen=True)
-class Box:
-    """Pixels x0 <= x < x1, y0 <= y < y1 hold the whole object."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-
-@dataclass(frozen=True)
-class Scribbles:
-    """Strokes, bool [H, W]: sure object, and (optionally) sure background."""
-
-    foreground: np.ndarray
-    background: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Polygon:
-    """Outlines of the object's parts, each [N, 2] of x, y."""
-
-    parts: list
-
-
-Mark = np.ndarray | Box | Scribbles | Polygon | str | Path
+Mark = np.ndarray | Box | Scribbles | Polygon | Shapes | str | Path
 
 
 def mask_of(mark: Mark, image: np.ndarray, what: str = "mask", photo: str | Path | None = None,
@@ -52,164 +29,70 @@ def mask_of(mark: Mark, image: np.ndarray, what: str = "mask", photo: str | Path
 
     Args:
         mark: array [H, W] (bool; 0 and 1; 0 and 255; or 0, 1 and 255 = void), `Box`, `Scribbles`,
-            `Polygon`, or the path of a mask picture or of a labelme or COCO JSON file.
+            `Polygon`, `Shapes`, or the path of a mask picture or of an annotation file
+            (`sst_tf.photos.formats`).
         image: uint8 [H, W, 3] RGB, upright.
         what: name for messages.
-        photo: the photo's path, by whose name a COCO file knows it.
-        label: the class's name, which selects where a JSON file has several labels.
+        photo: the photo's path, by whose name a file of several photos knows it.
+        label: the class's name, which selects where a file has several labels.
     Raises:
         DataError: another size than the photo's, other values, nothing marked.
     """
     if isinstance(mark, (str, Path)):
         what, path = str(mark), Path(mark)
-        mark = (_from_json(path, image.shape[:2], photo, label) if path.suffix.lower() == ".json"
-                else mask_values(path))
-    size = image.shape[:2]
-    if isinstance(mark, Box):
-        mask, how = _from_box(mark, image, what), "box, by GrabCut"
-    elif isinstance(mark, Scribbles):
-        mask, how = _from_scribbles(mark, image, what), "scribbles, by GrabCut"
-    elif isinstance(mark, Polygon):
-        mask, how = _from_polygon(mark, size, what), "polygon"
-    else:
-        mask, how = _from_values(np.asarray(mark), size, what), "mask"
+        mark = (formats.mark_in(path, photo, label, image.shape[:2])
+                if formats.is_annotation(path) else mask_values(path))
+    mask, how = (_from_shapes(mark, image, what, photo) if isinstance(mark, Shapes)
+                 else _single(mark, image, what))
     if not (mask == 1).any():
         raise DataError(f"{what}: nothing is marked" + (
             "; GrabCut found no object: give a polygon or a mask" if "GrabCut" in how else ""))
     return mask, how
 
 
-def labelme(path: str | Path, label: str | None = None) -> Polygon:
-    """A labelme file's polygons and rectangles, of one label or all.
-
-    Raises:
-        DataError: no such file, another form, no shape or none of the label.
-    """
-    shapes = _labelme(_read_json(path), path)
-    if label is not None:
-        shapes = _of_label(shapes, label, path)
-    return Polygon([points for _, points in shapes])
-
-
-def _labelme(content, path):
-    """[(label, points [N, 2])], at least one."""
-    try:
-        shapes = []
-        for shape in content["shapes"]:
-            points = np.array(shape["points"], np.float64)
-            kind = shape.get("shape_type", "polygon")
-            if kind == "rectangle":
-                (x0, y0), (x1, y1) = points
-                points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-            elif kind != "polygon":
-                raise DataError(f"{path}: a shape of type {kind!r}; polygons and rectangles are "
-                                "read")
-            shapes.append((str(shape["label"]), points))
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no labelme file ({type(error).__name__}: {error})") from None
-    if not shapes:
-        raise DataError(f"{path}: no shape")
-    return shapes
+def _single(mark, image, what):
+    """(mask, how it was made) of anything but a path or `Shapes`."""
+    size = image.shape[:2]
+    if isinstance(mark, Box):
+        return _from_box(mark, image, what), "box, by GrabCut"
+    if isinstance(mark, Scribbles):
+        return _from_scribbles(mark, image, what), "scribbles, by GrabCut"
+    if isinstance(mark, Polygon):
+        return _from_polygon(mark, size, what), "polygon"
+    return _from_values(np.asarray(mark), size, what), "mask"
 
 
-def _of_label(shapes, label, path):
-    """The shapes of a label; DataError that lists the labels where there is none."""
-    found = [shape for shape in shapes if shape[0] == label]
-    if not found:
-        labels = ", ".join(sorted({name for name, _ in shapes}))
-        raise DataError(f"{path}: no shape of {label!r}; it shows {labels}: the class must have "
-                        "one of these names")
-    return found
-
-
-def _coco(content, path, size, photo=None, label=None):
-    """`Polygon` or mask [H, W] of the annotations that a COCO file has of a photo.
-
-    Args:
-        content: of the file.
-        size: (H, W) of the photo.
-        photo: its path; may be left out where the file has one photo.
-        label: name of the category; may be left out where the photo shows one.
-    """
-    try:
-        images = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
-        names = {category["id"]: category["name"] for category in content["categories"]}
-        wanted = Path(photo).name if photo is not None else None
-        ids = [i for i, name in images.items() if name == wanted or (
-            wanted is None and len(images) == 1)]
-        found = [one for one in content["annotations"] if one["image_id"] in ids]
-        shown = sorted({names[one["category_id"]] for one in found})
-        if len(shown) > 1:
-            found = [one for one in found if names[one["category_id"]] == label]
-        parts, mask = [], np.zeros(size, np.uint8)
-        for one in found:
-            shape = one["segmentation"]
-            if isinstance(shape, list):
-                parts += [np.array(part, np.float64).reshape(-1, 2) for part in shape]
-            else:
-                mask |= _run_lengths(shape, size, path)
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no COCO file ({type(error).__name__}: {error})") from None
-    if not ids:
-        raise DataError(f"{path}: no photo {wanted or 'is named'}; it has "
-                        f"{', '.join(sorted(images.values())[:5])}")
-    if not found:
-        raise DataError(f"{path}: {wanted or 'its photo'} has no annotation" + (
-            f" of {label!r}; it shows {', '.join(shown)}: the class must have one of these names"
-            if shown else ""))
-    if mask.any() and parts:
-        return mask | _from_polygon(Polygon(parts), size, str(path))
-    return Polygon(parts) if parts else mask
-
-
-def _from_json(path, size, photo, label):
-    content = _read_json(path)
-    if isinstance(content, dict) and "annotations" in content:
-        return _coco(content, path, size, photo, label)
-    shapes = _labelme(content, path)
-    if len({name for name, _ in shapes}) > 1:
-        shapes = _of_label(shapes, label, path)
-    return Polygon([points for _, points in shapes])
-
-
-def _read_json(path):
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON ({error})") from None
-
-
-def _run_lengths(shape, size, path):
-    """A mask of COCO's run lengths."""
-    counts = shape["counts"]
-    if tuple(shape["size"]) != tuple(size):
-        raise DataError(f"{path}: run lengths of {_shape(shape['size'])}, the photo has "
-                        f"{_shape(size)} (height x width)")
-    if isinstance(counts, str):
-        try:
-            from pycocotools import mask as library
-        except ImportError:
-            raise DataError(f"{path}: compressed run lengths need the extra `coco` (pip install "
-                            "'sst-tf[coco]')") from None
-        return library.decode({"size": shape["size"], "counts": counts.encode()})
-    flat = np.repeat(np.arange(len(counts)) % 2, counts).astype(np.uint8)
-    if flat.size != size[0] * size[1]:
-        raise DataError(f"{path}: run lengths of {flat.size} pixels, the photo has "
-                        f"{size[0] * size[1]}")
-    return flat.reshape(size, order="F")
+def _from_shapes(shapes, image, what, photo):
+    """All shapes together; where one marks and another does not count, it is marked."""
+    size, way_up = image.shape[:2], 1
+    if shapes.size is not None and tuple(shapes.size) != size:
+        way_up = 1 if photo is None else orientation(photo)
+        if way_up <= 4 or tuple(shapes.size) != size[::-1]:
+            raise DataError(f"{what}: marks on {_shape(shapes.size)} pixels, the photo has "
+                            f"{_shape(size)} (height x width): mark this photo, or take the one "
+                            "that was marked")
+        # They were drawn on the pixels as stored, before the camera's tag turned the photo.
+        image = np.ascontiguousarray(turn(image, {6: 8, 8: 6}.get(way_up, way_up)))
+    mask, hows = np.zeros(image.shape[:2], np.uint8), []
+    for mark in shapes.marks:
+        # A file's masks say 255 for what does not count, also where they hold nothing else.
+        one, how = ((_sized(mark, mask.shape, what), "mask") if isinstance(mark, np.ndarray)
+                    else _single(mark, image, what))
+        mask[(one == VOID) & (mask == 0)] = VOID
+        mask[one == 1] = 1
+        hows.append(how)
+    return np.ascontiguousarray(turn(mask, way_up)), " and ".join(dict.fromkeys(hows))
 
 
 def _from_values(values, size, what):
+    return marked(_sized(values, size, what), what)
+
+
+def _sized(values, size, what):
     if values.shape != tuple(size):
         raise DataError(f"{what}: {_shape(values.shape)}, its photo has {_shape(size)} (height x "
                         "width)")
-    return marked(values, what)
+    return values
 
 
 def _from_polygon(polygon, size, what):

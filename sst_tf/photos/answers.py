@@ -4,7 +4,9 @@
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,22 +15,15 @@ from tqdm import tqdm
 from pipelines.errors import DataError
 from pipelines.reading.photos import load_photo
 from pipelines.writing import replacing, write_bytes, write_json
-from sst_tf.photos.inputs import content_sha256, items, videos
+from sst_tf.photos import formats
+from sst_tf.photos.formats.coco import mask_of_run_lengths, run_lengths
+from sst_tf.photos.formats.shapes import Answer
+from sst_tf.photos.inputs import VIDEOS, content_sha256, items, videos
 from sst_tf.photos.predictor import Predictor, Scene
 from sst_tf.reporting import drawing
 
 COLOURS = ((70, 200, 70), (255, 140, 0), (60, 120, 255), (220, 60, 180), (0, 190, 190),
            (230, 210, 40))
-
-
-def rle(mask: np.ndarray) -> dict:
-    """COCO's uncompressed run lengths of a mask [H, W] of 0 and 1: column by column, 0 first."""
-    flat = np.concatenate([[0], mask.ravel(order="F"), [0]])
-    ends = np.flatnonzero(np.diff(flat))
-    counts = np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
-    if len(ends) and counts[-1] == 0:
-        counts.pop()
-    return {"size": list(mask.shape), "counts": counts}
 
 
 class Answers:
@@ -68,27 +63,16 @@ class Answers:
             "photo": key, "photo_sha256": photo_sha256, "asked": self.asked,
             "height": image.shape[0], "width": image.shape[1], "classes": [
                 {"name": name, "index": number, "score": one.score, "present": one.present,
-                 "segmentation": rle((scene.index == number).astype(np.uint8))}
+                 "segmentation": run_lengths((scene.index == number).astype(np.uint8))}
                 for number, (name, one) in enumerate(scene.predictions.items(), start=1)]})
 
-    def summary(self, keys: list[str]) -> Path:
-        """Write predictions.json in COCO's form; returns its path."""
-        images, annotations = [], []
-        for number, key in enumerate(keys, start=1):
-            record = self._record(key)
-            images.append({"id": number, "file_name": key, "height": record["height"],
-                           "width": record["width"]})
-            for one in record["classes"]:
-                area = sum(one["segmentation"]["counts"][1::2])
-                if area:
-                    annotations.append({
-                        "id": len(annotations) + 1, "image_id": number, "iscrowd": 0,
-                        "category_id": one["index"], "score": one["score"], "area": area,
-                        "segmentation": one["segmentation"]})
-        path = self.folder / "predictions.json"
-        write_json(path, {"images": images, "annotations": annotations, "categories": [
-            {"id": i, "name": name} for i, name in enumerate(self.names, start=1)]})
-        return path
+    def answer(self, key: str, path: Path | None) -> Answer:
+        """What the record says of a photo; `path` is None of a frame."""
+        record = self._record(key)
+        there = [one for one in record["classes"] if any(one["segmentation"]["counts"][1:])]
+        return Answer(Path(key).as_posix(), path, (record["height"], record["width"]),
+                      {one["name"]: mask_of_run_lengths(one["segmentation"]).astype(bool)
+                       for one in there}, {one["name"]: one["score"] for one in there})
 
 
 def _asked(predictor):
@@ -104,18 +88,35 @@ def _asked(predictor):
     return digest.hexdigest()
 
 
+class Answered(NamedTuple):
+    """What came of a folder.
+
+    Attributes:
+        done: keys answered.
+        failed: {key: reason} of those that could not be read.
+        written: for each format its file, or the `formats.Folder` of its files.
+    """
+
+    done: list[str]
+    failed: dict[str, str]
+    written: list[Path | formats.Folder]
+
+
 def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: str | Path,
-                  batch: int = 4, every: int = 1, progress: bool = True
-                  ) -> tuple[list[str], dict[str, str]]:
+                  batch: int = 4, every: int = 1, progress: bool = True,
+                  chosen: Sequence[str] = ("coco",), photos_at: str | None = None,
+                  marked: Sequence[Answer] = ()) -> Answered:
     """Answer photos and frames into a folder.
 
     Args:
         found: as `find_photos` gives them.
         batch: photos at once.
         every: every n-th frame of a video.
-    Returns:
-        (keys answered, {key: reason} of those that could not be read).
+        chosen: formats of annotation tools to write at the end (`formats.FORMATS`).
+        photos_at: where Label Studio finds photos (`formats.label_studio.write`).
+        marked: photos that somebody marked, written with their marks among the answers.
     """
+    formats.check(chosen, [key for key, _ in found])
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
 
     def flush():
@@ -144,8 +145,15 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
             flush()
     if waiting:
         flush()
-    answers.summary(sorted(done))
-    return done, failed
+    paths = {key: None if path.suffix.lower() in VIDEOS else path for key, path in found}
+    known = {one.key: one for one in marked}
+
+    def in_order():
+        for key in sorted([*done, *known]):
+            yield known[key] if key in known else answers.answer(key, paths.get(key))
+
+    return Answered(done, failed, formats.write(chosen, answers.folder, in_order, answers.names,
+                                                photos_at))
 
 
 def write_video(folder: str | Path, key: str, path: Path, every: int) -> Path | None:

@@ -3,7 +3,6 @@
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,21 +50,6 @@ class ClassCard:
     def shots(self) -> int:
         """How many marked photos it was made of."""
         return len(self.prototype)
-
-    @classmethod
-    def joined(cls, cards: Sequence["ClassCard"]) -> "ClassCard":
-        """One card of the shots of several, named and pictured as the first."""
-        first = cards[0]
-        if any(card.model_sha256 != first.model_sha256 for card in cards):
-            raise DataError(f"class {first.name!r}: shots tuned for different models")
-
-        def stacked(field: str) -> np.ndarray:
-            return np.concatenate([getattr(card, field) for card in cards])
-
-        return cls(first.name, stacked("prototype"), stacked("untuned"), stacked("score"),
-                   stacked("score_after"), first.thumbnail,
-                   tuple(how for card in cards for how in card.how), first.model_sha256,
-                   cells=stacked("cells"))
 
     def save(self, path: str | Path) -> Path:
         """Write the card (.npz), whole or not at all; returns its path."""

@@ -14,6 +14,7 @@ from pipelines.errors import DataError, UserError
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 ANSWERS = (".index.png", ".overlay.jpg", ".overlay.mp4")  # what `answers` writes beside records
+WRITTEN = ".sst_written"  # in a folder that `formats` wrote; one of them holds pictures of masks
 
 
 def files_in(folder: Path, endings: Sequence[str] = PHOTOS) -> list[Path]:
@@ -70,7 +71,8 @@ def _is_answer(path, output):
             key = path.with_name(path.name.removesuffix(ending))
             return (output is not None and path.resolve().is_relative_to(output)
                     or key.with_name(f"{key.name}.json").is_file() or key.is_dir())
-    return False
+    return "SegmentationClass" in path.parts and any(
+        (folder / WRITTEN).is_file() for folder in path.parents)
 
 
 def frames(key: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray]]:

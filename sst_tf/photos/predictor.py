@@ -16,7 +16,7 @@ from sst_tf.config import Config
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
-from sst_tf.photos import annotations, teaching
+from sst_tf.photos import annotations, formats, teaching
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.images import thumbnail
 from sst_tf.photos.tiles import cut, merge
@@ -113,7 +113,8 @@ class Predictor:
         Args:
             images: photos (paths or uint8 arrays [H, W, 3] RGB), or a single one.
             masks: as many marks: mask arrays or files, `annotations.Box`, `Scribbles`, `Polygon`,
-                or labelme or COCO JSON files; a single one for a single photo.
+                `Shapes`, or annotation files (`sst_tf.photos.formats`); a single one for a single
+                photo.
         Returns:
             The `ClassCard`.
         Raises:
@@ -279,7 +280,7 @@ def _what(mark, default):
 def _turned(photo, mark, image):
     """A mask picture drawn on a photo's stored pixels, turned as the photo is."""
     if not (isinstance(photo, (str, Path)) and isinstance(mark, (str, Path))) or (
-            Path(mark).suffix.lower() == ".json"):
+            formats.is_annotation(mark)):
         return mark
     values, way_up = mask_values(mark), orientation(photo)
     if values.shape != image.shape[:2] and turn(values, way_up).shape == image.shape[:2]:

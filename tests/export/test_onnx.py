@@ -147,6 +147,33 @@ def test_dilated_convolutions_and_their_gradients(dilation):
     np.testing.assert_allclose(*pairs[0], rtol=1e-4, atol=1e-4)
 
 
+SIZES = [((9, 13), (4, 5)), ((9, 13), (20, 31)), ((7, 5), (7, 5)), ((30, 4), (7, 9))]
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("before, after", SIZES)
+def test_resizing_by_the_triangle(before, after, antialias):
+    def resize(x, size):
+        scale = tf.cast(size, tf.float32) / tf.cast(tf.shape(x)[1:3], tf.float32)
+        return raw_ops.ScaleAndTranslate(images=x, size=size, scale=scale, translation=[0.0, 0.0],
+                                         kernel_type="triangle", antialias=antialias)
+    check(resize, RANDOM.integers(0, 256, (2, *before, 3)).astype(np.uint8),
+          np.array(after, np.int32))
+
+
+@pytest.mark.parametrize("before, after", SIZES)
+@pytest.mark.parametrize("method", ["area", "nearest"])
+def test_resizing(before, after, method):
+    check(lambda x, size: tf.image.resize(x, size, method), normal(2, *before, 3),
+          np.array(after, np.int32))
+
+
+def test_other_kernels_are_refused_by_name():
+    with pytest.raises(UserError, match="no ONNX form of ScaleAndTranslate"):
+        run_both(lambda x: tf.image.resize(x, [3, 3], "lanczos3", antialias=True),
+                 normal(1, 9, 9, 1))
+
+
 def test_an_unknown_operation_is_an_error():
     with pytest.raises(UserError, match="no ONNX form of Betainc"):
         run_both(lambda a: tf.math.betainc(a, a, a), np.abs(normal(3)))

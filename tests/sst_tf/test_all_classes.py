@@ -13,7 +13,6 @@ from sst_tf import evaluate
 from sst_tf.config import Config, DataConfig
 from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.photos import paint_page
 from sst_tf.reporting import report_page
 from tests.pipelines.tiny_voc import CLASSES, write_tiny_voc
 from tests.sst_tf.test_commands import QUICK, fails, run
@@ -58,7 +57,6 @@ def test_train_and_evaluate_end_with_the_operating_points(tmp_path, capsys):
     assert "evaluate.protocol" in line and "data.novel_classes []" in line
     with pytest.raises(UserError, match="trained on all classes"):
         report_page.Subject(done.folder)
-    assert len(paint_page.samples(done.config(), tmp_path)) == paint_page.SAMPLES  # held out
 
 
 def test_a_model_cannot_be_selected_on_classes_that_are_not_there():

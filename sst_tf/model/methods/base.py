@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import layers
 
 from sst_tf.model import fusion as fusing
-from sst_tf.model.layers import grid, split
+from sst_tf.model.layers import count, grid, split
 
 
 class Head(layers.Layer):
@@ -84,7 +84,7 @@ class Head(layers.Layer):
 
         Args:
             features: [B, h, w, C].
-            summaries: [B, K, D], K static.
+            summaries: [B, K, D].
             scores: IoU of each support's self-segmentation before the step, [B, K].
             size: (H, W) of the answer.
             fusion: "weighted" is the method's own (`segment_together`); "average" and "maximum"
@@ -92,8 +92,7 @@ class Head(layers.Layer):
         Returns:
             Foreground log-odds [B, H, W].
         """
-        shots = summaries.shape[1]
-        if shots == 1:
+        if summaries.shape[1] == 1:
             return self.segment(features, summaries[:, 0], size, training)
         if fusion == "weighted":
             return self.segment_together(features, summaries, scores, size, training)
@@ -111,8 +110,8 @@ class Head(layers.Layer):
     def each(self, features: tf.Tensor, summaries: tf.Tensor, size, training: bool = False
              ) -> tf.Tensor:
         """Photos under each of K summaries alone: log-odds [B, K, H, W]."""
-        shots = summaries.shape[1]
-        return split(self.segment(*paired(features, summaries), size, training), shots)
+        return split(self.segment(*paired(features, summaries), size, training),
+                     count(summaries))
 
     def own_loss(self, support: tf.Tensor, mask: tf.Tensor, query: tf.Tensor,
                  query_mask: tf.Tensor, logit: tf.Tensor) -> tf.Tensor | None:
@@ -132,5 +131,5 @@ class Head(layers.Layer):
 
 def paired(features: tf.Tensor, summaries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Each photo beside each of its K summaries: [B K, h, w, C], [B K, D]."""
-    return (tf.repeat(features, summaries.shape[1], axis=0),
+    return (tf.repeat(features, count(summaries), axis=0),
             tf.reshape(summaries, [-1, summaries.shape[-1]]))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from sst_tf.model import fusion as fusing
 from sst_tf.model.comparator import Comparator
 from sst_tf.model.decoder import Decoder
-from sst_tf.model.layers import foreground_average, split
+from sst_tf.model.layers import count, foreground_average, split
 from sst_tf.model.methods.base import Head, paired
 
 
@@ -44,5 +44,5 @@ class SST(Head):
     def segment_together(self, features: tf.Tensor, summaries: tf.Tensor, scores: tf.Tensor, size,
                          training: bool = False) -> tf.Tensor:
         """The K responses averaged by `fusion.shot_weights`, decoded once (Eq. 13, 14)."""
-        responses = split(self.comparator(*paired(features, summaries)), summaries.shape[1])
+        responses = split(self.comparator(*paired(features, summaries)), count(summaries))
         return self.decoder(fusing.fuse_responses(responses, scores), size=size, training=training)

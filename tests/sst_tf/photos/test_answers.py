@@ -20,7 +20,7 @@ class Brightness:
     def __init__(self):
         one = np.ones((1, 4), np.float32)
         self.cards = {"mug": ClassCard("mug", one, one, one[:, 0], one[:, 0], b"", ("mask",), "m")}
-        self.model_sha256, self.empty, self.asked = "m", True, []
+        self.model_sha256, self.empty, self.tiles, self.asked = "m", True, 1, []
         self.config = SimpleNamespace(data=SimpleNamespace(image_size=65, resize="squash"))
         self.pixel, self.there = 0.5, 0.1
 

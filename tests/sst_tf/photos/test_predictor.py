@@ -19,6 +19,7 @@ from sst_tf.config import DataConfig
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations, answers, inputs, mark_cost
 from sst_tf.photos.class_card import ClassCard
+from sst_tf.photos.formats.coco import run_lengths
 from sst_tf.photos.predictor import Predictor
 from tests.export.conftest import make_run
 
@@ -257,8 +258,7 @@ def test_labelme_files(tmp_path):
     found, how = annotations.mask_of(path, image)
     assert (found == mask).all() and how == "polygon"
     path.write_text(json.dumps({"shapes": shapes}))
-    assert len(annotations.labelme(path).parts) == 2
-    assert len(annotations.labelme(path, "lid").parts) == 1
+    assert annotations.mask_of(path, image, label="lid")[0].sum() == 21 * 21
     for text, reason in (("{", "not readable as JSON"),
                          ('{"shapes": []}', "no shape"),
                          ('{"shapes": [{"label": "a", "shape_type": "circle", "points": []}]}',
@@ -348,7 +348,7 @@ def test_run_lengths_are_coco_s():
     rng = np.random.default_rng(0)
     for mask in (rng.integers(0, 2, (7, 5), np.uint8), np.zeros((3, 4), np.uint8),
                  np.ones((3, 4), np.uint8)):
-        code = answers.rle(mask)
+        code = run_lengths(mask)
         assert sum(code["counts"]) == mask.size
         back = coder.decode(coder.frPyObjects(code, *mask.shape))
         assert (back == mask).all()
@@ -363,7 +363,7 @@ def test_a_video(run, predictor, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     predictor.set_support(*scene())
     found, _ = inputs.find_photos([path, tmp_path / "bad.mp4"])
-    done, failed = answers.predict_files(predictor, found, tmp_path / "out", every=2,
+    done, failed, _ = answers.predict_files(predictor, found, tmp_path / "out", every=2,
                                          progress=False)
     assert done == ["clip.avi/000000", "clip.avi/000002", "clip.avi/000004"]
     assert list(failed) == ["bad.mp4"]
@@ -404,11 +404,11 @@ def test_coco_polygons_and_run_lengths_mark_a_photo(tmp_path, predictor):
     from pycocotools import mask as library
     packed = library.encode(np.asfortranarray(mask))
     packed = {"size": packed["size"], "counts": packed["counts"].decode()}
-    for shape in (square, answers.rle(mask), packed):
+    for shape in (square, run_lengths(mask), packed):
         found, _ = annotations.mask_of(coco_file(tmp_path, [shape]), image,
                                        photo=tmp_path / "a.jpg")
         np.testing.assert_array_equal(found, mask)
-    both, _ = annotations.mask_of(coco_file(tmp_path, [[[0, 0, 9, 0, 9, 9]], answers.rle(mask)]),
+    both, _ = annotations.mask_of(coco_file(tmp_path, [[[0, 0, 9, 0, 9, 9]], run_lengths(mask)]),
                               image, photo="a.jpg")
     assert both[2, 8] == 1 and both[30, 40] == 1
     card = predictor.set_support(tmp_path / "a.jpg", coco_file(tmp_path, [square]), name="cup")
@@ -416,8 +416,8 @@ def test_coco_polygons_and_run_lengths_mark_a_photo(tmp_path, predictor):
 
 
 @pytest.mark.parametrize("photo, label, words", [
-    ("c.jpg", None, "no photo c.jpg; it has a.jpg, b.jpg"),
-    ("b.jpg", None, "b.jpg has no annotation"),
+    ("c.jpg", None, "no photo c.jpg; it has b.jpg, folder/a.jpg"),
+    ("b.jpg", None, "b.jpg has no shape"),
     ("a.jpg", "cup", "of 'cup'; it shows jug, mug"),
     (None, "mug", "no photo is named")])
 def test_a_coco_file_that_does_not_fit_is_explained(tmp_path, photo, label, words):
@@ -431,5 +431,5 @@ def test_a_broken_json_file_is_named(tmp_path):
     with pytest.raises(DataError, match="x.json: not readable as JSON"):
         annotations.mask_of(tmp_path / "x.json", scene()[0])
     (tmp_path / "y.json").write_text('{"annotations": 3, "images": []}')
-    with pytest.raises(DataError, match="y.json: no COCO file"):
+    with pytest.raises(DataError, match="y.json: damaged annotations of coco"):
         annotations.mask_of(tmp_path / "y.json", scene()[0])

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A page's folder: made of a model, compared with `Predictor`, then put in its place."""
+
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from export import page_graphs, page_libraries
+from pipelines import open_source
+from pipelines.errors import UserError
+from pipelines.writing import write_json
+from sst_tf import __version__
+from sst_tf.photos.class_card import ClassCard
+from sst_tf.photos.predictor import Predictor
+
+PAGE = page_libraries.HERE
+STATIC = ("index.html", "page.css", "page.js")
+FACTS = "model.json"
+MAX_SHOTS = 10
+EXAMPLES, EXAMPLE_SIZE = 6, 257
+# Of probabilities. A photo is resized by another order of sums than TensorFlow's, so that one of
+# its values may be rounded to a neighbour, 1 of 255.
+TOLERANCE = 5e-3
+
+
+def write(predictor: Predictor, output: str | Path, name: str,
+          modules: Path | None = None) -> tuple[Path, float]:
+    """Write the page's folder; returns it and the largest difference from `Predictor`.
+
+    Args:
+        predictor: whose model the page runs; its classes are left as they are.
+        output: a folder that is not there, or holds a page, which is replaced.
+        name: of the model, for people.
+        modules: `node_modules` of the page's lock file; npm fetches it by default.
+    Raises:
+        UserError: another folder at `output`, no libraries, or files that answer otherwise.
+    """
+    output = Path(output)
+    if output.exists() and not (output / FACTS).is_file() and (
+            not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"--output {output}: holds something else than a page; name a new folder")
+    modules = modules or page_libraries.fetch()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
+        folder = Path(partial) / "page"
+        folder.mkdir()
+        for file in STATIC:
+            shutil.copyfile(PAGE / file, folder / file)
+        page_libraries.copy(modules, folder / "lib")
+        _convert(predictor, folder)
+        shown, photos, masks = _draw(predictor)
+        worst, expected = _compare(predictor, folder, photos, masks)
+        write_json(folder / FACTS, _facts(predictor, name) | {
+            "examples": {"name": shown} | _keep(folder, photos, masks), "expected": expected})
+        if output.exists():
+            shutil.rmtree(output)
+        os.rename(folder, output)
+    return output, worst
+
+
+class PageModel:
+    """A page's ONNX files in onnxruntime: what the browser does, in Python.
+
+    Args:
+        folder: of the page.
+    """
+
+    def __init__(self, folder: Path):
+        import onnxruntime
+        self._sessions = {one: onnxruntime.InferenceSession(str(folder / f"{one}.onnx"))
+                          for one in page_graphs.NAMES}
+
+    def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """{output: array} of one of `page_graphs.NAMES`."""
+        outputs = [one.name for one in self._sessions[name].get_outputs()]
+        return dict(zip(outputs, self._sessions[name].run(outputs, inputs), strict=True))
+
+
+def _convert(predictor, folder):
+    from export import onnx_graph  # its packages come with the extra `onnx`
+    graphs = page_graphs.PageGraphs(predictor)
+    for name, function in graphs.functions().items():
+        model = onnx_graph.convert(function, graphs.specs()[name], batched=False)
+        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def _facts(predictor, name):
+    with warnings.catch_warnings():  # that a number of shots has the nearest one's point
+        warnings.simplefilter("ignore")
+        points = [{"threshold": predictor.threshold(k), "presence": predictor.presence_threshold(k)}
+                  for k in range(1, MAX_SHOTS + 1)]
+    return {"name": name, "model_sha256": predictor.model_sha256,
+            "backbone": predictor.config.model.backbone,
+            "image_size": predictor.config.data.image_size, "points": points,
+            "version": __version__}
+
+
+def _draw(predictor):
+    """Pictures to start with, and their masks: one class, which training did not know if possible.
+
+    (Its name, uint8 [H, W, 3], uint8 [H, W] of 0 and 1); the last picture lacks the class.
+    """
+    source = open_source("shapes", image_size=EXAMPLE_SIZE, count=400)
+    novel = [source.classes.index(one) + 1 for one in predictor.config.data.novel_classes or ()
+             if one in source.classes]
+    chosen = novel[0] if novel else source.classes.index("star") + 1
+    shown, lacking = [], []
+    for one in source.image_ids("all"):  # each is drawn when it is asked for
+        if chosen not in source.class_masks(one):
+            lacking.append(one)
+        elif 0.08 < (source.class_mask(one, chosen) == 1).mean() < 0.3:
+            shown.append(one)
+        if len(shown) == EXAMPLES - 1 and lacking:
+            break
+    names = [*shown, lacking[0]]
+    return (source.classes[chosen - 1], [np.asarray(source.read_image(one)) for one in names],
+            [source.class_mask(one, chosen) for one in names[:-1]])
+
+
+def _keep(folder, photos, masks):
+    """Write pictures, and the mark of the first; returns their paths."""
+    (folder / "examples").mkdir()
+    paths = [f"examples/picture{number}.png" for number in range(1, len(photos) + 1)]
+    for path, photo in zip(paths, photos, strict=True):
+        cv2.imwrite(str(folder / path), photo[..., ::-1])
+    cv2.imwrite(str(folder / "examples" / "mark1.png"), (masks[0] == 1) * np.uint8(255))
+    return {"mark": "examples/mark1.png", "photos": paths}
+
+
+def _compare(predictor, folder, photos, masks):
+    """The largest difference of probability from `Predictor`, and what a browser can check.
+
+    Of one and of two shots, of a photo of another shape. UserError where it is too large.
+    """
+    model, worst = PageModel(folder), 0.0
+    wide = cv2.resize(photos[2], (400, 150), interpolation=cv2.INTER_AREA)
+    tuned = []
+    for photo, mask in zip(photos[:2], masks[:2], strict=True):
+        features = model.run("embed", photo=photo)["features"]
+        tuned.append(model.run("tune", features=features, mask=mask))
+    asked = Predictor(predictor.config, predictor.model, predictor.model_sha256,
+                      predictor.operating_point, empty=False)
+    for shots in (1, 2):
+        card: ClassCard = asked.set_support(photos[:shots], masks[:shots], "class")
+        given = {"prototype": np.stack([one["prototype"] for one in tuned[:shots]]),
+                 "score": np.concatenate([one["score"] for one in tuned[:shots]])}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scenes = asked.predict_all([photos[1], wide])
+        expected = [scene.predictions["class"] for scene in scenes]
+        for query, answer in zip((photos[1], wide), expected, strict=True):
+            features = model.run("embed", photo=query)["features"]
+            got = model.run("segment_tuned", features=features,
+                            size=np.array(query.shape[:2], np.int32), **given)
+            found = max(float(np.max(np.abs(got["probability"] - answer.probability))),
+                        abs(float(got["presence"]) - answer.score),
+                        float(np.max(np.abs(given["score"] - card.score))))
+            if not found <= TOLERANCE:
+                raise UserError(f"the page's files differ from the Keras model by {found:.1e} (at "
+                                f"most {TOLERANCE:.0e} is allowed); nothing was written")
+            worst = max(worst, found)
+    return worst, [round(float(value), 6) for value in tuned[0]["prototype"]]

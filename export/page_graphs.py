@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graphs of the page: photos of any size in, maps at the photo's size out.
+
+Three, so that a photo is encoded once, however many classes are looked for in it and however often:
+`embed` (photo to features), `tune` (features and a mark to what is kept of a shot), `segment_tuned`
+(features and the shots of a class to a map). Resizing is inside, by the functions that `Predictor`
+calls.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from pipelines.reading.transforms import resize_class_mask, resize_image, restore
+from sst_tf.evaluation.metrics import BINS
+from sst_tf.model.inference import TOP, Inference
+from sst_tf.model.layers import grid
+from sst_tf.photos.predictor import Predictor
+
+NAMES = ("embed", "tune", "segment_tuned")
+
+
+class PageGraphs:
+    """What the page runs of a predictor's model.
+
+    Args:
+        predictor: `Predictor`; its classes do not matter.
+    """
+
+    def __init__(self, predictor: Predictor):
+        self.inference: Inference = predictor.model.inference
+        self.summary_size = predictor.model.head.summary_size
+        self.channels = predictor.config.model.channels
+        self.fusion = predictor.config.model.fusion
+        self.side, self.resize = predictor.config.data.image_size, predictor.config.data.resize
+
+    def specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
+        """{graph: {input: `tf.TensorSpec`}}; one photo at a time, K shots."""
+        def spec(name, shape, dtype):
+            return {name: tf.TensorSpec(shape, dtype, name)}
+
+        features = spec("features", [1, None, None, self.channels], tf.float32)
+        return {
+            "embed": spec("photo", [None, None, 3], tf.uint8),
+            "tune": features | spec("mask", [None, None], tf.uint8),
+            "segment_tuned": features | spec("prototype", [None, self.summary_size], tf.float32)
+            | spec("score", [None], tf.float32) | spec("size", [2], tf.int32)}
+
+    def functions(self) -> dict[str, Callable]:
+        """{graph: method}."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    def embed(self, photo: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features [1, h, w, C] of a photo uint8 [H, W, 3] RGB."""
+        image = tf.ensure_shape(resize_image(photo, self.side, self.resize),
+                                [self.side, self.side, 3])
+        return {"features": self.inference.embed_photos(image[None])}
+
+    def tune(self, features: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What is kept of one shot.
+
+        Args:
+            features: of `embed`.
+            mask: uint8 [H, W] of 0, 1, 255 at the photo's size.
+        Returns:
+            `prototype`, `untuned` [D]; `score`, `score_after` [1], IoU of the photo's own
+            segmentation before and after the step; `cells` [1], area of the mark in cells of the
+            features; `own` [H, W], its probability after the step;
+            `step` [H, W], how far the step moves each place.
+        """
+        framed = tf.ensure_shape(resize_class_mask(mask, self.side, self.resize),
+                                 [self.side, self.side])
+        kept, own = self.inference.teach(features, framed[None])
+        size = tf.shape(mask)
+        return {"prototype": kept.prototype[0], "untuned": kept.untuned_prototype[0],
+                "score": kept.score, "score_after": kept.score_after,
+                "cells": cells_of(framed, features)[None],
+                "own": restore(tf.sigmoid(own.after[0]), size, self.resize),
+                "step": restore(own.step[0], size, self.resize)}
+
+    def segment_tuned(self, features: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor,
+                      size: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A class in a photo.
+
+        Args:
+            features: of `embed`.
+            prototype, score: of K shots, [K, D] and [K].
+            size: (H, W) of the photo.
+        Returns:
+            `probability` [H, W] and `presence` [], as `Predictor` has them.
+        """
+        shots = prototype[None]
+        maps = self.inference.segment(features, shots, score[None], (self.side, self.side),
+                                      self.fusion)
+        agreement = self.inference.agreement(features, maps, shots)
+        return {"probability": restore(maps[0], size, self.resize),
+                "presence": presence_score(maps[0], agreement[0])}
+
+
+def cells_of(mask: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """`photos.teaching.cells_of` in TensorFlow's operations, of a mask [S, S]."""
+    h, w = grid(features)
+    return tf.reduce_mean(tf.cast(mask == 1, tf.float32)) * tf.cast(h * w, tf.float32)
+
+
+def presence_score(probability: tf.Tensor, agreement: tf.Tensor) -> tf.Tensor:
+    """`evaluation.presence.score_map` in TensorFlow's operations; the map's size is known."""
+    levels = tf.floor(tf.reshape(probability, [-1]) * BINS) / BINS
+    count = levels.shape[0] * TOP  # pixels that count, the last of them in part
+    whole = int(count)
+    highest = tf.math.top_k(levels, whole + 1)[0]
+    mean = (tf.reduce_sum(highest[:whole]) + (count - whole) * highest[whole]) / count
+    return mean * tf.square(tf.maximum(agreement, 0.0))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO: one JSON file of all photos; polygons or run lengths."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import DataError
+from pipelines.writing import write_json
+from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.marks import Box, Polygon
+
+NEEDS = ()
+FILE = "predictions.json"
+
+
+def is_mine(content: Any) -> bool:
+    """A COCO file's JSON."""
+    return isinstance(content, dict) and "annotations" in content and "images" in content
+
+
+def read(content: Any, path: Path) -> list[MarkedPhoto]:
+    """All photos of the file."""
+    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    shapes = defaultdict(list)
+    for one in content["annotations"]:
+        shapes[one["image_id"]].append(Shape(names[one["category_id"]], _mark(one, path)))
+    return [MarkedPhoto(image["file_name"], _size(image), shapes[image["id"]])
+            for image in content["images"]]
+
+
+def _size(image):
+    sides = image.get("height"), image.get("width")
+    return (int(sides[0]), int(sides[1])) if all(sides) else None
+
+
+def _mark(one, path):
+    def mark(size):
+        shape = one.get("segmentation")
+        if isinstance(shape, dict):
+            mask = _run_lengths(shape, size, path)
+        elif shape:
+            mask = Polygon([np.array(part, np.float64).reshape(-1, 2) for part in shape])
+        else:
+            x, y, width, height = one["bbox"]
+            mask = Box(x, y, x + width, y + height)
+        # Crowds count like others: they show the class, and tools call all run lengths so.
+        return mask
+
+    return mark
+
+
+def _run_lengths(shape, size, path):
+    """A mask [H, W] of 0 and 1 of COCO's run lengths."""
+    counts = shape["counts"]
+    if tuple(shape["size"]) != tuple(size):
+        raise DataError(f"{path}: run lengths of {shape['size'][0]} x {shape['size'][1]}, the "
+                        f"photo has {size[0]} x {size[1]} (height x width)")
+    if isinstance(counts, str):
+        try:
+            from pycocotools import mask as library
+        except ImportError:
+            raise DataError(f"{path}: compressed run lengths need pycocotools (pip install "
+                            "'sst-tf[formats]')") from None
+        return library.decode({"size": shape["size"], "counts": counts.encode()})
+    if sum(counts) != size[0] * size[1]:
+        raise DataError(f"{path}: run lengths of {sum(counts)} pixels, the photo has "
+                        f"{size[0] * size[1]}")
+    return mask_of_run_lengths(shape)
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """COCO's uncompressed run lengths of a mask [H, W] of 0 and 1: column by column, 0 first."""
+    flat = np.concatenate([[0], mask.ravel(order="F"), [0]])
+    ends = np.flatnonzero(np.diff(flat))
+    counts = np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
+    if len(ends) and counts[-1] == 0:
+        counts.pop()
+    return {"size": list(mask.shape), "counts": counts}
+
+
+def mask_of_run_lengths(shape: dict) -> np.ndarray:
+    """The mask, uint8 [H, W] of 0 and 1, of what `run_lengths` gives."""
+    flat = np.repeat(np.arange(len(shape["counts"])) % 2, shape["counts"]).astype(np.uint8)
+    return flat.reshape(shape["size"], order="F")
+
+
+def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Path:
+    """`predictions.json`: run lengths, one annotation a class and photo."""
+    images, annotations = [], []
+    for number, answer in enumerate(answers, start=1):
+        images.append({"id": number, "file_name": answer.key, "height": answer.size[0],
+                       "width": answer.size[1]})
+        for name, mask in answer.masks.items():
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": number, "iscrowd": 0,
+                "category_id": classes.index(name) + 1, "score": answer.scores[name],
+                "area": int(mask.sum()),
+                "bbox": [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1),
+                         int(rows[-1] - rows[0] + 1)],
+                "segmentation": run_lengths(mask.astype(np.uint8))})
+    write_json(output / FILE, {"images": images, "annotations": annotations, "categories": [
+        {"id": i, "name": name} for i, name in enumerate(classes, start=1)]})
+    return output / FILE

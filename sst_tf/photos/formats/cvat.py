@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CVAT for images 1.1: one XML file of all photos; polygons, boxes, ellipses, masks."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from pipelines.errors import DataError
+from pipelines.writing import write_bytes
+from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.marks import Box, Polygon
+
+NEEDS = ("cvat_sdk",)
+FILE = "cvat.xml"
+CORNERS = 64  # of the polygon that stands for an ellipse
+KINDS = ("polygon", "box", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton")
+
+
+def read(root: ElementTree.Element, path: Path) -> list[MarkedPhoto]:
+    """All photos of the file."""
+    images = root.findall("image")
+    if not images and root.find("track") is not None:
+        raise DataError(f"{path}: CVAT for video; export the task as \"CVAT for images 1.1\"")
+    return [MarkedPhoto(image.attrib["name"],
+                        (int(image.attrib["height"]), int(image.attrib["width"])),
+                        [Shape(one.attrib["label"], _mark(one, path)) for one in image
+                         if one.tag in KINDS])
+            for image in images]
+
+
+def _mark(one, path):
+    def number(name):
+        return float(one.attrib[name])
+
+    def mark(size):
+        if one.tag == "polygon":
+            return Polygon([np.array([point.split(",") for point in
+                                      one.attrib["points"].split(";")], np.float64)])
+        turn = np.deg2rad(float(one.get("rotation", 0)))
+        turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        if one.tag == "box":  # turned about its centre
+            corners = np.array([[number(x), number(y)] for x, y in (
+                ("xtl", "ytl"), ("xbr", "ytl"), ("xbr", "ybr"), ("xtl", "ybr"))])
+            corners = corners.mean(0) + (corners - corners.mean(0)) @ turned
+            return Box(*corners.min(0), *corners.max(0))
+        if one.tag == "ellipse":
+            angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+            edge = np.stack([number("rx") * np.cos(angles), number("ry") * np.sin(angles)], -1)
+            return Polygon([np.array([number("cx"), number("cy")]) + edge @ turned])
+        if one.tag == "mask":
+            return _decode(one, size, path)
+        raise DataError(f"{path}: a shape of type {one.tag!r} marks {one.attrib['label']!r}; "
+                        "polygons, boxes, ellipses and masks are read")
+
+    return mark
+
+
+def _decode(one, size, path):
+    from cvat_sdk.masks import decode_mask
+    left, top, width, height = (int(one.attrib[name]) for name in
+                                ("left", "top", "width", "height"))
+    runs = [int(run) for run in one.attrib["rle"].split(",")]
+    try:
+        return decode_mask([*runs, left, top, left + width - 1, top + height - 1],
+                           image_width=size[1], image_height=size[0]).astype(np.uint8)
+    except ValueError as error:
+        raise DataError(f"{path}: a mask of {one.attrib['label']!r} that cannot be read "
+                        f"({error})") from None
+
+
+def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Path:
+    """`cvat.xml`, a mask a class and photo; to be uploaded to a task with these labels."""
+    from cvat_sdk.masks import encode_mask
+    root = ElementTree.Element("annotations")
+    ElementTree.SubElement(root, "version").text = "1.1"
+    for number, answer in enumerate(answers):
+        image = ElementTree.SubElement(root, "image", {
+            "id": str(number), "name": answer.key, "width": str(answer.size[1]),
+            "height": str(answer.size[0])})
+        for name, mask in answer.masks.items():
+            *runs, left, top, right, bottom = (int(value) for value in encode_mask(mask))
+            ElementTree.SubElement(image, "mask", {
+                "label": name, "source": "auto", "occluded": "0",
+                "rle": ", ".join(map(str, runs)), "left": str(left), "top": str(top),
+                "width": str(right - left + 1), "height": str(bottom - top + 1), "z_order": "0"})
+    ElementTree.indent(root)
+    write_bytes(output / FILE, ElementTree.tostring(root, "utf-8", xml_declaration=True) + b"\n")
+    return output / FILE

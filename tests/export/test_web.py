@@ -1,0 +1,556 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page without a server: its graphs against `Predictor`, then the page itself in Chromium."""
+
+import io
+import json
+import shutil
+import time
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from export import page_files, page_libraries, page_server, web
+from export.page_files import FACTS, PAGE, STATIC, TOLERANCE, PageModel, write
+from pipelines import open_source
+from pipelines.errors import UserError
+from pipelines.writing import write_json
+from sst_tf.config import DataConfig
+from sst_tf.photos.class_card import ClassCard
+from sst_tf.photos.predictor import Predictor
+from sst_tf.predictor import presets
+from tests.browser import console_errors, opened
+from tests.export.conftest import make_run
+from tests.sst_tf.test_commands import fails
+
+pytest.importorskip("onnxruntime")
+AGREE = 0.99  # least share of a mask's pixels that is Python's
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    run = make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=65, count=60))
+    write_json(run.presence_path, {})
+    return Predictor.from_run(run.folder)
+
+
+@pytest.fixture(scope="module")
+def libraries():
+    """`node_modules` of the page and of its tests."""
+    if not shutil.which("npm") and not (page_libraries.cache() / "tests").is_dir():
+        pytest.skip("no npm (Node.js)")
+    try:
+        return page_libraries.fetch(tests=True)
+    except UserError as error:
+        pytest.skip(f"the page's libraries cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="module")
+def site(predictor, libraries, tmp_path_factory):
+    folder, worst = write(predictor, tmp_path_factory.mktemp("web") / "site", "toy", libraries)
+    assert worst < TOLERANCE
+    return folder
+
+
+def blocks(height, width, seed):
+    """A photo of smooth random blocks."""
+    random = np.random.default_rng(seed)
+    return cv2.resize(random.integers(0, 256, (9, 12, 3)).astype(np.uint8), (width, height))
+
+
+# ---- the files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("height, width, marked", [
+    (150, 233, (slice(30, 90), slice(50, 120))), (40, 300, (slice(5, 30), slice(100, 200))),
+    (65, 65, (slice(10, 40), slice(20, 60))), (700, 500, (slice(333, 334), slice(221, 222)))])
+def test_photos_of_any_size_are_answered_as_by_the_predictor(site, predictor, height, width,
+                                                             marked):
+    """The last mark is one pixel: nearest sampling would lose it."""
+    model, photo, query = PageModel(site), blocks(height, width, 0), blocks(width, height, 1)
+    mask = np.zeros((height, width), np.uint8)
+    mask[marked] = 1
+    card = predictor.set_support([photo, photo[::-1]], [mask, mask[::-1]], "thing")
+    shots = []
+    for one, mark in ((photo, mask), (photo[::-1], mask[::-1])):
+        features = model.run("embed", photo=np.ascontiguousarray(one))["features"]
+        shots.append(model.run("tune", features=features, mask=np.ascontiguousarray(mark)))
+    for field in ("prototype", "untuned", "score", "score_after", "cells"):
+        got = np.stack([one[field] for one in shots]).reshape(getattr(card, field).shape)
+        np.testing.assert_allclose(got, getattr(card, field), atol=0.02)
+    step = predictor.step_map(photo, mask)
+    assert shots[0]["step"].shape == step.shape == shots[0]["own"].shape
+    np.testing.assert_allclose(shots[0]["step"], step, atol=0.05 * step.max())
+    features = model.run("embed", photo=query)["features"]
+    answer = model.run("segment_tuned", features=features, prototype=card.prototype,
+                       score=card.score, size=np.array(query.shape[:2], np.int32))
+    expected = predictor.predict(query, "thing")
+    assert np.ptp(expected.probability) > 0.05
+    np.testing.assert_allclose(answer["probability"], expected.probability, atol=TOLERANCE)
+    assert abs(float(answer["presence"]) - expected.score) < TOLERANCE
+
+
+def test_the_folder_is_complete_and_says_what_it_is(site, predictor):
+    facts = json.loads((site / FACTS).read_text())
+    assert facts["model_sha256"] == predictor.model_sha256 and len(facts["points"]) == 10
+    assert [one["threshold"] for one in facts["points"][:3]] == [0.4, 0.6, 0.6]
+    for path in facts["examples"]["photos"]:
+        assert cv2.imread(str(site / path)).shape == (257, 257, 3)
+    for name in [*STATIC, *(f"lib/{one}" for one in page_libraries.COPIED.values())]:
+        assert (site / name).stat().st_size > 500
+
+
+@pytest.fixture
+def converted(site, monkeypatch):
+    """Files and pictures that were made before, in the place of new ones."""
+    monkeypatch.setattr(page_files, "_convert", lambda _, folder: [
+        shutil.copy(path, folder) for path in site.glob("*.onnx")])
+    facts = json.loads((site / FACTS).read_text())["examples"]
+    photos = [cv2.imread(str(site / path)) for path in facts["photos"]]
+    masks = [cv2.imread(str(site / facts["mark"]), 0) // 255] * len(photos)
+    monkeypatch.setattr(page_files, "_draw", lambda _: (facts["name"], photos, masks))
+
+
+def test_a_page_is_replaced_and_nothing_else_is(site, converted, predictor, libraries, tmp_path,
+                                                monkeypatch):
+    monkeypatch.setattr(page_files, "_compare", lambda *_: (0.0, []))
+    shutil.copytree(site, tmp_path / "site")
+    (tmp_path / "site" / "page.js").write_text("old")
+    write(predictor, tmp_path / "site", "toy", libraries)
+    assert (tmp_path / "site" / "page.js").read_bytes() == (PAGE / "page.js").read_bytes()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").write_text("photo")
+    with pytest.raises(UserError, match="something else than a page"):
+        write(predictor, tmp_path / "photos", "toy", libraries)
+    assert {p.name for p in tmp_path.iterdir()} == {"site", "photos"}
+
+
+def test_files_that_answer_otherwise_are_not_left(predictor, converted, libraries, tmp_path,
+                                                  monkeypatch):
+    monkeypatch.setattr(page_files, "TOLERANCE", -1.0)
+    with pytest.raises(UserError, match="differ from the Keras model"):
+        write(predictor, tmp_path / "site", "toy", libraries)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_npm_one_line_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ["--run_dir", "runs/none", "--output", str(tmp_path / "site")]
+    assert "npm is missing" in fails(capsys, words, web.main)
+    monkeypatch.setattr(page_libraries, "HERE", tmp_path)  # no such folder: the copy is tried
+    with pytest.raises(UserError, match="no node_modules folder"):
+        page_libraries.copy(tmp_path, tmp_path / "lib")
+
+
+def test_a_failing_npm_is_told_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "npm").write_text("#!/bin/sh\necho 'npm error network' >&2\nexit 1\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(UserError, match="npm ci failed: npm error network; install"):
+        page_libraries.fetch(tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_the_lock_file_names_no_machine():
+    lock = json.loads((PAGE / "package-lock.json").read_text())["packages"]
+    fetched = {name: one for name, one in lock.items() if name}
+    assert all(one["integrity"].startswith("sha512-") for one in fetched.values())
+    assert all(one.get("resolved", "https://registry.npmjs.org/").startswith(
+        "https://registry.npmjs.org/") for one in fetched.values())
+
+
+# ---- the page in a browser -----------------------------------------------------------------------
+
+
+class Page:
+    """The page as a person uses it."""
+
+    def __init__(self, driver, address, downloads):
+        self.driver, self.downloads = driver, downloads
+        driver.get(f"{address}/index.html")
+        self.wait(lambda: self["model"].text.startswith(("Ready", "The model cannot")))
+        assert self["model"].text.startswith("Ready"), self["model"].text
+
+    def __getitem__(self, name):
+        return self.driver.find_element("id", name)
+
+    def wait(self, condition, seconds=60):
+        deadline = time.time() + seconds
+        while not condition():
+            assert time.time() < deadline, (self["said"].text, console_errors(self.driver))
+            time.sleep(0.05)
+
+    def press(self, name):
+        one = self[name]
+        if one.get_attribute("type") in ("radio", "file"):
+            one = self.driver.find_element("css selector", f"label[for={name}]")
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", one)
+        one.click()
+
+    def give(self, name, *paths):
+        self[name].send_keys("\n".join(map(str, paths)))
+
+    def teach(self, name):
+        self["name"].clear()
+        self["name"].send_keys(name)
+        self.press("teach")
+        self.wait(lambda: f"Taught “{name}”" in self["said"].text)
+
+    def open(self, photo, mask=None):
+        self.give("support", photo)
+        self.wait(lambda: photo.name in self["canvas"].get_attribute("aria-label"))
+        if mask:
+            self.give("mask", mask)
+            self.wait(self["teach"].is_enabled)
+
+    def answered(self, count):
+        self.wait(lambda: self["count"].text == f"{count} of {count}")
+
+    def download(self, button, name):
+        (self.downloads / name).unlink(missing_ok=True)
+        button.click()
+        self.wait((self.downloads / name).is_file)
+        return (self.downloads / name).read_bytes()
+
+    def masks(self):
+        """{name: array} of the zip's index pictures, and its COCO file."""
+        with zipfile.ZipFile(io.BytesIO(self.download(self["save"], "masks.zip"))) as files:
+            assert files.testzip() is None
+            index = {one.removesuffix(".index.png"): cv2.imdecode(np.frombuffer(
+                files.read(one), np.uint8), cv2.IMREAD_UNCHANGED)
+                for one in files.namelist() if one.endswith(".index.png")}
+            assert {f"{one}.overlay.jpg" for one in index} < set(files.namelist())
+            return index, json.loads(files.read("predictions.json"))
+
+    def card(self, number=0):
+        button = self.driver.find_elements("css selector", "#classes > li > button")[number]
+        name = self.driver.find_elements("css selector", "#classes strong")[number].text
+        self.download(button, f"{name}.npz")
+        return self.downloads / f"{name}.npz"
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory):
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def driver(downloads):
+    with opened(downloads, f"--log-net-log={downloads / 'net.json'}") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    with page_server.serving(site) as address:
+        yield address
+
+
+@pytest.fixture
+def page(driver, address, downloads):
+    return Page(driver, address, downloads)
+
+
+@pytest.fixture(scope="module")
+def photos(shared, tmp_path_factory):
+    """Three real photos of cats with masks, one of 0 and 255, two of 0, 1 and 255 (void): paths."""
+    source = open_source("voc", root=shared / "data" / "mini80")
+    cat, folder, paths = source.classes.index("cat") + 1, tmp_path_factory.mktemp("photos"), []
+    areas = {n: (source.class_mask(n, cat) == 1).mean() for n in source.image_ids("all")
+             if cat in source.class_masks(n)}
+    for name in sorted(areas, key=areas.get)[-3:]:
+        shutil.copy(shared / "data" / "mini80" / "JPEGImages" / f"{name}.jpg", folder)
+        mask = source.class_mask(name, cat)
+        mask[:20, :30] = 255  # what does not count
+        cv2.imwrite(str(folder / f"{name}.png"), mask if paths else (mask == 1) * np.uint8(255))
+        paths.append((folder / f"{name}.jpg", folder / f"{name}.png"))
+    return paths
+
+
+def agreement(mask, expected):
+    assert mask.shape == expected.shape
+    return (mask == expected).mean()
+
+
+def test_a_class_of_real_photos_agrees_with_the_predictor(page, predictor, photos):
+    """Taught by one photo, by two; a second class; class cards both ways; the zip."""
+    (first, mask1), (second, mask2), (query, _) = photos
+    page.open(first, mask1)
+    page.give("queries", query, first)
+    page.teach("cat")
+    page.answered(2)
+    predictor.cards.clear()
+    predictor.set_support(first, mask1, "cat")
+    expected = predictor.predict_all([query, first])
+    index, coco = page.masks()
+    for photo, scene in zip((query, first), expected, strict=True):
+        assert 0.01 < scene.index.mean() < 0.99
+        assert agreement(index[photo.name], scene.index) > AGREE
+    shown = [one["area"] for one in coco["annotations"]]
+    assert shown == [(index[one.name] == 1).sum() for one in (query, first)]
+    for one in coco["annotations"]:  # run lengths are those of the picture
+        counts = one["segmentation"]["counts"]
+        name = coco["images"][one["image_id"] - 1]["file_name"]
+        flat = np.repeat(np.arange(len(counts)) % 2, counts)
+        np.testing.assert_array_equal(flat.reshape(one["segmentation"]["size"], order="F"),
+                                      index[name])
+    assert abs(coco["annotations"][0]["score"]
+               - expected[0].predictions["cat"].score) < TOLERANCE
+
+    page.open(second, mask2)
+    page.teach("cat")
+    page.answered(2)
+    predictor.set_support([first, second], [mask1, mask2], "cat")
+    assert agreement(page.masks()[0][query.name], predictor.predict(query).mask) > AGREE
+    card = ClassCard.load(page.card(), predictor.model_sha256)  # written by the page
+    assert card.name == "cat" and card.shots == 2 and card.how == ("mask", "mask")
+    assert cv2.imdecode(np.frombuffer(card.thumbnail, np.uint8), 1).shape[1] == 128
+    for field in ("prototype", "untuned", "score", "score_after", "cells"):
+        np.testing.assert_allclose(getattr(card, field), getattr(predictor.cards["cat"], field),
+                                   atol=0.02)
+
+    page.open(query)
+    page.press("tool-box")
+    drag(page, (0.2, 0.2), (0.5, 0.6))
+    page.teach("corner")
+    page.answered(2)
+    other = page.card(1)
+    predictor.add_card(card)
+    predictor.add_card(other)
+    index, coco = page.masks()
+    assert agreement(index[query.name], predictor.predict_all([query])[0].index) > AGREE
+    assert [one["name"] for one in coco["categories"]] == ["cat", "corner"]
+
+
+def drag(page, start, end):
+    """A stroke over the photo to mark, its ends in shares of it."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    canvas = page["canvas"]
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    size = canvas.size
+    at = [(round((x - 0.5) * size["width"]), round((y - 0.5) * size["height"]))
+          for x, y in (start, end)]
+    ActionChains(page.driver).move_to_element_with_offset(canvas, *at[0]).click_and_hold(
+        ).move_to_element_with_offset(canvas, *at[1]).release().perform()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets())
+def test_a_shipped_preset_answers_as_in_python(name, libraries, photos, shared, driver, downloads,
+                                               tmp_path, monkeypatch):
+    monkeypatch.setenv("SST_WEIGHTS", str(shared / "weights"))
+    predictor = Predictor.from_preset(name)
+    site, _ = write(predictor, tmp_path / "site", name, libraries)
+    with page_server.serving(site) as address:
+        page = Page(driver, address, downloads)
+        (first, mask), (second, _), (query, _) = photos
+        page.open(first, mask)
+        page.give("queries", second, query)
+        page.teach("cat")
+        page.answered(2)
+        index = page.masks()[0]
+    predictor.set_support(first, mask, "cat")
+    for photo in (second, query):
+        expected = predictor.predict(photo).mask
+        assert expected.any() and agreement(index[photo.name], expected) > AGREE
+
+
+def test_python_s_class_card_answers_in_the_page(page, predictor, photos, tmp_path):
+    (first, mask), (_, _), (query, _) = photos
+    predictor.cards.clear()
+    predictor.set_support(first, mask, "größte Katze").save(tmp_path / "card.npz")
+    page.give("card", tmp_path / "card.npz")
+    page.give("queries", query)
+    page.answered(1)
+    index, coco = page.masks()
+    assert agreement(index[query.name], predictor.predict(query).mask) > AGREE
+    assert coco["categories"] == [{"id": 1, "name": "größte Katze"}]
+    again = ClassCard.load(page.card(), predictor.model_sha256)
+    for field in ("prototype", "untuned", "score", "score_after", "thumbnail", "how", "name",
+                  "others", "cells"):
+        np.testing.assert_array_equal(getattr(again, field),
+                                      getattr(predictor.cards["größte Katze"], field))
+
+
+# ---- marks, keys, touch --------------------------------------------------------------------------
+
+
+def marked(page):
+    """Of the mark in the making: its share of the photo, its frame in shares of the photo."""
+    found = page.driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(({ state, markOf }) => {
+          const { support } = state, mask = markOf(support);
+          done([support.width, support.height, Array.from(mask).join('')]);
+        });""")
+    mask = np.array([*found[2]], np.uint8).reshape(found[1], found[0])
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return {"share": 0, "x": [], "y": []}
+    return {"share": mask.mean(),
+            "x": [columns.min() / found[0], columns.max() / found[0]],
+            "y": [rows.min() / found[1], rows.max() / found[1]]}
+
+
+@pytest.fixture
+def drawn(page, site):
+    """The page with a drawn picture to mark."""
+    page.open(site / "examples" / "picture1.png")
+    return page
+
+
+def test_tools_draw_what_they_say_and_undo_takes_back(drawn):
+    drawn.press("tool-box")
+    drag(drawn, (0.25, 0.25), (0.75, 0.5))
+    box = marked(drawn)
+    assert abs(box["share"] - 0.125) < 0.01
+    assert np.allclose([*box["x"], *box["y"]], [0.25, 0.75, 0.25, 0.5], atol=0.01)
+    drawn.press("tool-eraser")
+    drag(drawn, (0.2, 0.375), (0.8, 0.375))
+    assert 0.08 < marked(drawn)["share"] < 0.12
+    drawn.press("undo")
+    assert marked(drawn)["share"] == box["share"]
+    drawn.press("clear")
+    assert marked(drawn)["share"] == 0 and not drawn["teach"].is_enabled()
+    drawn.press("tool-brush")
+    drag(drawn, (0.2, 0.2), (0.8, 0.2))
+    stroke = marked(drawn)
+    assert np.allclose(stroke["x"], [0.186, 0.814], atol=0.01)  # half its width beyond its ends
+    assert np.allclose(stroke["y"], [0.186, 0.214], atol=0.01)
+
+
+def test_a_polygon_is_closed_where_it_began(drawn):
+    from selenium.webdriver.common.action_chains import ActionChains
+    drawn.press("tool-polygon")
+    canvas = drawn["canvas"]
+    drawn.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    size = canvas.size
+    for x, y in ((-.25, -.25), (.25, -.25), (.25, .25), (-.25, -.25)):
+        ActionChains(drawn.driver).move_to_element_with_offset(
+            canvas, round(x * size["width"]), round(y * size["height"])).click().perform()
+    assert abs(marked(drawn)["share"] - 0.125) < 0.01
+
+
+def test_the_keyboard_alone_marks_and_teaches(drawn):
+    from selenium.webdriver.common.keys import Keys
+    drawn["name"].clear()
+    drawn["name"].send_keys("thing")
+    drawn.press("tool-box")
+    drawn["canvas"].send_keys(*[Keys.ARROW_LEFT] * 10, *[Keys.ARROW_UP] * 10, " ",
+                              *[Keys.ARROW_RIGHT] * 20, *[Keys.ARROW_DOWN] * 20, " ")
+    box = marked(drawn)
+    assert np.allclose([*box["x"], *box["y"]], [0.25, 0.75, 0.25, 0.75], atol=0.01)
+    drawn["canvas"].send_keys(Keys.CONTROL, "z")
+    assert marked(drawn)["share"] == 0
+    drawn["canvas"].send_keys(" ", *[Keys.ARROW_LEFT] * 5, *[Keys.ARROW_UP] * 5, " ")
+    assert marked(drawn)["share"] > 0.01
+    drawn["teach"].send_keys(Keys.ENTER)
+    drawn.wait(lambda: "Taught “thing”" in drawn["said"].text)
+
+
+def test_the_outline_stays_within_a_box_and_grows_from_strokes(drawn):
+    drawn.press("tool-box")
+    drag(drawn, (0.1, 0.3), (0.8, 0.9))
+    box = marked(drawn)
+    drawn.press("outline")
+    drawn.wait(lambda: "what the model takes" in drawn["said"].text)
+    found = marked(drawn)
+    assert 0 < found["share"] <= box["share"] and found["x"][0] >= box["x"][0]
+    drawn.press("clear")
+    drawn.press("tool-brush")
+    drag(drawn, (0.3, 0.6), (0.4, 0.6))
+    stroke = marked(drawn)["share"]
+    drawn.press("outline")
+    drawn.wait(lambda: "what the model takes" in drawn["said"].text
+               and marked(drawn)["share"] >= stroke)
+
+
+def test_what_goes_wrong_is_said(page, site, predictor, tmp_path):
+    (tmp_path / "fake.jpg").write_text("no photo")
+    page.give("support", tmp_path / "fake.jpg")
+    page.wait(lambda: "no photo that this browser can read" in page["said"].text)
+    page.give("mask", site / "examples" / "mark1.png")
+    page.wait(lambda: "open the photo first" in page["said"].text)
+    predictor.cards.clear()
+    card = predictor.set_support(blocks(80, 80, 3), np.eye(80, dtype=np.uint8), "other")
+    ClassCard(**{**vars(card), "model_sha256": "0"}).save(tmp_path / "other.npz")
+    page.give("card", tmp_path / "other.npz")
+    page.wait(lambda: "other.npz: class “other” was taught to another model" in page["said"].text)
+    page.give("card", tmp_path / "fake.jpg")
+    page.wait(lambda: "no class card" in page["said"].text)
+    card.save(tmp_path / "good.npz")
+    page.give("card", tmp_path / "good.npz")
+    page.give("queries", tmp_path / "fake.jpg", site / "examples" / "picture2.png")
+    page.answered(2)
+    assert "no photo that this browser can read" in page["photos"].text
+    assert list(page.masks()[0]) == ["picture2.png"]
+
+
+def test_absent_classes_are_said_and_answered_on_demand(page, site, predictor, tmp_path):
+    """The toy run has no threshold of presence: the page is told one above every score."""
+    page.driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(async ({ state, ask }) => {
+          await ask('setPoints', state.model.points.map((one) => ({ ...one, presence: 2 })));
+          done();
+        });""")
+    page.press("try")
+    page.wait(lambda: page["teach"].is_enabled())
+    page.press("teach")
+    page.answered(5)
+    assert "star: not there" in page["found"].text
+    assert not any(mask.any() for mask in page.masks()[0].values())
+    page.press("always")
+    page.wait(lambda: "%" in page["found"].text)
+
+
+# ---- what it keeps to ----------------------------------------------------------------------------
+
+
+def test_it_can_be_used_without_eyes_and_on_a_phone(driver, address, downloads, libraries):
+    axe = (libraries / "axe-core" / "axe.min.js").read_text()
+    for width in (1440, 390):
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+            "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
+        page = Page(driver, address, downloads)
+        page.press("try")
+        page.wait(page["teach"].is_enabled)
+        page.press("teach")
+        page.answered(5)
+        driver.execute_script(axe)
+        found = driver.execute_async_script("axe.run().then(arguments[0])")
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        assert found["passes"]
+        wide, inner = driver.execute_script(
+            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert wide <= inner
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_one_thread_is_enough(site, driver, downloads):
+    """A host that sends no headers: WebAssembly without threads answers as well."""
+    with page_server.serving(site, isolated=False) as plain:
+        page = Page(driver, plain, downloads)
+        assert "1 thread" in page["model"].text
+        page.press("try")
+        page.wait(page["teach"].is_enabled)
+        page.press("teach")
+        page.answered(5)
+
+
+def test_nothing_is_asked_of_another_origin(driver, address, downloads):
+    """After all the tests above: the console and the browser's own record of its requests."""
+    assert not console_errors(driver)
+    record = downloads / "net.json"
+    driver.quit()
+    text = record.read_text()
+    events = json.loads(text if text.rstrip().endswith("}") else text.rstrip().rstrip(",") + "]}")
+    kind = events["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    started = [one["params"] for one in events["events"]
+               if one["type"] == kind and "url" in one.get("params", {})]
+    asked = {one["url"] for one in started  # not what Chromium asks by itself
+             if one.get("initiator", "").startswith("http://127.0.0.1:")}
+    assert {f"{address}/{one}" for one in ("page.js", "embed.onnx", "model.json")} < asked
+    assert not [one for one in asked if not one.startswith("http://127.0.0.1:")]
