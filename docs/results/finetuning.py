@@ -2,12 +2,12 @@
 """What training on five marked photos a class brings, on classes that the model never saw.
 
     python docs/results/finetuning.py runs/pascal5i_resnet18 --seeds 0 1 2
-    python docs/results/finetuning.py runs/pascal5i_resnet18 -- --train.epochs 4
+    python docs/results/finetuning.py runs/pascal5i_resnet18 --train.epochs 4
 
 Five photos of each novel class of the run's fold are drawn, `configs/finetune.yaml` trains on them
 from the run, and both models are shown the same five and asked for the class in all other photos
-that show it. Paired over the photos that are asked. What follows `--` are further options of the
-training. Its settings were chosen on fold 0 alone; the others' classes had no say.
+that show it. Paired over the photos that are asked. Further options are the training's, whose
+settings were chosen on fold 0 alone; the others' classes had no say.
 """
 
 import argparse
@@ -96,8 +96,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the five photos")
-    parser.add_argument("training", nargs="*", help="options of the training, after --")
-    options = parser.parse_args()
+    options, training = parser.parse_known_args()
     fold, before, after, keys = Fold(options.run), {}, {}, []
     for seed in options.seeds:
         drawn = fold.drawn(seed)
@@ -108,7 +107,7 @@ def main():
                         "--model.backbone", own.backbone, "--model.channels", str(own.channels),
                         "--model.weights", own.weights, "--train.cache_dir", f"{folder}/cache",
                         "--train.seed", str(seed), "--run_dir", f"{folder}/run",
-                        "--skip_evaluation", *options.training])
+                        "--skip_evaluation", *training])
             for kept, run in ((before, fold.run), (after, Run.open(f"{folder}/run"))):
                 kept |= {(class_id, (seed, name)): pair for (class_id, name), pair
                          in fold.counts(run, drawn).items()}
