@@ -140,8 +140,7 @@ def _tune(predictor, name, pairs, save_card, several):
           f"{', '.join(sorted(set(card.how)))}; their own IoU before and after the step: "
           + ", ".join(f"{a:.2f} and {b:.2f}" for a, b in
                       zip(card.score, card.score_after, strict=True)))
-    for line in advice([str(photo) for photo in photos], card.cells, card.score_after,
-                       card.others):
+    for line in advice([str(photo) for photo in photos], card):
         print(f"look: {line}")
     if save_card:
         target = Path(save_card)

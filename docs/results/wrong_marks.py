@@ -21,7 +21,7 @@ from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.photos.teaching import found_by_others
+from sst_tf.photos.teaching import found_by_others, likeness
 from sst_tf.runs.directory import Run
 
 SHOTS = 5
@@ -34,9 +34,8 @@ def over_the_others(values, _):
 
 
 def alike(_, prototypes):
-    """Cosine of a photo's prototype and the mean of the others'."""
-    unit = prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)
-    return [float(one @ np.delete(unit, i, 0).mean(0)) for i, one in enumerate(unit)]
+    """Mean cosine of a photo's prototype with the others' (`teaching.likeness`)."""
+    return list(likeness(prototypes))
 
 
 def both(values, prototypes):

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from sst_tf.model import losses
 from sst_tf.model.inference import Inference, TunedSupport
+from sst_tf.photos.class_card import ClassCard
 
-DISAGREES = 0.5  # below this share of the other photos' mean; docs/predict.md says what it catches
+DISAGREES = 0.74  # mean cosine to the others below which a photo does; docs/predict.md measures it
 HARDLY = 0.3  # IoU below which a class is hardly found again in its own photos
 
 
@@ -37,22 +38,32 @@ def found_by_others(inference: Inference, features: Sequence[tf.Tensor],
     return found
 
 
+def likeness(prototypes: np.ndarray) -> np.ndarray:
+    """Mean cosine of each photo's prototype with the others', [K]; NaN for a single photo.
+
+    Args:
+        prototypes: of K photos [K, D].
+    """
+    if len(prototypes) == 1:
+        return np.full(1, np.nan, np.float32)
+    unit = prototypes / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-9)
+    return np.array([one @ np.delete(unit, i, 0).mean(0) for i, one in enumerate(unit)], np.float32)
+
+
 def cells_of(mask: tf.Tensor, features: tf.Tensor) -> float:
     """Area of a mark [1, S, S] in cells of the features [1, h, w, C]."""
     share = np.mean(np.asarray(mask) == 1)
     return float(share * features.shape[1] * features.shape[2])
 
 
-def advice(names: Sequence[str], cells: np.ndarray, score_after: np.ndarray,
-           others: np.ndarray) -> list[str]:
+def advice(names: Sequence[str], card: ClassCard) -> list[str]:
     """Sentences on the photos whose marks may be wrong or too small; [] where all is well.
 
     Args:
         names: what to call the photos, K of them.
-        cells: area of each mark in cells of the features.
-        score_after: IoU with which the tuned class finds each mark in its own photo.
-        others: `found_by_others`.
+        card: what tuning left of them.
     """
+    cells, score_after, others = card.cells, card.score_after, card.others
     found = []
     for i, name in enumerate(names):
         if cells[i] < 1:
@@ -63,9 +74,10 @@ def advice(names: Sequence[str], cells: np.ndarray, score_after: np.ndarray,
     if len(names) == 2 and max(others) < HARDLY:
         found.append(f"{names[0]} and {names[1]} do not find each other's marks (IoU "
                      f"{others[1]:.2f} and {others[0]:.2f}); do both show the same class?")
-    for i, name in enumerate(names if len(names) > 2 else ()):
-        rest = np.delete(others, i).mean()
-        if others[i] < DISAGREES * rest:
-            found.append(f"{name} disagrees: the other photos find its mark with IoU "
-                         f"{others[i]:.2f}, and each other's with {rest:.2f}; look at its mark")
+    alike = likeness(card.prototype)
+    worst = int(np.argmin(alike))
+    if len(names) > 2 and alike[worst] < DISAGREES:
+        found.append(f"{names[worst]} disagrees: the other photos find its mark with IoU "
+                     f"{others[worst]:.2f}, and each other's with "
+                     f"{np.delete(others, worst).mean():.2f}; look at its mark")
     return found

@@ -65,16 +65,20 @@ def test_a_card_keeps_what_was_found_and_reads_one_without(predictor, tmp_path):
     assert ClassCard.load(tmp_path / "old.npz").others.size == 0
 
 
-@pytest.mark.parametrize("cells, own, others, expected", [
-    ([9, 9, 9], [0.8, 0.8, 0.8], [0.6, 0.6, 0.5], []),
-    ([9, 9, 9], [0.8, 0.8, 0.8], [0.6, 0.1, 0.6],
+@pytest.mark.parametrize("turns, cells, own, others, expected", [
+    ([0, 10, 20], [9, 9, 9], [0.8, 0.8, 0.8], [0.6, 0.6, 0.5], []),
+    ([0, 80, 10], [9, 9, 9], [0.8, 0.8, 0.8], [0.6, 0.1, 0.6],
      ["b disagrees: the other photos find its mark with IoU 0.10, and each other's with 0.60"]),
-    ([0.4], [0.0], [np.nan], ["a: the mark is smaller than a cell"]),
-    ([9], [0.1], [np.nan], ["a: the model hardly finds the mark in its own photo (IoU 0.10)"]),
-    ([9, 9], [0.8, 0.8], [0.1, 0.05], ["a and b do not find each other's marks"]),
-    ([9, 9], [0.8, 0.8], [0.1, 0.5], [])])
-def test_advice(cells, own, others, expected):
-    found = advice("abc"[:len(cells)], *map(np.array, (cells, own, others)))
+    ([0], [0.4], [0.0], [np.nan], ["a: the mark is smaller than a cell"]),
+    ([0], [9], [0.1], [np.nan], ["a: the model hardly finds the mark in its own photo (IoU 0.10)"]),
+    ([0, 80], [9, 9], [0.8, 0.8], [0.1, 0.05], ["a and b do not find each other's marks"]),
+    ([0, 80], [9, 9], [0.8, 0.8], [0.1, 0.5], [])])
+def test_advice(turns, cells, own, others, expected):
+    """Prototypes of a plane, turned by degrees."""
+    angles = np.radians(turns)
+    card = ClassCard("mug", np.stack([np.cos(angles), np.sin(angles)], 1), np.zeros((1, 2)),
+                     np.array(own), np.array(own), b"", (), "m", np.array(others), np.array(cells))
+    found = advice("abc"[:len(cells)], card)
     assert len(found) == len(expected)
     assert all(line.startswith(start) for line, start in zip(found, expected, strict=True))
 
