@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help install train evaluate results test test-all wheel-check lint bench bench-data bench-serve \
-	serve-demo demo gpu-check clean
+	serve-demo demo docs gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -65,10 +65,14 @@ demo: $(VENV)/installed ## RUN (trained if missing) as a page in the browser: ma
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
 	$(BIN)/python -m export.web --run_dir $(RUN) --output demo --open $(ARGS)
 
+docs: $(VENV)/installed ## the documentation site, in site/; a dead link or name ends it
+	$(BIN)/python docs/configuration.py
+	$(BIN)/zensical build --strict
+
 gpu-check: $(VENV)/installed ## on a GPU (pip install -e '.[gpu]'): tests, and the serving table
 	$(BIN)/python -c 'import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices("GPU") and "no GPU is visible to TensorFlow")'
 	NVIDIA_TF32_OVERRIDE=0 $(BIN)/python -m pytest -m gpu
 	NVIDIA_TF32_OVERRIDE=0 $(BIN)/python -m export.bench $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
-	rm -rf $(VENV) cache build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) cache build site *.egg-info .pytest_cache .ruff_cache .mypy_cache

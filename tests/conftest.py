@@ -27,3 +27,14 @@ def fixtures(shared):
 def pytest_collection_modifyitems(items):
     """The longest file first: at the end one process would be alone with it."""
     items.sort(key=lambda item: item.path.name != "test_distribute.py")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many blocks of README and docs the tests run; what a worker prints is not shown."""
+    reports = (one for many in terminalreporter.stats.values() for one in many)
+    if any("tests/test_docs.py" in getattr(one, "nodeid", "") for one in reports):
+        from tests import doc_blocks
+
+        run, marked = doc_blocks.count()
+        terminalreporter.write_line(f"blocks of Python and shell in README and docs: {run} run, "
+                                    f"{marked} are marked with the reason")

@@ -126,7 +126,8 @@ def measure(lab, part, limits):
             prototypes = np.concatenate([one[2].prototype for one in shown])
             answers = [lab.counts(episode, shown)]
             answers += [lab.counts(episode, shown[:i] + shown[i + 1:]) for i in range(SHOTS)]
-            scores = {name: score(lab.found(shown), prototypes) for name, score in SCORES.items()}
+            others = lab.found(shown)
+            scores = {name: score(others, prototypes) for name, score in SCORES.items()}
             kept.append((scores, place, np.array(answers)))
     weights = bootstrap.photo_weights([(one.query, *one.support) for one in lab.episodes], 2000)
     for name in SCORES:

@@ -31,8 +31,8 @@ def open_picture(source: Path | bytes, what: str = "photo") -> Image.Image:
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except DAMAGED as error:
         name = what if isinstance(source, bytes) else source
-        raise DataError(f"{name}: not readable as a picture ({error}); fetch it again or take its "
-                        "id off the split") from None
+        raise DataError(f"{name}: not readable as a picture ({error}); fetch it again or leave it "
+                        "out") from None
 
 
 def head_of(source: Path | bytes, count: int = 32) -> bytes:

@@ -85,8 +85,8 @@ def decode_photo(source: Path | bytes, what: str = "photo") -> np.ndarray:
         try:
             return np.asarray(photo.convert("RGB"))
         except DAMAGED as error:
-            raise DataError(f"{name}: damaged photo ({error}); fetch it again or take its id "
-                            "off the split") from None
+            raise DataError(f"{name}: damaged photo ({error}); fetch it again or leave it out"
+                            ) from None
 
 
 def orientation(source: str | os.PathLike | bytes, what: str = "photo") -> int:

@@ -49,9 +49,9 @@ class JoinConfig:
     """A further data set whose photos of base classes are trained on too.
 
     Attributes:
-        name: of the part; its photos are `name:id`.
-        dataset, root, classes, annotations: as in `DataConfig`.
-        split: which of its photos.
+        name: name of the part; its photos are `name:id`.
+        dataset, root, classes, annotations: as the keys of the same name in `data`.
+        split: which of its photos; "all" takes all with a mask.
     """
 
     name: str = ""
@@ -80,7 +80,7 @@ class DataConfig:
         train_split, novel_split: lists under ImageSets/Segmentation ("voc"), "train2017" and the
             like ("coco"), or "all" photos with a mask.
         fold: which quarter of the classes of `dataset` is novel (0..3), where no names are given.
-        layout: of the folds, "contiguous" or "interleaved"; by default interleaved for COCO.
+        layout: folds are "contiguous" or "interleaved" classes; by default interleaved for COCO.
         novel_classes: novel classes by name; [] trains on all classes, and nothing unseen is
             tested. Unset they are those of `fold` or `split_file`.
         split_file: "folder": file of novel class names, a line each; a `trn.txt` beside it names
@@ -90,11 +90,12 @@ class DataConfig:
         pair_filter: which (photo, class) pairs count: "none" (any pixel), "area2048", "oslsm" or
             the path of a list of pairs (hsnet's form, or what `pipelines.index` writes).
         image_size: side in pixels that photos and masks are resized to.
-        resize: "squash" them to a square, or "pad" them, aspect kept.
+        resize: "squash" photos and masks to a square, or "pad" them, aspect kept.
         validation_share: share of the training photos kept for base-class validation; 0 keeps
             none, the last epoch's model is then the result.
-        split_seed: draws those photos.
-        count, seed: number of pictures of "shapes", and what draws them.
+        split_seed: seed that draws those photos.
+        count: number of pictures of "shapes".
+        seed: seed that draws the pictures of "shapes".
     """
 
     dataset: Literal["shapes", "voc", "coco", "folder"] = "shapes"
@@ -131,15 +132,15 @@ class ModelConfig:
         method: what answers between the encoder's features and the mask (docs/method.md).
         backbone: "resnet50", "vgg16", "resnet18" or "small".
         weights: "imagenet", "none" or the path of an .npz or notop .h5 file.
-        channels: C, of the embedding, comparator and decoder.
-        dropout: before the decoder's last 3x3; off in the inner step.
+        channels: width C of the embedding, comparator and decoder.
+        dropout: share of channels dropped before the decoder's last 3x3; off in the inner step.
         feature_dropout: share of the backbone's channels that all photos of an episode lose in
             training, so that no single one is relied on.
-        comparator: f_m on "concatenate"d features and prototype (the paper's), or with their
-            normalised "product" beside them, which learns to compare sooner.
-        train_backbone: train it too (the small one must be).
-        fusion: of k > 1 shots: "weighted" is the method's own (sst: Eq. 14); the others act on
-            the answers of the single shots.
+        comparator: how f_m sees features and prototype: "concatenate"d (the paper's), or with
+            their normalised "product" beside them, which learns to compare sooner.
+        train_backbone: train the backbone too (the small one must be).
+        fusion: how k > 1 shots become one answer: "weighted" is the method's own (sst: Eq. 14);
+            the others act on the answers of the single shots.
     """
 
     method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = _added("sst")
@@ -158,15 +159,16 @@ class TunerConfig:
     """The inner step (Eq. 11); see `sst_tf.model.tuner.Tuner`.
 
     Attributes:
-        steps: 0 switches tuning off.
-        step_size: a number, or "learned".
+        steps: number of inner steps; 0 switches tuning off.
+        step_size: size of a step, a number or "learned".
         initial_step: where a learned step starts.
-        reduction: of L_sup over pixels.
+        reduction: how L_sup is reduced over pixels.
         normalize: "relative" scales the update to `step_size` times the features' norm.
-        through: "both" roles of R_s (Eq. 11) or "prototype", the support role alone.
+        through: the gradient runs through "both" roles of R_s (Eq. 11) or through the support role
+            alone ("prototype").
         second_order: the outer gradient runs through the update.
-        loss: "cross_entropy" or "balanced"; unset it is the outer one's, as the paper has a single
-            L_sup (Eq. 10).
+        loss: the inner loss, "cross_entropy" or "balanced"; unset it is the outer one's, as the
+            paper has a single L_sup (Eq. 10).
     """
 
     steps: int = _number(1, least=0)
@@ -186,7 +188,7 @@ class LossConfig:
     Attributes:
         auxiliary: weight of the self-segmentation's cross-entropy; 0 switches it off.
         balanced: foreground and background weigh one half each, in both losses (and in the inner
-            one, see `TunerConfig.loss`).
+            one, see `tuner.loss`).
     """
 
     auxiliary: float = _number(1.0, least=0)
@@ -199,11 +201,12 @@ class OptimizerConfig:
 
     Attributes:
         name: "sgd" (the paper's) or "adam".
-        learning_rate, momentum: as usual; momentum for SGD only.
+        learning_rate: of the backbone, and of everything where `head_multiplier` is 1.
+        momentum: for SGD only.
         weight_decay: coupled L2 on kernels, added to the gradient.
-        head_multiplier: learning rate of everything but the backbone over the backbone's (SGD).
+        head_multiplier: learning rate of everything but the backbone, over the backbone's (SGD).
         clip_norm: global norm that gradients are clipped to; 0 leaves them.
-        schedule: "constant" or "cosine" to zero over the run.
+        schedule: the learning rate is "constant", or falls to zero over the run as a "cosine".
         average: the model that is kept has the weights' exponential moving average with this
             momentum; 0 keeps the weights of the last step.
     """
@@ -223,9 +226,9 @@ class PretrainConfig:
     """Naming base classes before the episodes; see `sst_tf.training.pretrain`.
 
     Attributes:
-        steps: 0 leaves it out.
+        steps: number of steps; 0 leaves it out.
         batch: photos a step.
-        learning_rate: of Adam, cosine to zero over the steps.
+        learning_rate: learning rate of Adam, which falls to zero over the steps as a cosine.
     """
 
     steps: int = _number(0, least=0)
@@ -238,12 +241,14 @@ class TrainConfig:
     """How long, and what is looked at meanwhile.
 
     Attributes:
-        epochs, steps_per_epoch, batch: a step sees `batch` episodes.
+        epochs: number of epochs.
+        steps_per_epoch: training steps an epoch.
+        batch: episodes a step.
         shots: supports an episode in training.
         class_power: classes are drawn in proportion to their number of photos to this power; 0
             draws all alike, 0.5 shows a class of few photos less often.
         absent_share: share of the episodes whose query does not show the class.
-        seed: of episodes, flips and initial weights.
+        seed: seed of episodes, flips and initial weights.
         flip: random horizontal flips of every photo with its mask.
         crops: with kept features, so many crops of each photo are kept too, and any of them or the
             whole photo is shown (`pipelines.reading.crops`).
@@ -253,9 +258,9 @@ class TrainConfig:
         select_on: the best checkpoint is chosen on "base" (default) or, as older papers did,
             on "novel" classes; the results say which.
         cache_features: compute a frozen backbone's features once a photo and keep them on disk.
-        cache_dir: where.
+        cache_dir: folder of those features.
         parallel_calls: episodes read at once; 0 for twice as many as cores.
-        precision: of the training step's products. "bfloat16" makes it 1.6 times as fast on
+        precision: type of the training step's products. "bfloat16" makes it 1.6 times as fast on
             processors that have it (AVX-512 BF16, AMX); weights, losses and whatever is evaluated
             stay in float32. Elsewhere it is slower.
         strategy: "mirrored" shares each batch among all GPUs of the machine (all logical CPU
@@ -300,17 +305,18 @@ class EvaluateConfig:
     Attributes:
         protocol: "sst" (random episodes at the run's own size) or another paper's choice of photos,
             episodes, size, scoring and void; see `pipelines.protocols`.
-        episodes: how many a run; unset (or 0) as many as the protocol has, 1,000 for "sst".
+        episodes: number of episodes a run; unset (or 0) as many as the protocol has, 1,000 for
+            "sst".
         runs: runs over other episodes, of which mean and standard deviation are given; unset (or
             0) as many as the protocol has, one for "sst".
         episode_file: episodes to replay, as an evaluation writes them; in place of a protocol's.
         pair_list: the published list of (photo, class) pairs that the protocol "hsnet" tests on.
         shots: the numbers of supports evaluated after training.
         ways: classes an episode; above 1 each pixel gets one of them or background.
-        seed: draws the episodes, of which validation sees none (`sst_tf.data.seeds`); replayed
-            ones are drawn by none.
-        scales, flip: the query is answered at each scale of its picture, and mirrored; the
-            probabilities are averaged.
+        seed: seed of the episodes, of which validation sees none (`sst_tf.data.seeds`); a replay
+            of `episode_file` needs none.
+        scales: the query is answered at each scale of its picture; probabilities are averaged.
+        flip: the query is answered mirrored, too; probabilities are averaged.
         threshold_episodes: base-class episodes on which the operating point is chosen.
         oracle: score each query with itself and its true mask as the support too: the room that
             better prototypes could fill.
@@ -318,7 +324,7 @@ class EvaluateConfig:
         absent_episodes: episodes whose query does not show the class, which set the score from
             which a class counts as present; 0 leaves them out.
         batch: episodes at once.
-        processes: that share the episodes; does not change numbers.
+        processes: processes that share the episodes; does not change numbers.
         memory: gigabytes that embeddings, raw photos and masks may keep, all processes together;
             what does not fit is computed or read again. Does not change numbers.
     """

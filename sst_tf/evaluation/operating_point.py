@@ -82,13 +82,19 @@ class OperatingPoint:
 
     def presence_threshold(self, shots: int) -> float:
         """Score from which a class counts as present, 0..1; 0 where none was chosen."""
-        words = self._presence_words(shots)
-        # What early versions kept, without settings, is of another score.
-        table = {key: one for key, one in self.run.presence().items() if "settings" in one}
-        found = (table.get(_key(words, self._presence_settings(shots)))
-                 or self._nearest(table, shots, self._presence_words, self._presence_settings,
-                                  "presence threshold", "0"))
+        found = self.known_presence(shots) or self._nearest(
+            self._presence_table(), shots, self._presence_words, self._presence_settings,
+            "presence threshold", "0")
         return found["threshold"] if found else 0.0
+
+    def known_presence(self, shots: int) -> dict | None:
+        """What `keep_presence` stored under exactly these settings, or None."""
+        return self._presence_table().get(
+            _key(self._presence_words(shots), self._presence_settings(shots)))
+
+    def _presence_table(self):
+        # What early versions kept, without settings, is of another score.
+        return {key: one for key, one in self.run.presence().items() if "settings" in one}
 
     # ---- parts ------------------------------------------------------------------------------
 

@@ -86,7 +86,8 @@ def _auc(summary, row, shots):
 def _points(run, config):
     point, found = OperatingPoint(run), {}
     for shots in config.evaluate.shots:
-        if point.known(shots) is None:
+        if point.known(shots) is None or (config.evaluate.absent_episodes
+                                          and point.known_presence(shots) is None):
             raise UserError(f"{run.folder}: no operating point for {shots} shots; expected those "
                             f"of evaluate.shots: python -m sst_tf.evaluate {run.folder}")
         found[str(shots)] = {"threshold": point.threshold(shots),
