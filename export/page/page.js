@@ -686,6 +686,11 @@ function advice({ cells, scoreAfter }) {
 /** The classes are others: they are listed, and every photo's answer is old. */
 function changed() {
   state.version++;
+  if (!state.classes.length) {  // nothing is looked for any more
+    for (const photo of state.photos) Object.assign(photo, { answer: null, thumb: null, version: 0 });
+    listPhotos();
+    showCurrent();
+  }
   $('names').replaceChildren(...state.classes.map(({ name }) => element('option', { value: name })));
   $('classes').replaceChildren(...state.classes.map((one, number) => {
     const shots = one.shots.map((shot, i) => {

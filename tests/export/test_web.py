@@ -4,7 +4,9 @@
 import io
 import json
 import shutil
+import socket
 import time
+import urllib.request
 import zipfile
 
 import cv2
@@ -506,12 +508,25 @@ def test_absent_classes_are_said_and_answered_on_demand(page, site, predictor, t
     page.wait(lambda: "%" in page["found"].text)
 
 
+def test_a_removed_class_takes_its_answers_along(page):
+    page.press("try")
+    page.wait(page["teach"].is_enabled)
+    page.press("teach")
+    page.answered(5)
+    page.driver.find_element("css selector", ".shots button").click()
+    page.wait(lambda: not page["save"].is_enabled())
+    assert page["photos"].text.count("not searched yet") == 5
+    assert not page.driver.find_elements("css selector", "#classes li")
+
+
 # ---- what it keeps to ----------------------------------------------------------------------------
 
 
 def test_it_can_be_used_without_eyes_and_on_a_phone(driver, address, downloads, libraries):
     axe = (libraries / "axe-core" / "axe.min.js").read_text()
-    for width in (1440, 390):
+    for width, scheme in ((1440, "light"), (390, "dark")):
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
+            {"name": "prefers-color-scheme", "value": scheme}]})
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
         page = Page(driver, address, downloads)
@@ -527,6 +542,25 @@ def test_it_can_be_used_without_eyes_and_on_a_phone(driver, address, downloads, 
             "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert wide <= inner
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_local_server_says_what_the_page_says(address, site):
+    with urllib.request.urlopen(f"{address}/index.html", timeout=10) as answer:
+        policy, text = answer.headers["Content-Security-Policy"], answer.read().decode()
+        assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert policy.removesuffix("; frame-ancestors 'none'") in text
+    for name, kind in (("page.js", "text/javascript"), ("lib/ort.wasm.min.mjs", "text/javascript"),
+                       ("lib/ort-wasm-simd-threaded.wasm", "application/wasm")):
+        with urllib.request.urlopen(f"{address}/{name}", timeout=10) as answer:
+            assert answer.headers["Content-Type"] == kind
+    port = int(address.rpartition(":")[2])
+    with pytest.raises(UserError, match=f"--port {port}"), page_server.serving(site, port):
+        pass
+    own = socket.gethostbyname(socket.gethostname())
+    if not own.startswith("127."):
+        with pytest.raises(OSError), socket.create_connection((own, port), 2):
+            pass
 
 
 def test_one_thread_is_enough(site, driver, downloads):
