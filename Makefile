@@ -61,9 +61,11 @@ serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
 	$(BIN)/python -m export.walkthrough --run_dir $(RUN) --output serve-demo $(ARGS)
 
-demo: $(VENV)/installed ## RUN (trained if missing) as a page in the browser: mark a class, find it
-	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
-	$(BIN)/python -m export.web --run_dir $(RUN) --output demo --open $(ARGS)
+demo: $(VENV)/installed ## a page in the browser, of PRESET or of RUN (trained if missing): mark a class, find it
+	@test -n "$(PRESET)" -o -f $(RUN)/thresholds.json || \
+		$(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
+	$(BIN)/python -m export.web $(if $(PRESET),--preset $(PRESET),--run_dir $(RUN)) --output demo \
+		--open $(ARGS)
 
 docs: $(VENV)/installed ## the documentation site, in site/; a dead link or name ends it
 	$(BIN)/python docs/configuration.py
