@@ -66,8 +66,8 @@ class Predictor:
         operating_point: says `threshold(shots)` and `presence_threshold(shots)`.
         empty: allow the empty answer where a class seems absent.
         tiles: 2 or more for small objects in large photos: each photo is looked at as a whole and
-            in overlapping crops, so many side by side, and the probabilities are averaged. The
-            encoder passes of a photo grow to 1 + (2 * tiles - 1)^2.
+            in overlapping crops, so many side by side; the answer is the geometric mean of the two
+            probabilities. The encoder passes of a photo grow to 1 + (2 * tiles - 1)^2.
 
     Attributes:
         cards: {name: `ClassCard`} of the classes that it was shown.
@@ -215,7 +215,7 @@ class Predictor:
             size = image.shape[:2]
             maps = [restore(one[i], size, self.config.data.resize).numpy() for one, _ in answers]
             if self.tiles > 1:
-                maps = [(whole + crops) / 2 for whole, crops in zip(
+                maps = [np.sqrt(whole * crops) for whole, crops in zip(
                     maps, self._crops(cards, image, tuned), strict=True)]
             scenes.append(self._scene(cards, points, maps, [
                 presence.score_map(one[i], alike[i]) for one, alike in answers]))
