@@ -18,12 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tensorflow as tf
+from paired import counted, gain, miou
 
 from sst_tf import train
 from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
-from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.runs.directory import Run
 
@@ -75,20 +75,11 @@ class Fold:
                 answer = inference.segment(
                     self.embedded(inference, [name]), tuned.prototype[None], tuned.score[None],
                     truth.shape, self.config.model.fusion)[0].numpy() >= threshold
-                found[class_id, name] = ((answer & (truth == 1)).sum(),
-                                         ((answer & (truth != 255)) | (truth == 1)).sum())
+                found[class_id, name] = counted(answer, truth)
         return found
 
     def embedded(self, inference, names):
         return inference.embed_features(np.stack([self.store.read(name) for name in names]))
-
-
-def miou(counts, keys, weights):
-    """Mean over classes, [R] for weights [R, N]."""
-    classes = np.array([class_id for class_id, _ in keys])
-    pairs = np.array([counts[key] for key in keys], float)
-    return np.mean([(weights[:, some] @ pairs[some, 0]) / (weights[:, some] @ pairs[some, 1])
-                    for some in (classes == one for one in sorted(set(classes)))], 0)
 
 
 def main():
@@ -113,14 +104,12 @@ def main():
                          in fold.counts(run, drawn).items()}
             shutil.rmtree(f"{folder}/run")
     keys = sorted(before)
-    weights = bootstrap.photo_weights([(name, name) for _, (_, name) in keys], 2000)
-    once = np.ones((1, len(keys)))
-    gain = miou(after, keys, weights) - miou(before, keys, weights)
-    low, high = bootstrap.interval(gain)
-    first, second = (float(miou(one, keys, once)[0]) for one in (before, after))
+    classes = [class_id for class_id, _ in keys]
+    one, other = ([kept[key] for key in keys] for kept in (before, after))
+    difference, low, high = gain(other, one, classes, [(name, name) for _, (_, name) in keys])
     print(f"fold {fold.config.data.fold}, {len(options.seeds)} draws of five photos a class, "
-          f"{len(keys)} answers: as it is {first:.3f}, trained on {second:.3f}, "
-          f"{second - first:+.3f} ({low:+.3f} .. {high:+.3f})")
+          f"{len(keys)} answers: as it is {miou(one, classes):.3f}, trained on "
+          f"{miou(other, classes):.3f}, {difference:+.3f} ({low:+.3f} .. {high:+.3f})")
 
 
 if __name__ == "__main__":

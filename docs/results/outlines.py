@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from export.page_files import FACTS, PageModel
+from export.page_files import FACTS, page_model
 from pipelines import open_source
 from pipelines.errors import DataError
 from sst_tf.photos.annotations import Box, Scribbles, mask_of
@@ -46,7 +46,7 @@ def outline(own, mark, threshold, boxed):
 
 def main(site, root, *names):
     """Print the means and the intervals of the differences."""
-    model, random = PageModel(Path(site)), np.random.default_rng(0)
+    model, random = page_model(Path(site)), np.random.default_rng(0)
     threshold = json.loads((Path(site) / FACTS).read_text())["points"][0]["threshold"]
     source, rows = open_source("voc", root=root), []
     asked = {source.classes.index(name) + 1 for name in names}
@@ -65,14 +65,14 @@ def main(site, root, *names):
         x, y, width, height = (int(value) for value in frames[1][:4])
         box, photo = np.zeros_like(mask), np.asarray(source.read_image(name))
         box[y:y + height, x:x + width] = 1
-        features, row = model.run("embed", photo=photo)["features"], []
+        features, row = model.run("embed", {"photo": photo})["features"], []
         try:
             cut = [mask_of(one, photo)[0] for one in (Box(x, y, x + width, y + height),
                                                       Scribbles(stroke.astype(bool)))]
         except DataError:  # GrabCut found nothing
             continue
         for mark, guess, boxed in ((box, cut[0], True), (stroke, cut[1], False)):
-            own = model.run("tune", features=features, mask=mark)["own"]
+            own = model.run("tune", {"features": features, "mask": mark})["own"]
             for one in (mark, guess, outline(own, mark, threshold, boxed)):
                 both, either = (one & mask)[counted].sum(), (one | mask)[counted].sum()
                 row.append(both / either)

@@ -14,12 +14,12 @@ import argparse
 
 import numpy as np
 import tensorflow as tf
+from paired import counted, gain, miou
 
 from pipelines.index import build_index
 from pipelines.reading.transforms import resize_class_mask, restore
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import tiles
 from sst_tf.runs.directory import Run
@@ -93,30 +93,16 @@ def main():
                     if name == "whole photo" and times != options.times[0]:
                         continue
                     answer = way(whole, crops) >= threshold
-                    counts.setdefault((name, times), []).append(
-                        ((answer & (truth == 1)).sum(), ((answer & (truth != 255))
-                                                         | (truth == 1)).sum()))
-        classes = np.array([class_id for class_id, _, _ in chosen])
-        weights = bootstrap.photo_weights([(query, query) for _, _, query in chosen], 2000)
-        once = np.ones((1, len(chosen)))
-        first = np.array(counts["whole photo", options.times[0]], float)
+                    counts.setdefault((name, times), []).append(counted(answer, truth))
+        classes = [class_id for class_id, _, _ in chosen]
+        photos = [(query, query) for _, _, query in chosen]
+        first = counts["whole photo", options.times[0]]
         print(f"{len(chosen)} photos of {len(set(classes))} classes, object "
               f"{'below' if small else 'above'} {SMALL:.0%} of the area")
         for (name, times), one in counts.items():
-            one = np.array(one, float)
-            gains = miou(one, classes, weights) - miou(first, classes, weights)
-            gain = miou(one, classes, once)[0] - miou(first, classes, once)[0]
-            low, high = bootstrap.interval(gains)
-            print(f"| {name} | {times} | {miou(one, classes, once)[0]:.3f} | {gain:+.3f} "
+            more, low, high = gain(one, first, classes, photos)
+            print(f"| {name} | {times} | {miou(one, classes):.3f} | {more:+.3f} "
                   f"({low:+.3f} .. {high:+.3f}) |")
-
-
-def miou(counts, classes, weights):
-    """Mean over classes, [R] for weights [R, N]; a class of no weight takes no part."""
-    with np.errstate(invalid="ignore"):
-        return np.nanmean([(weights[:, some] @ counts[some, 0]) / (weights[:, some]
-                                                                  @ counts[some, 1])
-                           for some in (classes == one for one in sorted(set(classes)))], 0)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from sst_tf.evaluation.bootstrap import interval, photo_weights
-from sst_tf.evaluation.metrics import class_sums
+from sst_tf.evaluation.metrics import pooled_iou
 
 
 def mean_iou(counts, path, point, weights):
     """[1 + R]: of the episodes, then of every resample."""
-    classes = np.unique(counts["class_ids"])
-    inter, union = (class_sums(row, counts["class_ids"], classes, weights)
-                    for row in counts[f"{path}_{point}"])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nanmean(np.where(union > 0, inter / union, np.nan), axis=-1)
+    return pooled_iou(*counts[f"{path}_{point}"], counts["class_ids"], weights)
 
 
 def main():

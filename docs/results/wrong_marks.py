@@ -14,12 +14,12 @@ import argparse
 
 import numpy as np
 import tensorflow as tf
+from paired import counted, gain, miou
 
 from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos.teaching import found_by_others, likeness
 from sst_tf.runs.directory import Run
@@ -87,8 +87,7 @@ class Lab:
             self.embedded(episode.query), tf.concat([one.prototype for one in tuned], 0)[None],
             tf.concat([one.score for one in tuned], 0)[None], truth.shape,
             self.config.model.fusion)[0].numpy()
-        found, counted = probability >= self.point.threshold(len(tuned)), truth != 255
-        return (found & (truth == 1)).sum(), ((found & counted) | (truth == 1)).sum()
+        return counted(probability >= self.point.threshold(len(tuned)), truth)
 
     def spoilt(self, episode, other, place, how):
         """One support with a wrong mark."""
@@ -127,8 +126,8 @@ def measure(lab, part, limits):
             answers += [lab.counts(episode, shown[:i] + shown[i + 1:]) for i in range(SHOTS)]
             others = lab.found(shown)
             scores = {name: score(others, prototypes) for name, score in SCORES.items()}
-            kept.append((scores, place, np.array(answers)))
-    weights = bootstrap.photo_weights([(one.query, *one.support) for one in lab.episodes], 2000)
+            kept.append((scores, place, answers))
+    photos = [(one.query, *one.support) for one in lab.episodes]
     for name in SCORES:
         if part == "validation":
             limits[name] = float(np.quantile(
@@ -139,25 +138,12 @@ def measure(lab, part, limits):
             called = np.mean([one is not None for one in names])
             hit = np.mean([one == place for one, (_, place, _) in zip(names, kept, strict=True)])
             chosen = [0 if one is None else one + 1 for one in names]
-            before = np.array([answers[0] for _, _, answers in kept])
-            after = np.array([answers[i] for i, (_, _, answers) in zip(chosen, kept, strict=True)])
-            gain, low, high = difference(after, before, classes, weights)
+            before = [answers[0] for _, _, answers in kept]
+            after = [answers[i] for i, (_, _, answers) in zip(chosen, kept, strict=True)]
+            more, low, high = gain(after, before, classes, photos)
             print(f"| {part} | {name} below {limits[name]:.2f} | {how} | {called:.2f} | {hit:.2f} "
-                  f"| {miou(before, classes):.3f} | {gain:+.3f} ({low:+.3f} .. {high:+.3f}) |",
+                  f"| {miou(before, classes):.3f} | {more:+.3f} ({low:+.3f} .. {high:+.3f}) |",
                   flush=True)
-
-
-def miou(counts, classes, weights=None):
-    """Mean over classes of summed intersections over summed unions."""
-    weights = np.ones(len(counts)) if weights is None else weights
-    return float(np.mean([(counts[some, 0] @ weights[some]) / (counts[some, 1] @ weights[some])
-                          for some in (np.array(classes) == one for one in set(classes))]))
-
-
-def difference(after, before, classes, weights):
-    """(gain, lower and upper bound of its 95 % interval over photos)."""
-    gains = [miou(after, classes, one) - miou(before, classes, one) for one in weights]
-    return (miou(after, classes) - miou(before, classes), *bootstrap.interval(np.array(gains)))
 
 
 if __name__ == "__main__":

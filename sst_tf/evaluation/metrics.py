@@ -65,9 +65,14 @@ def mean_iou(counts: Counts, threshold_bin: int = HALF,
     Returns a number, or [R] under weights [R, E]; a class that a resample lost is left out of it.
     """
     tp, fp, fn, _ = counts.at(threshold_bin)
-    classes = np.unique(counts.class_ids)
-    inter = class_sums(tp, counts.class_ids, classes, weights)
-    union = class_sums(tp + fp + fn, counts.class_ids, classes, weights)
+    return pooled_iou(tp, tp + fp + fn, counts.class_ids, weights)
+
+
+def pooled_iou(inter: np.ndarray, union: np.ndarray, class_ids: np.ndarray,
+               weights: np.ndarray | None = None) -> np.ndarray:
+    """`mean_iou` of intersections and unions that are counted already, [E] each."""
+    classes = np.unique(class_ids)
+    inter, union = (class_sums(one, class_ids, classes, weights) for one in (inter, union))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.nanmean(np.where(union > 0, inter / union, np.nan), axis=-1)
 

@@ -134,11 +134,7 @@ class Evaluation:
     def resampled(self, point: str, weights: np.ndarray) -> np.ndarray:
         """mIoU under bootstrap weights [R, E]."""
         inter, union = self.arrays[f"tuned_{point}"]
-        classes = np.unique(self.counts.class_ids)
-        sums = [metrics.class_sums(v, self.counts.class_ids, classes, weights)
-                for v in (inter, union)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.nanmean(np.where(sums[1] > 0, sums[0] / sums[1], np.nan), axis=-1)
+        return metrics.pooled_iou(inter, union, self.counts.class_ids, weights)
 
 
 def refuse_unequal(evaluations: Sequence[Evaluation]) -> None:
