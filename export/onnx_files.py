@@ -2,6 +2,7 @@
 """Writing a trained run as ONNX files that answer as the Keras model does, and running them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +39,21 @@ class OnnxModel:
     """The files of a version in onnxruntime, called as `export.standin.runtime.SavedModel` is.
 
     Args:
-        folder: the version's folder.
+        folder: the version's folder, or another with a file of each name.
         providers: onnxruntime's execution providers, best first; all that are there by default.
         threads: of each session; 0 lets onnxruntime choose.
+        names: of the files, without their ending.
     """
 
-    def __init__(self, folder: Path, providers: list[str] | None = None, threads: int = 0):
+    def __init__(self, folder: Path, providers: list[str] | None = None, threads: int = 0,
+                 names: Sequence[str] = NAMES):
         import onnxruntime
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._sessions = {
             name: onnxruntime.InferenceSession(
                 str(folder / f"{name}.onnx"), options,
-                providers or onnxruntime.get_available_providers()) for name in NAMES}
+                providers or onnxruntime.get_available_providers()) for name in names}
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """{output: array} for {input: array}."""

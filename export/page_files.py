@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from export import page_graphs, page_libraries
+from export.onnx_files import OnnxModel
 from pipelines import open_source
 from pipelines.errors import UserError
 from pipelines.writing import write_json
@@ -63,22 +64,9 @@ def write(predictor: Predictor, output: str | Path, name: str,
     return output, worst
 
 
-class PageModel:
-    """A page's ONNX files in onnxruntime: what the browser does, in Python.
-
-    Args:
-        folder: of the page.
-    """
-
-    def __init__(self, folder: Path):
-        import onnxruntime
-        self._sessions = {one: onnxruntime.InferenceSession(str(folder / f"{one}.onnx"))
-                          for one in page_graphs.NAMES}
-
-    def run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """{output: array} of one of `page_graphs.NAMES`."""
-        outputs = [one.name for one in self._sessions[name].get_outputs()]
-        return dict(zip(outputs, self._sessions[name].run(outputs, inputs), strict=True))
+def page_model(folder: Path) -> OnnxModel:
+    """A page's ONNX files in onnxruntime: what the browser does, in Python."""
+    return OnnxModel(folder, ["CPUExecutionProvider"], names=page_graphs.NAMES)
 
 
 def _convert(predictor, folder):
@@ -137,12 +125,12 @@ def _compare(predictor, folder, photos, masks):
 
     Of one and of two shots, of a photo of another shape. UserError where it is too large.
     """
-    model, worst = PageModel(folder), 0.0
+    model, worst = page_model(folder), 0.0
     wide = cv2.resize(photos[2], (400, 150), interpolation=cv2.INTER_AREA)
     tuned = []
     for photo, mask in zip(photos[:2], masks[:2], strict=True):
-        features = model.run("embed", photo=photo)["features"]
-        tuned.append(model.run("tune", features=features, mask=mask))
+        features = model.run("embed", {"photo": photo})["features"]
+        tuned.append(model.run("tune", {"features": features, "mask": mask}))
     asked = Predictor(predictor.config, predictor.model, predictor.model_sha256,
                       predictor.operating_point, empty=False)
     for shots in (1, 2):
@@ -154,9 +142,9 @@ def _compare(predictor, folder, photos, masks):
             scenes = asked.predict_all([photos[1], wide])
         expected = [scene.predictions["class"] for scene in scenes]
         for query, answer in zip((photos[1], wide), expected, strict=True):
-            features = model.run("embed", photo=query)["features"]
-            got = model.run("segment_tuned", features=features,
-                            size=np.array(query.shape[:2], np.int32), **given)
+            features = model.run("embed", {"photo": query})["features"]
+            got = model.run("segment_tuned", {
+                "features": features, "size": np.array(query.shape[:2], np.int32), **given})
             found = max(float(np.max(np.abs(got["probability"] - answer.probability))),
                         abs(float(got["presence"]) - answer.score),
                         float(np.max(np.abs(given["score"] - card.score))))

@@ -14,8 +14,8 @@ import tensorflow as tf
 from pipelines.reading.transforms import resize_class_mask, resize_image, restore
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.model.inference import TOP, Inference
-from sst_tf.model.layers import grid
 from sst_tf.photos.predictor import Predictor
+from sst_tf.photos.teaching import cells_of
 
 NAMES = ("embed", "tune", "segment_tuned")
 
@@ -74,7 +74,7 @@ class PageGraphs:
         size = tf.shape(mask)
         return {"prototype": kept.prototype[0], "untuned": kept.untuned_prototype[0],
                 "score": kept.score, "score_after": kept.score_after,
-                "cells": cells_of(framed, features)[None],
+                "cells": cells_of(framed[None], features)[None],
                 "own": restore(tf.sigmoid(own.after[0]), size, self.resize),
                 "step": restore(own.step[0], size, self.resize)}
 
@@ -95,12 +95,6 @@ class PageGraphs:
         agreement = self.inference.agreement(features, maps, shots)
         return {"probability": restore(maps[0], size, self.resize),
                 "presence": presence_score(maps[0], agreement[0])}
-
-
-def cells_of(mask: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-    """`photos.teaching.cells_of` in TensorFlow's operations, of a mask [S, S]."""
-    h, w = grid(features)
-    return tf.reduce_mean(tf.cast(mask == 1, tf.float32)) * tf.cast(h * w, tf.float32)
 
 
 def presence_score(probability: tf.Tensor, agreement: tf.Tensor) -> tf.Tensor:

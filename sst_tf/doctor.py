@@ -5,7 +5,6 @@ Versions, devices, free disk, presets with their backbone weights, and of each o
 package what it lacks and the command that brings it.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -16,7 +15,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from pipelines.commands import command, parse
+from pipelines.commands import command
+from sst_tf.config import ArgumentParser
 from sst_tf.presets import weight_files
 from sst_tf.presets.preset import presets
 from sst_tf.runs.provenance import NAME
@@ -125,10 +125,9 @@ def text_of(found: dict[str, Any]) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m sst_tf.doctor", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(prog="python -m sst_tf.doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parse(parser, argv)
+    options = parser.parse_args(argv)
     found = facts()
     print(json.dumps(found, indent=1) if options.json else text_of(found))
 

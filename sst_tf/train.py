@@ -59,6 +59,7 @@ def _run(folder, config, options):
         refuse_changes(Run(folder), config)
     strategy = open_strategy(config.train.strategy)
     refuse_uneven(config.train.batch, strategy.num_replicas_in_sync)
+    start = Start.of(config.train.init, config) if config.train.init else None
     data = open_data(config, progress=is_chief(strategy))
     if not options.skip_evaluation:
         refuse_undrawable(config, data)
@@ -70,7 +71,6 @@ def _run(folder, config, options):
     else:
         run = Run(folder)
     started = time.time()
-    start = Start.of(config.train.init, config) if config.train.init else None
     model, store = train(run, config, data, strategy, options.resume, start and start.weights)
     if not is_chief(strategy):
         return

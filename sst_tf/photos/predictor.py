@@ -206,7 +206,11 @@ class Predictor:
             return []
         images = [load_photo(query) for query in queries]
         features = self._embed(images)
-        answers = [self._answers(card, features, tuned) for card in cards]
+        answers = []
+        for card in cards:
+            maps = self._maps(card, features, tuned)
+            answers.append((maps.numpy(), self.model.inference.agreement(
+                features, maps, self._shots(card, tuned, len(images))).numpy()))
         # Of files of the run: once a call, not once a photo.
         points = [(self.threshold(card.shots),
                    self.presence_threshold(card.shots) if self.empty else 0.0) for card in cards]
@@ -238,21 +242,22 @@ class Predictor:
         return self.model.inference.embed_photos(tf.stack([
             resize_image(image, *self._frame()) for image in images]))
 
-    def _answers(self, card, features, tuned):
-        """Probabilities [B, S, S] at network size; how alike found and marked are, [B]."""
+    def _shots(self, card, tuned, rows):
+        """A card's prototypes for so many photos, [B, K, D]."""
+        return np.repeat((card.prototype if tuned else card.untuned)[None], rows, 0)
+
+    def _maps(self, card, features, tuned):
+        """Probabilities [B, S, S] at network size."""
         rows, side = features.shape[0], self.config.data.image_size
-        prototype = np.repeat((card.prototype if tuned else card.untuned)[None], rows, 0)
-        scores = np.repeat(card.score[None], rows, 0)
-        inference = self.model.inference
-        probability = inference.segment(features, prototype, scores, (side, side),
-                                        self.config.model.fusion)
-        return probability.numpy(), inference.agreement(features, probability, prototype).numpy()
+        return self.model.inference.segment(
+            features, self._shots(card, tuned, rows), np.repeat(card.score[None], rows, 0),
+            (side, side), self.config.model.fusion)
 
     def _crops(self, cards, image, tuned):
         """Probabilities [H, W] of a photo by its crops, one a card."""
         side, resize = self._frame()
         features = self.model.inference.embed_photos(cut(image, side, self.tiles, resize))
-        return [restore(merge(self._answers(card, features, tuned)[0], self.tiles),
+        return [restore(merge(self._maps(card, features, tuned).numpy(), self.tiles),
                         image.shape[:2], resize).numpy() for card in cards]
 
     def _scene(self, cards, points, maps, scores):

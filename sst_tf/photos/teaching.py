@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sst_tf.model import losses
 from sst_tf.model.inference import Inference, TunedSupport
+from sst_tf.model.layers import grid
 from sst_tf.photos.class_card import ClassCard
 
 DISAGREES = 0.74  # mean cosine to the others below which a photo does; docs/predict.md measures it
@@ -50,10 +51,10 @@ def likeness(prototypes: np.ndarray) -> np.ndarray:
     return np.array([one @ np.delete(unit, i, 0).mean(0) for i, one in enumerate(unit)], np.float32)
 
 
-def cells_of(mask: tf.Tensor, features: tf.Tensor) -> float:
-    """Area of a mark [1, S, S] in cells of the features [1, h, w, C]."""
-    share = np.mean(np.asarray(mask) == 1)
-    return float(share * features.shape[1] * features.shape[2])
+def cells_of(mask: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    """Area of a mark [1, S, S] in cells of the features [1, h, w, C], a number."""
+    h, w = grid(features)
+    return tf.reduce_mean(tf.cast(mask == 1, tf.float32)) * tf.cast(h * w, tf.float32)
 
 
 def advice(names: Sequence[str], card: ClassCard) -> list[str]:

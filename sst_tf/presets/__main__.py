@@ -5,11 +5,11 @@ Scores are of the same recipe on the four folds of PASCAL-5i with their classes 
 at the threshold that base classes chose. Whole cards: sst_tf/presets/NAME.md.
 """
 
-import argparse
 import json
 from typing import Any
 
-from pipelines.commands import command, parse
+from pipelines.commands import command
+from sst_tf.config import ArgumentParser
 from sst_tf.presets import weight_files
 from sst_tf.presets.preset import Preset, presets
 
@@ -28,10 +28,9 @@ def facts_of(name: str) -> dict[str, Any]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m sst_tf.presets", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ArgumentParser(prog="python -m sst_tf.presets", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON in the place of a table")
-    options = parse(parser, argv)
+    options = parser.parse_args(argv)
     rows = [facts_of(name) for name in presets()]
     if options.json:
         print(json.dumps(rows, indent=2))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from export import page_files, page_libraries, page_server, web
-from export.page_files import FACTS, PAGE, STATIC, TOLERANCE, PageModel, write
+from export.page_files import FACTS, PAGE, STATIC, TOLERANCE, page_model, write
 from pipelines import open_source
 from pipelines.errors import UserError
 from pipelines.writing import write_json
@@ -70,23 +70,25 @@ def blocks(height, width, seed):
 def test_photos_of_any_size_are_answered_as_by_the_predictor(site, predictor, height, width,
                                                              marked):
     """The last mark is one pixel: nearest sampling would lose it."""
-    model, photo, query = PageModel(site), blocks(height, width, 0), blocks(width, height, 1)
+    model, photo, query = page_model(site), blocks(height, width, 0), blocks(width, height, 1)
     mask = np.zeros((height, width), np.uint8)
     mask[marked] = 1
     card = predictor.set_support([photo, photo[::-1]], [mask, mask[::-1]], "thing")
     shots = []
     for one, mark in ((photo, mask), (photo[::-1], mask[::-1])):
-        features = model.run("embed", photo=np.ascontiguousarray(one))["features"]
-        shots.append(model.run("tune", features=features, mask=np.ascontiguousarray(mark)))
+        features = model.run("embed", {"photo": np.ascontiguousarray(one)})["features"]
+        shots.append(model.run("tune", {"features": features,
+                                        "mask": np.ascontiguousarray(mark)}))
     for field in ("prototype", "untuned", "score", "score_after", "cells"):
         got = np.stack([one[field] for one in shots]).reshape(getattr(card, field).shape)
         np.testing.assert_allclose(got, getattr(card, field), atol=0.02)
     step = predictor.step_map(photo, mask)
     assert shots[0]["step"].shape == step.shape == shots[0]["own"].shape
     np.testing.assert_allclose(shots[0]["step"], step, atol=0.05 * step.max())
-    features = model.run("embed", photo=query)["features"]
-    answer = model.run("segment_tuned", features=features, prototype=card.prototype,
-                       score=card.score, size=np.array(query.shape[:2], np.int32))
+    features = model.run("embed", {"photo": query})["features"]
+    answer = model.run("segment_tuned", {
+        "features": features, "prototype": card.prototype, "score": card.score,
+        "size": np.array(query.shape[:2], np.int32)})
     expected = predictor.predict(query, "thing")
     assert np.ptp(expected.probability) > 0.05
     np.testing.assert_allclose(answer["probability"], expected.probability, atol=TOLERANCE)

@@ -9,12 +9,11 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.writing import write_bytes
-from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape, ellipse, turn_by
 from sst_tf.photos.marks import Box, Polygon
 
 NEEDS = ("cvat_sdk",)
 FILE = "cvat.xml"
-CORNERS = 64  # of the polygon that stands for an ellipse
 KINDS = ("polygon", "box", "ellipse", "mask", "polyline", "points", "cuboid", "skeleton")
 
 
@@ -38,17 +37,14 @@ def _mark(one, path):
         if one.tag == "polygon":
             return Polygon([np.array([point.split(",") for point in
                                       one.attrib["points"].split(";")], np.float64)])
-        turn = np.deg2rad(float(one.get("rotation", 0)))
-        turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        degrees = float(one.get("rotation", 0))
         if one.tag == "box":  # turned about its centre
             corners = np.array([[number(x), number(y)] for x, y in (
                 ("xtl", "ytl"), ("xbr", "ytl"), ("xbr", "ybr"), ("xtl", "ybr"))])
-            corners = corners.mean(0) + (corners - corners.mean(0)) @ turned
+            corners = corners.mean(0) + (corners - corners.mean(0)) @ turn_by(degrees)
             return Box(*corners.min(0), *corners.max(0))
         if one.tag == "ellipse":
-            angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-            edge = np.stack([number("rx") * np.cos(angles), number("ry") * np.sin(angles)], -1)
-            return Polygon([np.array([number("cx"), number("cy")]) + edge @ turned])
+            return ellipse((number("cx"), number("cy")), (number("rx"), number("ry")), degrees)
         if one.tag == "mask":
             return _decode(one, size, path)
         raise DataError(f"{path}: a shape of type {one.tag!r} marks {one.attrib['label']!r}; "

@@ -13,7 +13,7 @@ import numpy as np
 from pipelines.errors import DataError
 from pipelines.writing import write_text
 from sst_tf.photos.formats import brush
-from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape, ellipse, turn_by
 from sst_tf.photos.inputs import PHOTOS
 from sst_tf.photos.marks import Box, Polygon
 
@@ -22,7 +22,6 @@ FILE, CONFIG = "label_studio.json", "label_studio.xml"
 # Label Studio reads files of its machine under this address (local storage).
 LOCAL_FILES = "/data/local-files/?d="
 FROM, TO, DATA = "tag", "image", "image"  # names of the control, the object, and its key in `data`
-CORNERS = 64  # of the polygon that stands for an ellipse
 
 
 def is_mine(content: Any) -> bool:
@@ -77,17 +76,14 @@ def _mark(region, path):
             return brush.decode(value["rle"], size, str(path))
         if "points" in value:
             return Polygon([np.array(value["points"], np.float64) / 100 * sides])
-        turn = np.deg2rad(value.get("rotation") or 0)
-        turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        degrees = value.get("rotation") or 0
         if "radiusX" in value:
-            angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-            radii = np.array([value["radiusX"], value["radiusY"]]) / 100 * sides
-            edge = radii * np.stack([np.cos(angles), np.sin(angles)], -1)
-            return Polygon([np.array([value["x"], value["y"]]) / 100 * sides + edge @ turned])
+            return ellipse(np.array([value["x"], value["y"]]) / 100 * sides,
+                           np.array([value["radiusX"], value["radiusY"]]) / 100 * sides, degrees)
         if "width" in value:  # turned about its first corner
             edge = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (
                 np.array([value["width"], value["height"]]) / 100 * sides)
-            corners = np.array([value["x"], value["y"]]) / 100 * sides + edge @ turned
+            corners = np.array([value["x"], value["y"]]) / 100 * sides + edge @ turn_by(degrees)
             return Box(*corners.min(0), *corners.max(0))
         raise DataError(f"{path}: a region of type {kind!r}; brushes, polygons, rectangles and "
                         "ellipses are read")

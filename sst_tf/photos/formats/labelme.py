@@ -15,12 +15,11 @@ from pipelines.errors import DataError
 from pipelines.reading.masks import mask_values
 from sst_tf.photos.formats.folder import Folder
 from sst_tf.photos.formats.outlines import outlines
-from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape, ellipse
 from sst_tf.photos.marks import Polygon
 
 NEEDS = ()
 VERSION = "5.5.0"  # of labelme, whose form this is
-CIRCLE = 64  # corners of the polygon that stands for a circle
 
 
 def is_mine(content: Any) -> bool:
@@ -47,9 +46,8 @@ def _shape(shape, path):
             (x0, y0), (x1, y1) = points
             return Polygon([np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])])
         if kind == "circle" and len(points) == 2:
-            angles = np.linspace(0, 2 * np.pi, CIRCLE, endpoint=False)
             radius = np.hypot(*(points[1] - points[0]))
-            return Polygon([points[0] + radius * np.stack([np.cos(angles), np.sin(angles)], -1)])
+            return ellipse(points[0], (radius, radius))
         if kind == "mask" and shape.get("mask"):
             return _mask(shape["mask"], points, size, path)
         raise DataError(f"{path}: a shape of type {kind!r} marks {shape['label']!r}; polygons, "

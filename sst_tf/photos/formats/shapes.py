@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every annotation format comes down to when it is read and when it is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,20 @@ from sst_tf.photos.marks import Box, Polygon
 
 Mark = np.ndarray | Polygon | Box
 Size = tuple[int, int]  # (H, W)
+CORNERS = 64  # of the polygon that stands for an ellipse
+
+
+def turn_by(degrees: float) -> np.ndarray:
+    """The matrix [2, 2] that turns rows of (x, y) clockwise, as y points down."""
+    angle = np.deg2rad(degrees)
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def ellipse(centre: Sequence[float], radii: Sequence[float], degrees: float = 0) -> Polygon:
+    """The polygon that stands for an ellipse with its radii along x and y, turned clockwise."""
+    angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+    edge = np.array(radii) * np.stack([np.cos(angles), np.sin(angles)], -1)
+    return Polygon([np.array(centre) + edge @ turn_by(degrees)])
 
 
 @dataclass(frozen=True)
