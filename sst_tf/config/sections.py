@@ -262,7 +262,7 @@ class TrainConfig:
         parallel_calls: episodes read at once; 0 for twice as many as cores.
         precision: type of the training step's products. "bfloat16" makes it 1.6 times as fast on
             processors that have it (AVX-512 BF16, AMX); weights, losses and whatever is evaluated
-            stay in float32. Elsewhere it is slower.
+            stay in float32. Processors without AVX-512 stay in float32 altogether.
         strategy: "mirrored" shares each batch among all GPUs of the machine (all logical CPU
             devices where there is none), "multi_worker" among the machines of TF_CONFIG; the
             weights are those of "none" within float error.

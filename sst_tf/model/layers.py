@@ -85,24 +85,37 @@ class Conv2D(keras.layers.Layer):
 
 
 def convolve_dilated(x: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
-    """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` whose gradient runs everywhere.
+    """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` whose gradients run everywhere.
 
-    TensorFlow's gradient by the input needs a GPU or oneDNN where the kernel is dilated: plain CPU
-    servers, and those that are not x86, refuse it. It is a dilated convolution itself, by the
-    turned kernel, and as that every device has it. Gradients of any order.
+    TensorFlow's own need a GPU or oneDNN where the kernel is dilated: processors without AVX-512,
+    where oneDNN is off unless asked for, and those that are not x86 refuse them. The gradient by
+    the input is a dilated convolution itself, by the turned kernel; the one by the kernel is a
+    matrix product for each of its cells. Gradients of any order.
     """
     @tf.custom_gradient
     def convolve(x, kernel):
         def gradient(upstream):
             turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            by_kernel = tf.raw_ops.Conv2DBackpropFilter(
-                input=x, filter_sizes=kernel.shape, out_backprop=upstream, strides=[1] * 4,
-                padding="SAME", dilations=[1, dilation, dilation, 1])
-            return convolve_dilated(upstream, turned, dilation), by_kernel
+            return (convolve_dilated(upstream, turned, dilation),
+                    _by_dilated_kernel(x, upstream, kernel.shape, dilation))
 
         return tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation), gradient
 
     return convolve(x, kernel)
+
+
+def _by_dilated_kernel(x, upstream, shape, dilation):
+    """Gradient by the kernel, [k, k, in, out]: cell (i, j) saw x moved by (i, j) dilations."""
+    size, _, channels, filters = shape
+    side = dilation * (size - 1) // 2
+    height, width = grid(x)
+    padded = tf.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
+    upstream = tf.reshape(upstream, [-1, filters])
+    cells = [tf.matmul(tf.reshape(padded[:, i:i + height, j:j + width], [-1, channels]), upstream,
+                       transpose_a=True)
+             for i in range(0, size * dilation, dilation)
+             for j in range(0, size * dilation, dilation)]
+    return tf.reshape(tf.stack(cells), shape)
 
 
 def interpolation_matrix(target, source) -> tf.Tensor:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 NAME = "sst-tf"
+FLAGS = Path("/proc/cpuinfo")
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
 
 
@@ -22,7 +23,19 @@ def environment() -> dict:
         except metadata.PackageNotFoundError:
             continue
     return {"versions": versions, "commit": commit(), "machine": platform.machine(),
-            "processors": os.cpu_count(), "command": command()}
+            "processors": os.cpu_count(), "bfloat16": has_bfloat16(), "command": command()}
+
+
+def has_bfloat16() -> bool:
+    """Whether TensorFlow computes bfloat16 products by the processor, which takes AVX-512.
+
+    Elsewhere it has them from general code, many times slower than float32.
+    """
+    try:
+        flags = FLAGS.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:  # not Linux
+        return False
+    return not {"avx512f", "avx_ne_convert"}.isdisjoint(flags)
 
 
 def command() -> str:

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders against the published networks; weights files, good and bad."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -157,6 +161,35 @@ def test_convolution_equals_keras(dilation):
     ours(x), theirs(x)
     theirs.set_weights(ours.get_weights())
     np.testing.assert_allclose(ours(x), theirs(x), atol=1e-5)
+
+
+def test_a_dilated_convolution_has_gradients_on_any_processor():
+    """Where oneDNN is off, as it is on processors without AVX-512."""
+    subprocess.run([sys.executable, "-c", """if True:
+        import keras
+        import numpy as np
+        import tensorflow as tf
+        from sst_tf.model.layers import Conv2D
+        ours = Conv2D(5, 3, dilation=2)
+        theirs = keras.layers.Conv2D(5, 3, dilation_rate=2, padding="same")
+        x = tf.random.normal([2, 9, 11, 4])
+        ours(x), theirs(x)
+        theirs.set_weights(ours.get_weights())
+
+        def gradients(layer):
+            with tf.GradientTape(persistent=True) as second:
+                second.watch(x)
+                with tf.GradientTape() as first:
+                    first.watch(x)
+                    loss = tf.reduce_sum(layer(x) ** 3)
+                by_x = first.gradient(loss, x)
+                length = tf.reduce_sum(by_x ** 2)
+            weights = layer.trainable_variables
+            return [by_x, *second.gradient(loss, weights), *second.gradient(length, weights)]
+
+        for one, other in zip(tf.function(gradients)(ours), gradients(theirs), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3 * np.abs(other).max())
+        """], env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}, check=True)
 
 
 @pytest.mark.parametrize("size", [33, 41, 20])

@@ -4,7 +4,8 @@
 import numpy as np
 import tensorflow as tf
 
-from sst_tf.training.precision import products
+from sst_tf.runs import provenance
+from sst_tf.training.precision import REWRITING, products
 
 
 def test_a_function_computes_in_float32_again_outside():
@@ -23,5 +24,19 @@ def test_a_function_computes_in_float32_again_outside():
     np.testing.assert_array_equal(before, nested)
     np.testing.assert_array_equal(before, convolve(images).numpy())
     np.testing.assert_allclose(inside, before, atol=0.2)
-    if "bf16" in open("/proc/cpuinfo", encoding="utf-8").read():
+    if provenance.has_bfloat16():
         assert np.abs(inside - before).max() > 1e-4  # it did something
+    else:
+        np.testing.assert_array_equal(inside, before)
+
+
+def test_a_processor_without_bfloat16_is_told(tmp_path, monkeypatch, capsys):
+    flags = tmp_path / "cpuinfo"
+    flags.write_text("flags\t\t: sse4_2 fma avx2\n")
+    monkeypatch.setattr(provenance, "FLAGS", flags)
+    with products("bfloat16"):
+        assert not tf.config.optimizer.get_experimental_options().get(REWRITING, False)
+    assert "stay in float32" in capsys.readouterr().out
+    assert provenance.environment()["bfloat16"] is False
+    flags.write_text("flags\t\t: sse4_2 fma avx2 avx512f avx512_bf16\n")
+    assert provenance.has_bfloat16()
