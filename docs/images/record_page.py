@@ -2,8 +2,8 @@
 """The animated picture of the README: the page of `sst web`, used in headless Chromium.
 
     sst web --preset sst_resnet18 --output site
-    python docs/images/record_page.py site --support BOWL.jpg --box 0.02 0.01 0.9 0.99 --name bowl \\
-        --queries OTHER.jpg ... --output docs/images/page.webp
+    python docs/images/record_page.py site --support MARKED.jpg --box 0.22 0.04 0.74 0.92 \\
+        --name person --queries OTHER.jpg ... --output docs/images/page.webp
 
 A box is drawn around the object of the photo to mark, the page finds the outline in it, the class
 is taught, and the other photos are searched. What the page shows is what the browser computed.
@@ -22,7 +22,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from export.page_server import serving
 from pipelines.writing import write_bytes
 
-SIZE = (1100, 860)  # of the window, in pixels
+SIZE = (1100, 980)  # of the window, in pixels
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
          "--hide-scrollbars", f"--window-size={SIZE[0]},{SIZE[1]}")
 SMOOTH = 12  # frames of a movement of the pointer
@@ -55,18 +55,18 @@ class Recorder:
             self.pointer = tuple(a + share * (b - a) for a, b in zip(start, (x, y), strict=True))
             self.shoot(40)
 
-    def place(self, name):
-        """Middle of an element in the window."""
-        frame = self.driver.execute_script(
+    def frame(self, element):
+        """x, y, width and height of an element in the window."""
+        return self.driver.execute_script(
             "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]",
-            self[name] if isinstance(name, str) else name)
-        return frame[0] + frame[2] / 2, frame[1] + frame[3] / 2
+            element)
 
-    def press(self, name):
-        one = self[name] if isinstance(name, str) else name
-        self.move(*self.place(one))
+    def press(self, element):
+        """Go to an element's middle and click."""
+        x, y, width, height = self.frame(element)
+        self.move(x + width / 2, y + height / 2)
         self.shoot(250)
-        one.click()
+        element.click()
 
     def wait(self, condition, seconds=120):
         """Until a condition holds; a viewer does not wait."""
@@ -78,28 +78,27 @@ class Recorder:
 
     def box(self, left, top, right, bottom):
         """Draw a box over the photo to mark; its corners in shares of it."""
-        canvas = self["canvas"]
-        x, y, width, height = self.driver.execute_script(
-            "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]",
-            canvas)
+        x, y, width, height = self.frame(self["canvas"])
         self.move(x + left * width, y + top * height)
-        action = ActionChains(self.driver, duration=0)
-        action.w3c_actions.pointer_action.move_to_location(*map(round, self.pointer))
-        action.w3c_actions.pointer_action.pointer_down()
-        action.perform()
+        self._act("pointer_down")
         start = self.pointer
         for step in range(1, SMOOTH + 1):
             share = step / SMOOTH
             self.pointer = (start[0] + share * (right - left) * width,
                             start[1] + share * (bottom - top) * height)
-            action = ActionChains(self.driver, duration=0)
-            action.w3c_actions.pointer_action.move_to_location(*map(round, self.pointer))
-            action.perform()
+            self._act()
             self.shoot(40)
-        action = ActionChains(self.driver, duration=0)
-        action.w3c_actions.pointer_action.pointer_up()
-        action.perform()
+        self._act("pointer_up")
         self.shoot(600)
+
+    def _act(self, *what):
+        """The browser's pointer goes where the viewer's is, and does something there."""
+        action = ActionChains(self.driver, duration=0)
+        pointer = action.w3c_actions.pointer_action
+        pointer.move_to_location(*map(round, self.pointer))
+        for name in what:
+            getattr(pointer, name)()
+        action.perform()
 
 
 def record(driver, address, options):
@@ -117,12 +116,15 @@ def record(driver, address, options):
     page.press(driver.find_element("css selector", "label[for=tool-box]"))
     page.shoot(200)
     page.box(*options.box)
-    page.press("outline")
-    page.wait(lambda: "outline" in page["said"].text and "Looking" not in page["said"].text)
+    page.press(page["outline"])
+    page.wait(lambda: driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(({ state }) => done(state.support.marks.at(-1).tool === 'mask'));
+    """))
     page.shoot(1500)
     page["name"].clear()
     page["name"].send_keys(options.name)
-    page.press("teach")
+    page.press(page["teach"])
     total = len(options.queries)
     page.wait(lambda: page["count"].text == f"{total} of {total}")
     page.shoot(1500)
