@@ -26,6 +26,8 @@ COMMANDS = {
     },
     "Find a class in photos": {
         "predict": ("sst_tf.predict", "segment a folder, photos or a video, given marked photos"),
+        "batch": ("sst_tf.batch", "segment very many photos: folders, Parquet, tars; several "
+                                  "processes or machines"),
         "presets": ("sst_tf.presets.__main__", "list the trained models that come with the "
                                                "package, with scores and sizes"),
     },

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipelines.errors import DataError
 
@@ -31,7 +31,8 @@ def open_picture(source: Path | bytes, what: str = "photo") -> Image.Image:
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except DAMAGED as error:
         name = what if isinstance(source, bytes) else source
-        raise DataError(f"{name}: not readable as a picture ({error}); fetch it again or leave it "
+        reason = ("of no known format" if isinstance(error, UnidentifiedImageError) else error)
+        raise DataError(f"{name}: not readable as a picture ({reason}); fetch it again or leave it "
                         "out") from None
 
 

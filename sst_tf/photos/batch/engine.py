@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A batch from its input to its output: Ray Data spreads the blocks over workers."""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import ray
+import ray.data
+import ray.exceptions
+from tqdm import tqdm
+
+from pipelines.errors import UserError
+from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.photos.batch.output import Output
+from sst_tf.photos.batch.sources import open_source
+from sst_tf.photos.batch.worker import Question, Worker
+from sst_tf.presets.preset import Preset
+from sst_tf.runs.directory import Run
+
+BLOCK = 128  # photos of an output file, and what a killed worker answers again at most
+
+WORKERS = re.compile(r"pipelines\.errors\.\w+: (.+)")  # a user's error that a worker raised
+
+
+class Answered(NamedTuple):
+    """What came of a batch.
+
+    Attributes:
+        photos: rows in the output.
+        errors: rows that hold an error.
+        before: rows that were there when it began.
+    """
+
+    photos: int
+    errors: int
+    before: int
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, workers: int) -> Iterator[None]:
+    """Ray: that of an address, or one on this machine alone that ends with the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    init = functools.partial(ray.init, logging_level=logging.CRITICAL, log_to_driver=False)
+    try:
+        if address:
+            init(address)
+        else:  # one more for the tasks that read
+            init("local", num_cpus=workers + 1, include_dashboard=False,
+                 _node_ip_address="127.0.0.1")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"--address {address}: no Ray there ({error})") from None
+    try:
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error that ends it is told
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = False
+        yield
+    except ray.exceptions.RayError as error:
+        told = WORKERS.findall(str(error)) or str(error).strip().splitlines()[-1:]
+        raise UserError(told[-1]) from None
+    finally:
+        ray.shutdown()
+
+
+def answer(question: Question, input_uri: str, output_uri: str, workers: int,
+           address: str | None = None, kind: str | None = None, photo: str = "image",
+           name: str = "id", block: int = BLOCK, progress: bool = True) -> Answered:
+    """Answer all photos that have no row yet.
+
+    Args:
+        question: what is asked of every photo.
+        input_uri, kind, photo, name: as of `sources.open_source`.
+        output_uri: folder of the rows.
+        workers: processes with a model each.
+        address: of a Ray cluster; one is started on this machine without.
+        block: photos of an output file.
+    Raises:
+        UserError: see `Output` and `open_source`; photos that two inputs have in common.
+    """
+    output = Output(output_uri)
+    output.begin(_asked(question, input_uri))
+    done, _ = output.done()
+    with cluster(address, workers):
+        source = open_source(input_uri, kind, done, block, photo, name)
+        results = source.blocks.map_batches(
+            Worker, batch_size=None, batch_format="pyarrow", concurrency=workers, num_cpus=1,
+            fn_constructor_args=(question, output_uri, source.filesystem),
+            runtime_env={"env_vars": _threads(1 if address else (os.cpu_count() or 1) // workers)})
+        with tqdm(total=source.total, initial=source.left_out, unit="photo", desc="photos",
+                  disable=not progress) as bar:
+            for answered in results.iter_rows():
+                bar.update(answered["photos"])
+    ids, errors = output.done()
+    if source.total is not None and len(ids) < source.total:
+        raise UserError(f"{input_uri}: {source.total} photos and {len(ids)} rows; some names "
+                        "occur twice")
+    return Answered(len(ids), errors, len(done))
+
+
+def _threads(number):
+    """So many threads for TensorFlow, which would take all cores in every worker."""
+    return {"TF_NUM_INTRAOP_THREADS": str(max(1, number)), "TF_NUM_INTEROP_THREADS": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def _asked(question: Question, input_uri: str):
+    """All that an answer hangs on but the photo."""
+    model = question.model
+    point = OperatingPoint(Run.open(model)) if Path(model).is_dir() else Preset.load(model)
+    classes = [{
+        "name": card.name, "model_sha256": card.model_sha256,
+        "prototypes_sha256": hashlib.sha256(
+            card.prototype.tobytes() + card.score.tobytes()).hexdigest(),
+        "threshold": point.threshold(card.shots),
+        "presence_threshold": point.presence_threshold(card.shots)} for card in question.cards]
+    return {"input": input_uri, "masks": question.masks, "tiles": question.tiles,
+            "empty": question.empty, "classes": classes}

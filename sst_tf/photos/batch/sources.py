@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is answered: photos of a folder, rows of Parquet, samples of WebDataset tars."""
+
+from collections.abc import Set
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import pyarrow as pa
+import ray.data
+from pyarrow import fs, parquet
+
+from pipelines.errors import UserError
+from sst_tf.photos.batch import places
+from sst_tf.photos.inputs import PHOTOS
+
+KINDS = {"folder": PHOTOS, "parquet": (".parquet",), "webdataset": (".tar",)}
+# The columns of every block: which photo, and its bytes or where they are.
+ROW = pa.schema([("photo", pa.string()), ("data", pa.binary()), ("path", pa.string())])
+
+
+class Source(NamedTuple):
+    """Photos to answer.
+
+    Attributes:
+        blocks: `ray.data.Dataset` of `ROW`.
+        total: number of photos, those that are done included; None where only reading tells.
+        left_out: those that are in no block because they are done.
+        filesystem: of the paths; None where rows hold bytes.
+    """
+
+    blocks: ray.data.Dataset
+    total: int | None
+    left_out: int
+    filesystem: fs.FileSystem | None
+
+
+def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: str, name: str
+                ) -> Source:
+    """Photos at a path or URI.
+
+    Args:
+        uri: a folder of photos, Parquet files or tars, or one such file.
+        kind: one of `KINDS`; by the files there if None.
+        done: ids that have a row.
+        rows: photos of a block.
+        photo, name: of Parquet: the columns of photos (bytes, or paths) and of their ids.
+    Raises:
+        UserError: nothing there, or of several kinds.
+    """
+    filesystem, path = places.opened(uri)
+    found = _listed(filesystem, path.rstrip("/"), uri)
+    kinds = [one for one, endings in KINDS.items() if kind in (None, one)
+             and any(_ending(file) in endings for file in found)]
+    if len(kinds) != 1:
+        wanted = kind or " or ".join(KINDS)
+        raise UserError(f"{uri}: " + (f"holds several kinds of input; expected --kind, one of "
+                                      f"{', '.join(kinds)}" if kinds else
+                                      f"nothing of kind {wanted} there ({_endings(kind)})"))
+    files = [file for file in found if _ending(file) in KINDS[kinds[0]]]
+    root = path.rstrip("/") if files != [path] else path.rpartition("/")[0]
+    if kinds[0] == "folder":
+        return _folder(filesystem, root, files, done, rows)
+    if kinds[0] == "parquet":
+        return _parquet(filesystem, files, rows, photo, name)
+    return _webdataset(filesystem, root, files, rows)
+
+
+def _folder(filesystem, root, files, done, rows):
+    ids = {file.removeprefix(f"{root}/"): file for file in files}
+    left = [one for one in ids if one not in done]
+    blocks = [pa.table({"photo": part, "data": pa.nulls(len(part), pa.binary()),
+                        "path": [ids[one] for one in part]}, ROW)
+              for part in (left[i:i + rows] for i in range(0, len(left), rows))]
+    return Source(ray.data.from_arrow(blocks or ROW.empty_table()), len(ids),
+                  len(ids) - len(left), filesystem)
+
+
+def _parquet(filesystem, files, rows, photo, name):
+    total = 0
+    for file in files:
+        with filesystem.open_input_file(file) as opened:
+            schema = parquet.read_schema(opened)
+            total += parquet.read_metadata(opened).num_rows
+        for column in (photo, name):
+            if column not in schema.names:
+                raise UserError(f"{file}: no column {column!r}; it has {', '.join(schema.names)} "
+                                "(--photo and --id name them)")
+        of_paths = pa.types.is_string(schema.field(photo).type)
+
+    def renamed(table):
+        data = table[photo]
+        none = pa.nulls(len(table))
+        return pa.table({"photo": table[name].cast(pa.string()),
+                         "data": none.cast(pa.binary()) if of_paths else data.cast(pa.binary()),
+                         "path": data if of_paths else none.cast(pa.string())}, ROW)
+
+    blocks = ray.data.read_parquet(files, filesystem=filesystem, columns=[photo, name])
+    return Source(blocks.map_batches(renamed, batch_format="pyarrow").repartition(
+        target_num_rows_per_block=rows), total, 0, None)
+
+
+def _webdataset(filesystem, root, files, rows):
+    def renamed(sample):
+        """A sample is a photo and what else has its name; ids hold the tar's, which tells them."""
+        data = next((sample[key] for key in sample if f".{key.lower()}" in PHOTOS), None)
+        tar = sample["path"].removeprefix(f"{root}/")
+        return {"photo": f"{tar}/{sample['__key__']}", "data": data, "path": None}
+
+    blocks = ray.data.read_webdataset(files, filesystem=filesystem, decoder=None,
+                                      include_paths=True)
+    return Source(blocks.map(renamed).repartition(target_num_rows_per_block=rows), None, 0, None)
+
+
+def _listed(filesystem, path, uri):
+    info = filesystem.get_file_info(path)
+    if info.type == fs.FileType.File:
+        return [path]
+    if info.type != fs.FileType.Directory:
+        raise UserError(f"{uri}: no such file or folder")
+    return sorted(one.path for one in filesystem.get_file_info(
+        fs.FileSelector(path, recursive=True)) if one.type == fs.FileType.File)
+
+
+def _ending(path):
+    return PurePosixPath(path).suffix.lower()
+
+
+def _endings(kind):
+    return ", ".join(sum((KINDS[one] for one in KINDS if kind in (None, one)), ()))
