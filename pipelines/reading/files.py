@@ -17,6 +17,7 @@ JPEG_END = b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 DEEP_PNG = re.compile(re.escape(PNG_START) + b".{8}\x10", re.DOTALL)  # 16 bits a channel
 ORIENTATION = 0x0112  # EXIF; above 4 the photo is shown with its sides exchanged
+MAX_PIXELS = 100_000_000  # of a picture: a small file may claim to be more than memory holds
 # What Pillow raises for files that end early or hold something else.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -26,14 +27,21 @@ def open_picture(source: Path | bytes, what: str = "photo") -> Image.Image:
 
     Args:
         source: path or bytes; messages call bytes `what`.
+    Raises:
+        DataError: no picture, or one of more than `MAX_PIXELS`.
     """
+    name = what if isinstance(source, bytes) else source
     try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except DAMAGED as error:
-        name = what if isinstance(source, bytes) else source
         reason = ("of no known format" if isinstance(error, UnidentifiedImageError) else error)
         raise DataError(f"{name}: not readable as a picture ({reason}); fetch it again or leave it "
                         "out") from None
+    if picture.width * picture.height > MAX_PIXELS:
+        picture.close()
+        raise DataError(f"{name}: {picture.width} x {picture.height} pixels; at most "
+                        f"{MAX_PIXELS // 10**6} million are taken")
+    return picture
 
 
 def head_of(source: Path | bytes, count: int = 32) -> bytes:

@@ -10,9 +10,17 @@ import numpy as np
 from PIL import Image
 
 from pipelines.errors import DataError
-from pipelines.reading.files import DAMAGED, DEEP_PNG, PNG_START, head_of, open_picture
+from pipelines.reading.files import (
+    DAMAGED,
+    DEEP_PNG,
+    MAX_PIXELS,
+    PNG_START,
+    head_of,
+    open_picture,
+)
 
 PNG_END = b"IEND\xaeB`\x82"
+HEADER = 33  # bytes before the first chunk with something in it
 GRAY, PALETTE = 0, 3  # kinds of PNG
 
 
@@ -75,10 +83,13 @@ def read_index(path: Path) -> np.ndarray | None:
             data = file.read()
     except OSError:
         return None
-    if not data.startswith(PNG_START) or not data.endswith(PNG_END) or (
+    if not data.startswith(PNG_START) or not data.endswith(PNG_END) or len(data) < HEADER or (
             data[24] != 8 or data[25] not in (GRAY, PALETTE)):  # bits, kind
         return None
-    start = 33  # of the first chunk after the header
+    width, height = (int.from_bytes(data[at:at + 4], "big") for at in (16, 20))
+    if width * height > MAX_PIXELS:
+        return None
+    start = HEADER
     while data[start + 4:start + 8] != b"IDAT":
         start += 12 + int.from_bytes(data[start:start + 4], "big")
         if start >= len(data):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.reading.files import (
@@ -18,7 +17,6 @@ from pipelines.reading.files import (
     read_header,
 )
 
-MAX_PIXELS = 100_000_000
 TURNS = {  # EXIF orientation: how stored pixels become upright ones
     2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
     5: lambda x: x.swapaxes(0, 1), 6: lambda x: x.swapaxes(0, 1)[:, ::-1],
@@ -37,14 +35,11 @@ def load_photo(photo: Photo, what: str = "photo") -> np.ndarray:
             [H, W, 3] RGB or [H, W] gray, taken as it is.
         what: name of bytes, for messages.
     Raises:
-        DataError: a damaged file, more than 8 bits a channel or `MAX_PIXELS`, or an array that is
-            no photo.
+        DataError: a damaged file, more than 8 bits a channel or `files.MAX_PIXELS`, or an array
+            that is no photo.
     """
     if isinstance(photo, (str, os.PathLike)):
         photo = Path(photo)
-        with open_picture(photo) as header:
-            if header.width * header.height > MAX_PIXELS:
-                raise _too_large(photo, header)
         return np.ascontiguousarray(turn(read_photo(photo), orientation(photo)))
     if isinstance(photo, bytes):
         return np.ascontiguousarray(turn(decode_photo(photo, what), orientation(photo, what)))
@@ -77,8 +72,6 @@ def decode_photo(source: Path | bytes, what: str = "photo") -> np.ndarray:
     """`read_photo` by Pillow, of a path or of bytes that messages call `what`."""
     name = what if isinstance(source, bytes) else source
     with open_picture(source, what) as photo:
-        if photo.width * photo.height > MAX_PIXELS:
-            raise _too_large(name, photo)
         if photo.mode.startswith(("I", "F")) or DEEP_PNG.match(head_of(source)):
             raise DataError(f"{name}: a photo of mode {photo.mode}, more than 8 bits a channel; "
                             "save it with 8")
@@ -103,8 +96,3 @@ def orientation(source: str | os.PathLike | bytes, what: str = "photo") -> int:
 def turn(pixels: np.ndarray, mark: int) -> np.ndarray:
     """Stored pixels [H, W, ...] the way that an EXIF orientation says they are to be shown."""
     return TURNS.get(mark, lambda x: x)(pixels)
-
-
-def _too_large(name, photo: Image.Image) -> DataError:
-    return DataError(f"{name}: {photo.width} x {photo.height} pixels; at most "
-                     f"{MAX_PIXELS // 10**6} million are taken")

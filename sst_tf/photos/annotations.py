@@ -18,6 +18,7 @@ from sst_tf.photos.marks import Box, Polygon, Scribbles, Shapes
 GRABCUT_SIDE = 512  # larger photos are cut at this size: time grows with the pixels
 ITERATIONS = 5
 VOID = 255
+FAR = 10  # sides of the photo; OpenCV draws wrongly where numbers are very large
 
 
 Mark = np.ndarray | Box | Scribbles | Polygon | Shapes | str | Path
@@ -101,6 +102,9 @@ def _from_polygon(polygon, size, what):
         part = np.asarray(part, np.float64)
         if part.ndim != 2 or part.shape[1] != 2 or len(part) < 3 or not np.isfinite(part).all():
             raise DataError(f"{what}: a polygon has at least three points x, y")
+        if np.abs(part).max() > FAR * max(size):
+            raise DataError(f"{what}: a polygon whose points lie far outside its photo; expected "
+                            "pixels")
         cv2.fillPoly(mask, [np.round(part).astype(np.int32)], 1)
     return mask
 

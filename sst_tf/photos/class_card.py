@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.reading.arrays import open_arrays
 from pipelines.writing import write_bytes
 
 FORMAT = 1
@@ -71,12 +72,14 @@ class ClassCard:
             DataError: no card, or one of another model than `model_sha256`.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open_arrays(path) as arrays:
                 facts = json.loads(str(arrays["facts"]))
                 card = cls(facts["name"], arrays["prototype"], arrays["untuned"], arrays["score"],
                            arrays["score_after"], arrays["thumbnail"].tobytes(),
                            tuple(facts["how"]), facts["model_sha256"],
                            *(arrays.get(name, _unknown()) for name in ("others", "cells")))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or 'no class card'}") from None
         except Exception as error:  # zip, JSON and NumPy each raise their own

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.errors import DataError, UserError
+from pipelines.reading.arrays import open_arrays
 from pipelines.writing import write_bytes
 from sst_tf import config as configuration
 from sst_tf.config import Config
@@ -139,10 +140,12 @@ class Preset:
             path = HERE / f"{name}{SUFFIX}"
         try:
             data = path.read_bytes()
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            with open_arrays(io.BytesIO(data)) as arrays:
                 facts = json.loads(str(arrays["facts"]))
                 names = sorted(one for one in arrays.files if one.startswith("weight_"))
                 preset = cls(facts, [arrays[one] for one in names], arrays["backbone"])
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or 'no preset'}") from None
         except Exception as error:  # zip, JSON and NumPy each raise their own

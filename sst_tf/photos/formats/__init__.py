@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from pipelines.errors import DataError
-from pipelines.reading.files import DAMAGED
+from pipelines.reading.files import DAMAGED, MAX_PIXELS
 from sst_tf.photos.formats import coco, cvat, label_studio, labelme, names, voc, yolo
 from sst_tf.photos.formats.folder import Folder, is_written
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Size
@@ -101,7 +101,8 @@ def _told(path, name, reading, *arguments):
         return reading(*arguments)
     except DataError:
         raise
-    except (*DAMAGED, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (*DAMAGED, KeyError, TypeError, AttributeError, IndexError, OverflowError,
+            RecursionError) as error:
         raise DataError(f"{path}: damaged annotations of {name} ({type(error).__name__}: {error})"
                         ) from None
 
@@ -111,7 +112,7 @@ def _read_json(path):
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from None
 
 
@@ -132,9 +133,18 @@ def shapes_of(photo: MarkedPhoto, label: str | None, size: Size, what: str) -> S
     if len(shown) > 1 and label not in shown:
         raise DataError(f"{what}: {photo.name} has no shape of {label!r}; it shows "
                         f"{', '.join(shown)}: the class must have one of these names")
+    if photo.size is not None:
+        _told(what, photo.name, _refuse_bomb, photo.size, what)
     return Shapes([_told(what, shape.label, shape.mark, photo.size or size)
                    for shape in photo.shapes if len(shown) == 1 or shape.label == label],
                   photo.size)
+
+
+def _refuse_bomb(size, what):
+    """DataError for a size that no photo has: shapes are drawn at it, before the photo is seen."""
+    if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+        raise DataError(f"{what}: a photo of {size[0]} x {size[1]} pixels (height x width); 1 to "
+                        f"{MAX_PIXELS // 10**6} million are taken")
 
 
 def mark_in(path: Path, photo: str | Path | None, label: str | None, size: Size) -> Shapes:

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NumPy's archives from strangers: without pickle, and no larger than they should be."""
+
+import os
+import zipfile
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+
+from pipelines.errors import DataError
+
+LIMIT = 256_000_000  # bytes of all arrays
+
+
+def open_arrays(source: str | os.PathLike | BinaryIO, limit: int = LIMIT) -> NpzFile:
+    """The arrays of an .npz file, to be used with `with`.
+
+    Args:
+        source: path, or a file opened for bytes.
+        limit: of all arrays together, in bytes: a small file may unpack to more than memory holds.
+    Raises:
+        DataError: more than that.
+        OSError, ValueError, zipfile.BadZipFile: no such archive.
+    """
+    with zipfile.ZipFile(source) as archive:
+        size = sum(one.file_size for one in archive.infolist())
+    if size > limit:
+        raise DataError(f"unpacks to {size / 1e6:.0f} MB; at most {limit / 1e6:.0f} are taken")
+    if not isinstance(source, (str, os.PathLike)):
+        source.seek(0)
+    return np.load(source, allow_pickle=False)
