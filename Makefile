@@ -8,7 +8,7 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate results test test-all wheel-check lint bench bench-data bench-serve \
+.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve \
 	serve-demo demo docs gpu-check clean
 
 help: ## list the targets
@@ -50,6 +50,10 @@ lint: $(VENV)/installed ## style, which room may import which, types
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+audit: $(VENV)/installed ## known holes in the tested versions; asks PyPI
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench

@@ -95,7 +95,7 @@ def run(block, names):
         AssertionError: a command that ends with a status, or is not `sst`.
     """
     if block.language == "python":
-        exec(compile("\n" * block.line + block.text, block.page, "exec"), names)  # noqa: S102
+        exec(compile("\n" * block.line + block.text, block.page, "exec"), names)
         return
     for name, *words in commands(block.text):
         assert name == "sst", f"{block.place}: {name} is not sst; mark it: <!-- {MARK}why -->"

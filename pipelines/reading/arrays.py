@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NumPy's archives from strangers: without pickle, and no larger than they should be."""
+"""NumPy's archives from strangers: no objects in them, and no larger than they should be."""
 
 import os
 import zipfile

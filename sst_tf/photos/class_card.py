@@ -84,6 +84,8 @@ class ClassCard:
             raise DataError(f"{path}: {error.strerror or 'no class card'}") from None
         except Exception as error:  # zip, JSON and NumPy each raise their own
             raise DataError(f"{path}: no class card ({type(error).__name__}: {error})") from None
+        if not (isinstance(card.name, str) and card.name.isprintable()):
+            raise DataError(f"{path}: a class whose name has control characters")
         shapes = {card.prototype.shape, card.untuned.shape}
         if (facts.get("format") != FORMAT or len(shapes) != 1 or card.prototype.ndim != 2
                 or card.score.shape != card.prototype.shape[:1]):
