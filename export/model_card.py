@@ -2,7 +2,6 @@
 """What travels with an exported model: a card, its configuration, its classes, a licence note."""
 
 import datetime
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from export.trained import Trained
 from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.evaluation.metrics import BINS
+from sst_tf.evaluation.stored import read_results
 from sst_tf.runs.provenance import commit, environment
 
 SETTINGS = "export.json"  # read by the client and the check
@@ -67,7 +67,7 @@ def _licence(trained):
 
 def _card(trained, facts, names):
     evaluations = sorted((trained.run.folder / "evaluations").glob("novel_*shot.json"))
-    rows = [_row(json.loads(path.read_text(encoding="utf-8"))) for path in evaluations]
+    rows = [_row(read_results(path)) for path in evaluations]
     table = "\n".join(["| shots | mIoU at the threshold | 95 % over photos | episodes | data |",
                        "|---|---|---|---|---|", *rows]) if rows else "Not evaluated."
     steps = trained.model.tuner.steps

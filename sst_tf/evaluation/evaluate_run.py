@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixed episodes of unseen classes, written to a results file."""
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.sampler import dump_episodes, episodes_sha256
-from pipelines.writing import replacing, write_json
+from pipelines.sealed import write_sealed
+from pipelines.writing import replacing
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
@@ -23,7 +23,7 @@ from sst_tf.evaluation import bootstrap, metrics, multiclass, parallel, presence
 from sst_tf.evaluation.metrics import Counts
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.scoring import score
-from sst_tf.evaluation.stored import evaluation_name, protocol_sha256, results_file
+from sst_tf.evaluation.stored import evaluation_name, protocol_sha256, read_results, results_file
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
 from sst_tf.runs.results import results_of
@@ -90,7 +90,7 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
 def _finish(path, results, started):
     """The results file comes last: where it is, what belongs to it is there too."""
     results["seconds"] = round(time.time() - started, 1)
-    write_json(path, results)
+    write_sealed(path, results)
     return results
 
 
@@ -99,7 +99,7 @@ def evaluated(run: Run, config: Config, shots: int) -> dict | None:
     path = results_file(run, config, shots)
     if path is None:
         return None
-    results = json.loads(path.read_text(encoding="utf-8"))
+    results = read_results(path)
     whole = not config.evaluate.oracle or "oracle" in results["scores"]
     return results if whole and results["model_sha256"] == run.model_sha256() else None
 

@@ -6,19 +6,18 @@ Both are chosen on base classes by an evaluation and kept in the run, in `thresh
 in a quick trial or for another model is never taken for it.
 """
 
-import json
 import warnings
 
 from filelock import FileLock
 
-from pipelines.writing import write_json
+from pipelines.sealed import read_sealed, write_sealed
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.data.scoring_options import PLAIN
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.metrics import BINS, HALF
 from sst_tf.evaluation.protocol_options import OWN, counting
-from sst_tf.runs.directory import Run
+from sst_tf.runs.directory import POINTS, Run
 
 
 class OperatingPoint:
@@ -165,5 +164,5 @@ def _update(path, key, entry):
     """Add an entry to a JSON file; writers wait for each other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        table = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_json(path, {**table, key: entry})
+        table = read_sealed(path, POINTS) if path.is_file() else {}
+        write_sealed(path, {**table, key: entry})

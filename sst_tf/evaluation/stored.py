@@ -6,7 +6,6 @@ file, and in the name of every file but that of the run's own protocol, so that 
 place of another evaluation, and each reader sees that it has what it asked for.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.sealed import read_sealed, told
 from sst_tf import config as configuration
 from sst_tf.config import Config
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.protocol_options import label
 from sst_tf.runs.directory import Run
 
+REMEDY = "remove it and evaluate again"
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 SAME = ("name", "dataset", "novel_classes", "split", "shots", "ways", "image_size", "resize",
         "scoring", "void_query", "void_support", "views", "episodes_sha256")
@@ -58,7 +59,7 @@ def results_file(run: Run, config: Config, shots: int) -> Path | None:
     early = f"novel_{shots}shot{_words(config)}"  # as versions without the hash named it
     for name in (evaluation_name(run, config, shots), early):
         path = run.evaluation_path(name)
-        if path.is_file() and made_under(_read(path), identity, shots):
+        if path.is_file() and made_under(read_results(path), identity, shots):
             return path
     return None
 
@@ -66,7 +67,9 @@ def results_file(run: Run, config: Config, shots: int) -> Path | None:
 def own_results(run: Run, shots: int) -> Path | None:
     """The results of the run's own protocol, or None."""
     path = run.evaluation_path(f"novel_{shots}shot")
-    return path if path.is_file() and made_under(_read(path), run.identity(), shots) else None
+    if path.is_file() and made_under(read_results(path), run.identity(), shots):
+        return path
+    return None
 
 
 def made_under(results: dict, identity: dict, shots: int) -> bool:
@@ -97,8 +100,13 @@ def _words(config):
     return fusion + ways + label(config)
 
 
-def _read(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_results(path: Path) -> dict:
+    """The content of a results file.
+
+    Raises:
+        DataError: it is not as it was written.
+    """
+    return read_sealed(path, REMEDY)
 
 
 class Evaluation:
@@ -124,8 +132,9 @@ class Evaluation:
                 "of another protocol than the run's own (episodes, seed, sizes: see its entry "
                 "protocol); evaluate anew, or name the file" if there.is_file() and not name and
                 not config else "not there") + f"; python -m sst_tf.evaluate {folder}")
-        self.name, self.results = run.folder.name, _read(path)
-        with np.load(path.with_suffix(".npz")) as arrays:
+        self.name, self.results = run.folder.name, read_results(path)
+        counts = path.with_suffix(".npz")
+        with told(counts, REMEDY), np.load(counts) as arrays:
             self.arrays = dict(arrays)
         empty = np.zeros((len(self.arrays["class_ids"]), 2, 1), np.int64)
         self.counts = metrics.Counts(empty, self.arrays["class_ids"],

@@ -4,6 +4,8 @@
 import csv
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import numpy as np
 import yaml
 
 from pipelines.errors import UserError
+from pipelines.sealed import read_sealed, told
 from pipelines.writing import replacing, write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.config import Config
@@ -21,6 +24,8 @@ if TYPE_CHECKING:  # who reads results alone needs no TensorFlow, which takes se
     import keras
 
     from sst_tf.model.segmenter import SSTSegmenter
+
+POINTS = "remove it: the next evaluation chooses its thresholds on base classes again"
 
 
 class Run:
@@ -89,7 +94,7 @@ class Run:
         try:
             return keras.saving.load_model(self.model_path, compile=False, custom_objects={
                 "SSTSegmenter": SSTSegmenter})
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
 
     def model_sha256(self) -> str:
@@ -120,7 +125,8 @@ class Run:
         if not self.last_path.is_file():
             return None
         model.optimizer.build(model.trainable_variables)
-        with np.load(self.last_path) as arrays:
+        with told(self.last_path, "remove it; training starts anew"), np.load(
+                self.last_path) as arrays:
             for prefix, variables in (("weight", model.weights),
                                       ("optimizer", model.optimizer.variables)):
                 for i, variable in enumerate(variables):
@@ -153,13 +159,13 @@ class Run:
         """What `evaluation.operating_point` keeps of thresholds by key, {} before that."""
         if not self.thresholds_path.is_file():
             return {}
-        return json.loads(self.thresholds_path.read_text(encoding="utf-8"))
+        return read_sealed(self.thresholds_path, POINTS)
 
     def presence(self) -> dict[str, dict]:
         """What `evaluation.operating_point` keeps of presence by key, {} before that."""
         if not self.presence_path.is_file():
             return {}
-        return json.loads(self.presence_path.read_text(encoding="utf-8"))
+        return read_sealed(self.presence_path, POINTS)
 
     def photos(self) -> dict[str, dict[str, int]]:
         """{"train", "validation", "novel": {part of the data: photos}}; {} of an early run."""

@@ -62,7 +62,7 @@ def test_a_trial_in_the_place_of_the_own_results_is_told(run, tmp_path, capsys):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(trial.with_suffix(suffix).read_bytes())
     path = other.evaluation_path("novel_1shot")
-    results = json.loads(path.read_text())
+    results = stored.read_results(path)
     del results["protocol"]["sha256"]
     for kept in (results, {k: v for k, v in results.items() if k != "config"}):
         write_json(path, kept)
@@ -75,7 +75,7 @@ def test_a_trial_in_the_place_of_the_own_results_is_told(run, tmp_path, capsys):
 
 def test_results_of_earlier_versions_count_as_what_they_say(run, tmp_path):
     other = Run.create(tmp_path / "other", run.config())
-    results = json.loads(run.evaluation_path("novel_1shot").read_text())
+    results = stored.read_results(run.evaluation_path("novel_1shot"))
     del results["protocol"]["sha256"]
     data = results["config"]["data"]
     data["rule"], data["novel"] = data.pop("pair_filter"), data.pop("novel_policy")

@@ -13,6 +13,7 @@ import pytest
 from pipelines.errors import UserError
 from sst_tf import evaluate, report
 from sst_tf.config import DataConfig
+from sst_tf.evaluation.stored import read_results
 from sst_tf.reporting import document, figures
 from sst_tf.reporting.report_page import Report, Subject, describe, episodes
 from sst_tf.runs.directory import Run
@@ -76,7 +77,7 @@ def test_a_browser_shows_it(page, browser, width):  # noqa: F811
 def test_unequal_runs_are_not_compared(page, tmp_path):
     shutil.copytree(page.parent / "two", tmp_path / "two")
     path = Run(tmp_path / "two").evaluation_path("novel_1shot")
-    content = json.loads(path.read_text())
+    content = read_results(path)
     content["protocol"]["image_size"] = 473
     path.write_text(json.dumps(content))
     made = Report(tmp_path / "page")
@@ -138,7 +139,7 @@ def hostile(page, tmp_path_factory):
     shutil.copytree(page.parent / "one", folder / RUN)
     for shots in (1, 2):
         path = Run(folder / RUN).evaluation_path(f"novel_{shots}shot")
-        content = json.loads(path.read_text())
+        content = read_results(path)
         content["protocol"]["novel_classes"][:3] = [SCRIPT, PIPE, DOLLAR]
         classes = content["scores"]["tuned"]["per_class"]
         content["scores"]["tuned"]["per_class"] = dict(zip(
