@@ -43,10 +43,10 @@ class Grid:
         one = self.cells[row, fold, seed]
         return float(one.resampled(point, self._ones(one))[0])
 
-    def seeds_of(self, row: str) -> list[int]:
-        """Training seeds of which a row has a cell; one row may have fewer than another."""
+    def whole_seeds(self, row: str) -> list[int]:
+        """Training seeds of which a row has a cell in every fold: those that a mean is made of."""
         return [seed for seed in self.seeds
-                if any((row, fold, seed) in self.cells for fold in self.folds)]
+                if all((row, fold, seed) in self.cells for fold in self.folds)]
 
     def mean(self, row: str, fold: str, point: str) -> tuple[float | None, float | None]:
         """(mean over seeds, their standard deviation or None) of a fold."""
@@ -57,20 +57,21 @@ class Grid:
         return float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None
 
     def over_folds(self, row: str, point: str) -> tuple[float | None, list[float] | None]:
-        """(mean over folds and seeds, 95 % over photos); None where a fold is missing."""
-        if not self._whole(row):
+        """(mean over folds and `whole_seeds`, 95 % over photos); None where there are none."""
+        seeds = self.whole_seeds(row)
+        if not seeds:
             return None, None
-        spread = self._resampled(row, point)
-        mean = np.mean([self.mean(row, fold, point)[0] for fold in self.folds])
-        return float(mean), bootstrap.interval(spread)
+        mean = np.mean([self.score(row, fold, seed, point)
+                        for fold in self.folds for seed in seeds])
+        return float(mean), bootstrap.interval(self._resampled(row, point, seeds))
 
     def fb_iou(self, row: str, point: str) -> float | None:
-        """Mean over folds and seeds; None where a fold is missing, or an earlier version's file."""
-        if not self._whole(row):
+        """Mean over folds and `whole_seeds`; None without any, or of an earlier version's file."""
+        if not (seeds := self.whole_seeds(row)):
             return None
         found: list[float] = []
         for fold in self.folds:
-            for seed in self.seeds_of(row):
+            for seed in seeds:
                 entry = self.cells[row, fold, seed].results["scores"]["tuned"]
                 value = (entry.get("fb_iou") if point == "half" else
                          entry["threshold"].get("fb_iou_at_chosen"))
@@ -115,7 +116,7 @@ class Grid:
         rows = [row] if other is None else [row, other]
         values = []
         for seed in self.seeds:
-            if all((one, fold, seed) in self.cells for one in rows for fold in self.folds):
+            if all(seed in self.whole_seeds(one) for one in rows):
                 by_fold = [[self.score(one, fold, seed, point) for one in rows]
                            for fold in self.folds]
                 values.append(np.mean([scores[0] - sum(scores[1:]) for scores in by_fold]))
@@ -135,14 +136,10 @@ class Grid:
         return "Episodes: " + "; ".join(f"fold {fold} {words} photos"
                                         for fold, words in by_fold.items()) + "."
 
-    def _whole(self, row):
-        return all((row, fold, seed) in self.cells
-                   for fold in self.folds for seed in self.seeds_of(row))
-
-    def _resampled(self, row, point):
+    def _resampled(self, row, point, seeds):
         return np.mean([np.mean([self.cells[row, fold, seed].resampled(
             point, self._fold_weights(fold, self.cells[row, fold, seed]))
-            for seed in self.seeds_of(row)], axis=0) for fold in self.folds], axis=0)
+            for seed in seeds], axis=0) for fold in self.folds], axis=0)
 
     def _fold_weights(self, fold, evaluation):
         if fold not in self._weights:
@@ -188,8 +185,8 @@ def _table(experiment, grid, shots, point):
         by_fold = {fold: grid.mean(row, fold, point) for fold in grid.folds}
         rows[row] = {
             "folds": {fold: {"mean": value, "sd": sd} for fold, (value, sd) in by_fold.items()},
-            "mean": mean, "over_photos": photos, "over_seeds": grid.over_seeds(row, None, point),
-            "fb_iou": grid.fb_iou(row, point)}
+            "mean": mean, "mean_seeds": grid.whole_seeds(row), "over_photos": photos,
+            "over_seeds": grid.over_seeds(row, None, point), "fb_iou": grid.fb_iou(row, point)}
     differences = []
     for row, other in experiment.differences:
         found = grid.difference(row, other, point) if {row, other} <= set(grid.rows) else None

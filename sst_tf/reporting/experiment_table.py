@@ -39,6 +39,11 @@ def table_of(found: dict, one: dict) -> list[Part]:
     """A table of a summary, what it was measured on, and its differences."""
     seeds = f"Seeds {', '.join(str(s) for s in one['seeds'])}" + (
         "; ± is their standard deviation." if len(one["seeds"]) > 1 else ".")
+    partly = [f"{row}: {', '.join(map(str, cells['mean_seeds']))}"
+              for row, cells in one["rows"].items()
+              if cells.get("mean_seeds") and cells["mean_seeds"] != one["seeds"]]
+    if partly:
+        seeds += f" Means are of the seeds that all folds have ({'; '.join(partly)})."
     made: list[Part] = [_table(found, one), Paragraph(f"{one['episodes']} {seeds}")]
     if one["differences"]:
         made.append(Items.of(_differences(one)))

@@ -15,7 +15,7 @@ from sst_tf.presets.preset import Preset
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 
-TIMES = 12  # damages of each kind of file
+TIMES = 9  # damages of each kind of file
 
 
 @pytest.fixture(scope="module")

@@ -294,6 +294,18 @@ def test_intervals_over_more_than_ten_seeds(tmp_path):
                                   pytest.approx(np.mean(values) + reach, abs=1e-4), 12)
 
 
+def test_a_mean_is_of_the_seeds_that_all_folds_have(tmp_path):
+    cells = Cells(tmp_path, 2).cells
+    partly = [one for one in cells if (one.row, one.fold, one.seed) != ("bad", "1", 1)]
+    grid = summary.Grid(partly, 1)
+    assert (grid.whole_seeds("good"), grid.whole_seeds("bad")) == ([0, 1], [0])
+    assert grid.over_folds("bad", "half")[0] == pytest.approx(0.5)  # seed 1 is right more often
+    assert summary.Grid(cells, 1).over_folds("bad", "half")[0] > 0.5
+    assert grid.mean("bad", "0", "half")[1] > 0  # a fold tells all its seeds
+    never = [one for one in cells if (one.row, one.fold) != ("bad", "1")]
+    assert summary.Grid(never, 1, ["0", "1"]).over_folds("bad", "half") == (None, None)
+
+
 def test_tables_average_folds_and_pair_episodes(tmp_path):
     grid = summary.Grid(Cells(tmp_path).cells, 1)
     assert grid.over_folds("good", "half") == (1.0, [1.0, 1.0])

@@ -19,7 +19,7 @@ from sst_tf.photos.annotations import mask_of
 from tests.sst_tf.photos.formats.conftest import CLASSES
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
-FEW = settings(max_examples=60, deadline=None, derandomize=True,
+FEW = settings(max_examples=40, deadline=None, derandomize=True,
                suppress_health_check=[HealthCheck.function_scoped_fixture])
 ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
                 st.sampled_from([-1, 0, 2**31, 2**63, 1e308, float("nan"), "1e400", "\0", "../.."]),
