@@ -26,8 +26,8 @@ COMMANDS = {
     },
     "Find a class in photos": {
         "predict": ("sst_tf.predict", "segment a folder, photos or a video, given marked photos"),
-        "batch": ("sst_tf.batch", "segment very many photos: folders, Parquet, tars; several "
-                                  "processes or machines"),
+        "batch": ("sst_tf.batch", "segment very many photos, in several processes or on several "
+                                  "machines"),
         "presets": ("sst_tf.presets.__main__", "list the trained models that come with the "
                                                "package, with scores and sizes"),
     },
