@@ -20,7 +20,8 @@ SEAL = "sha256_of_the_rest"
 
 def write_sealed(path: str | os.PathLike, values: dict[str, Any]) -> None:
     """`write_json` with a last entry that tells whether the others are as they were written."""
-    write_json(path, {**values, SEAL: _hash(values)})
+    plain = json.loads(json.dumps(values))  # as it is read back: tuples as lists, keys as text
+    write_json(path, {**plain, SEAL: _hash(plain)})
 
 
 def read_sealed(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
@@ -53,6 +54,4 @@ def told(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 
 
 def _hash(values):
-    # As they are read back: tuples are lists there, and keys are text.
-    plain = json.loads(json.dumps(values))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

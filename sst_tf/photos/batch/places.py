@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files at paths and URIs alike: what pyarrow opens by itself, and the rest by fsspec."""
 
-import uuid
+from pathlib import Path
 
 from pyarrow import ArrowInvalid, fs
 
 from pipelines.errors import UserError
+from pipelines.writing import write_bytes
 
 
 def opened(uri: str) -> tuple[fs.FileSystem, str]:
@@ -34,15 +35,9 @@ def write(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
 
     Object stores show a file once it is whole; on a disk it gets its name then.
     """
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    folder, _, name = path.rpartition("/")
-    target = f"{folder}/.partial-{uuid.uuid4().hex[:12]}-{name}" if local else path
-    try:
-        with filesystem.open_output_stream(target) as file:
-            file.write(data)
-        if local:
-            filesystem.move(target, path)
-    except BaseException:
-        if local and filesystem.get_file_info(target).type == fs.FileType.File:
-            filesystem.delete_file(target)
-        raise
+    if isinstance(filesystem, fs.LocalFileSystem):
+        folder = Path(path).parent.resolve(strict=True)  # as elsewhere, a missing one is an error
+        write_bytes(folder / Path(path).name, data)
+        return
+    with filesystem.open_output_stream(path) as file:
+        file.write(data)

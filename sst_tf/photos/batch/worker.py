@@ -100,7 +100,8 @@ class Worker:
 
     def _answer(self, name: str, scene: Scene) -> dict[str, Any]:
         masks = self.question.masks
-        index = cv2.imencode(".png", scene.index)[1].tobytes()
+        index = (cv2.imencode(".png", scene.index)[1].tobytes()
+                 if masks in ("png", "files") else b"")
         if masks == "files":
             try:
                 self.output.write_mask(_inside(name), index)
