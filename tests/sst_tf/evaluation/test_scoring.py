@@ -55,8 +55,10 @@ def test_processes_share_the_work_and_change_no_number(run):
     one = results(run)
     counts = dict(np.load(newest(run, suffix=".npz")))
     three = results(run, "--evaluate.processes", "3")
-    for key in ("scores", "protocol", "gauges", "support_iou"):
+    for key in ("scores", "protocol"):
         assert one[key] == three[key], key
+    for key in ("gauges", "support_iou"):  # means of floats: rounded as a batch's size has it
+        assert one[key] == pytest.approx(three[key], rel=1e-6), key
     again = np.load(newest(run, suffix=".npz"))
     for key, values in counts.items():
         np.testing.assert_array_equal(values, again[key])
