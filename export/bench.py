@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
     parser.add_argument("--rounds", type=int, default=3, help="best of so many")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="episodes a call")
+    parser.add_argument("--classes", type=int, default=8, help="looked for in one photo")
     parser.add_argument("--requests", type=int, default=16, help="for the rate under clients")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--variants", nargs="+", choices=["xla", "bfloat16", "onnx"],

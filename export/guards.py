@@ -46,17 +46,32 @@ def same_size(name: str, images: tf.Tensor, other: tf.Tensor, other_name: str) -
                               f"{name}: of another height or width than {other_name}")])
 
 
-def tuned(prototype: tf.Tensor, score: tf.Tensor, shots: int,
-          summary_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """(prototype [B, K, D], score [B, K]) of numbers that are numbers."""
-    prototype = tf.ensure_shape(prototype, [None, shots, summary_size])
-    score = tf.ensure_shape(score, [None, shots])
+def tuned(prototype: tf.Tensor, score: tf.Tensor,
+          row: list[int | None]) -> tuple[tf.Tensor, tf.Tensor]:
+    """(prototype [B, *row], score [B, *row without D]) of numbers that are numbers.
+
+    Args:
+        row: [K, D], or [None, K, D] of several classes.
+    """
+    prototype = tf.ensure_shape(prototype, [None, *row])
+    score = tf.ensure_shape(score, [None, *row[:-1]])
     prototype = required(prototype, [
-        (tf.shape(prototype)[0] > 0, "prototype: empty; expected at least one row"),
+        (tf.reduce_all(tf.shape(prototype) > 0), "prototype: empty; expected at least one row"),
         (tf.reduce_all(tf.math.is_finite(prototype)), "prototype: holds NaN or infinity")])
     score = required(score, [(tf.reduce_all((score >= 0) & (score <= 1)),
                               "score: holds a number outside 0..1")])
-    return prototype, batch("score", score, prototype, "prototype")
+    return prototype, required(score, [
+        (tf.reduce_all(tf.shape(score) == tf.shape(prototype)[:-1]),
+         f"score: another number of {'rows' if len(row) == 2 else 'rows or classes'} than "
+         "prototype")])
+
+
+def answers(name: str, images: tf.Tensor, prototype: tf.Tensor) -> tf.Tensor:
+    """Photos [B, H, W, 3], of whose answers under N classes each there are not too many pixels."""
+    classes = tf.shape(prototype, tf.int64)[1]
+    return required(images, [
+        (tf.reduce_prod(tf.shape(images, tf.int64)[:-1]) * classes <= MAX_PIXELS,
+         f"{name}: more than {MAX_PIXELS} pixels under all classes in one request")])
 
 
 def required(value: tf.Tensor, checks: list[tuple[tf.Tensor, str]]) -> tf.Tensor:

@@ -2,8 +2,9 @@
 """`python -m export.onnx`: a trained run as ONNX files, the tuning step inside.
 
 Writes segment.onnx (the whole episode), tune.onnx and segment_tuned.onnx (tune a class once, then
-one pass a photo) into a new version folder, after onnxruntime has answered episodes that building
-did not see as the Keras model does. An export that answers otherwise leaves no file.
+one pass a photo) and segment_many.onnx (one pass a photo for several classes) into a new version
+folder, after onnxruntime has answered episodes that building did not see as the Keras model does.
+An export that answers otherwise leaves no file.
 """
 
 from export import versions

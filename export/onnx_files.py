@@ -12,7 +12,7 @@ from export.trained import Trained
 from pipelines.errors import UserError
 
 TOLERANCE = 1e-4  # of probabilities, against the Keras model
-NAMES = ("segment", "tune", "segment_tuned")
+NAMES = ("segment", "tune", "segment_tuned", "segment_many")
 
 
 def export(trained: Trained, output: str | Path, fixed: bool = False,
@@ -76,7 +76,9 @@ def _compare(trained, converted, batches, fixed):
     for trial in trials:
         expected = replay.expected(trained, trial)
         for route, answer in (("segment", converted.run("segment", trial)),
-                            ("tune and segment_tuned", replay.tuned_first(converted.run, trial))):
+                            ("tune and segment_tuned", replay.tuned_first(converted.run, trial)),
+                            ("tune and segment_many",
+                             replay.own_class(replay.all_classes(converted.run, trial)))):
             difference = replay.largest_difference(answer, expected)["probability"]
             if not difference <= TOLERANCE:
                 raise UserError(f"{route}: onnxruntime differs from the Keras model by "

@@ -143,10 +143,11 @@ def _compare(predictor, folder, photos, masks):
         expected = [scene.predictions["class"] for scene in scenes]
         for query, answer in zip((photos[1], wide), expected, strict=True):
             features = model.run("embed", {"photo": query})["features"]
-            got = model.run("segment_tuned", {
-                "features": features, "size": np.array(query.shape[:2], np.int32), **given})
-            found = max(float(np.max(np.abs(got["probability"] - answer.probability))),
-                        abs(float(got["presence"]) - answer.score),
+            got = model.run("segment_many", {
+                "features": features, "size": np.array(query.shape[:2], np.int32),
+                **{name: value[None] for name, value in given.items()}})
+            found = max(float(np.max(np.abs(got["probability"][0] - answer.probability))),
+                        abs(float(got["presence"][0]) - answer.score),
                         float(np.max(np.abs(given["score"] - card.score))))
             if not found <= TOLERANCE:
                 raise UserError(f"the page's files differ from the Keras model by {found:.1e} (at "

@@ -2,9 +2,9 @@
 """The graphs of the page: photos of any size in, maps at the photo's size out.
 
 Three, so that a photo is encoded once, however many classes are looked for in it and however often:
-`embed` (photo to features), `tune` (features and a mark to what is kept of a shot), `segment_tuned`
-(features and the shots of a class to a map). Resizing is inside, by the functions that `Predictor`
-calls.
+`embed` (photo to features), `tune` (features and a mark to what is kept of a shot), `segment_many`
+(features and the shots of N classes to N maps). Resizing is inside, by the functions that
+`Predictor` calls.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from sst_tf.model.inference import TOP, Inference
 from sst_tf.photos.predictor import Predictor
 from sst_tf.photos.teaching import cells_of
 
-NAMES = ("embed", "tune", "segment_tuned")
+NAMES = ("embed", "tune", "segment_many")
 
 
 class PageGraphs:
@@ -35,7 +35,7 @@ class PageGraphs:
         self.side, self.resize = predictor.config.data.image_size, predictor.config.data.resize
 
     def specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
-        """{graph: {input: `tf.TensorSpec`}}; one photo at a time, K shots."""
+        """{graph: {input: `tf.TensorSpec`}}; one photo at a time, N classes of K shots."""
         def spec(name, shape, dtype):
             return {name: tf.TensorSpec(shape, dtype, name)}
 
@@ -43,8 +43,9 @@ class PageGraphs:
         return {
             "embed": spec("photo", [None, None, 3], tf.uint8),
             "tune": features | spec("mask", [None, None], tf.uint8),
-            "segment_tuned": features | spec("prototype", [None, self.summary_size], tf.float32)
-            | spec("score", [None], tf.float32) | spec("size", [2], tf.int32)}
+            "segment_many": features | spec("size", [2], tf.int32)
+            | spec("prototype", [None, None, self.summary_size], tf.float32)
+            | spec("score", [None, None], tf.float32)}
 
     def functions(self) -> dict[str, Callable]:
         """{graph: method}."""
@@ -78,30 +79,31 @@ class PageGraphs:
                 "own": restore(tf.sigmoid(own.after[0]), size, self.resize),
                 "step": restore(own.step[0], size, self.resize)}
 
-    def segment_tuned(self, features: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor,
-                      size: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A class in a photo.
+    def segment_many(self, features: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor,
+                     size: tf.Tensor) -> dict[str, tf.Tensor]:
+        """N classes in a photo.
 
         Args:
             features: of `embed`.
-            prototype, score: of K shots, [K, D] and [K].
+            prototype, score: of K shots of each class, [N, K, D] and [N, K].
             size: (H, W) of the photo.
         Returns:
-            `probability` [H, W] and `presence` [], as `Predictor` has them.
+            `probability` [N, H, W] and `presence` [N], as `Predictor` has them.
         """
         shots = prototype[None]
-        maps = self.inference.segment(features, shots, score[None], (self.side, self.side),
-                                      self.fusion)
-        agreement = self.inference.agreement(features, maps, shots)
+        maps = self.inference.segment_many(features, shots, score[None], (self.side, self.side),
+                                           self.fusion)
+        agreement = self.inference.agreement_many(features, maps, shots)
         return {"probability": restore(maps[0], size, self.resize),
                 "presence": presence_score(maps[0], agreement[0])}
 
 
 def presence_score(probability: tf.Tensor, agreement: tf.Tensor) -> tf.Tensor:
-    """`evaluation.presence.score_map` in TensorFlow's operations; the map's size is known."""
-    levels = tf.floor(tf.reshape(probability, [-1]) * BINS) / BINS
-    count = levels.shape[0] * TOP  # pixels that count, the last of them in part
+    """`evaluation.presence.score_map` of N maps in TensorFlow's operations; their size is known."""
+    height, width = probability.shape[1:]
+    levels = tf.floor(tf.reshape(probability, [-1, height * width]) * BINS) / BINS
+    count = height * width * TOP  # pixels that count, the last of them in part
     whole = int(count)
     highest = tf.math.top_k(levels, whole + 1)[0]
-    mean = (tf.reduce_sum(highest[:whole]) + (count - whole) * highest[whole]) / count
+    mean = (tf.reduce_sum(highest[:, :whole], 1) + (count - whole) * highest[:, whole]) / count
     return mean * tf.square(tf.maximum(agreement, 0.0))

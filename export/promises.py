@@ -134,6 +134,17 @@ def tuned_first(case: Case, run: Run) -> str:
     return f"{worst:.1e}"
 
 
+def several_classes(case: Case, run: Run) -> str:
+    """segment_many gives each class its own answer, and the index of the most probable one."""
+    answer = replay.all_classes(run, case.whole)
+    found = answer["probability"]  # [B, N, H, W]
+    worst = case.near(replay.own_class(answer)["probability"],
+                      np.concatenate([one["probability"] for one in case.expected]), "answer")
+    index = np.where(found.max(1) >= np.float32(case.facts["threshold"]), found.argmax(1) + 1, 0)
+    require(np.array_equal(answer["index"], index), "index: not the most probable class")
+    return f"{worst:.1e} with {found.shape[1]} classes"
+
+
 def encoded_photos(case: Case, run: Run) -> str:
     """segment_bytes gives the masks of Python's own decoding, at the query's size."""
     worst = 0.0
@@ -210,8 +221,10 @@ def guards(case: Case, run: Run) -> str:
         return bad
 
     bad = []
+    many = query | {name: query[name][:, None] for name in ("prototype", "score")}
     for name, inputs in (("segment", batch), ("tune", support), ("segment_tuned", query),
-                         ("self_segment", support), ("segment_bytes", encoded)):
+                         ("segment_many", many), ("self_segment", support),
+                         ("segment_bytes", encoded)):
         for key in inputs:
             bad += [(name, f"rank of {key}", changed(inputs, key, lambda x: x[0])),
                     (name, f"a number for {key}", changed(inputs, key, lambda x: x.flat[0])),
@@ -243,7 +256,8 @@ def guards(case: Case, run: Run) -> str:
 FILE_CHECKS: tuple[Callable[[Case], str], ...] = (
     gradient_operations, nothing_must_compile, output_types)
 SERVER_CHECKS: tuple[Callable[[Case, Run], str], ...] = (
-    whole_episode, tuned_first, encoded_photos, own_segmentation, batching, tuning_inside, guards)
+    whole_episode, tuned_first, several_classes, encoded_photos, own_segmentation, batching,
+    tuning_inside, guards)
 
 
 def onnx_answers(case: Case, folder: str | Path) -> str:

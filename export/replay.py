@@ -35,13 +35,28 @@ def tuned_first(call: Callable[[str, Arrays], Arrays], batch: Arrays) -> Arrays:
     Args:
         call: (signature, {input: array}) -> {output: array}.
     """
+    return call("segment_tuned", {"query_image": batch["query_image"], **_tuned(call, batch)})
+
+
+def all_classes(call: Callable[[str, Arrays], Arrays], batch: Arrays) -> Arrays:
+    """Every query under the classes of all rows, by `tune` and `segment_many`."""
+    rows = len(batch["query_image"])
+    return call("segment_many", {"query_image": batch["query_image"], **{
+        name: np.repeat(value[None], rows, 0) for name, value in _tuned(call, batch).items()}})
+
+
+def own_class(answer: Arrays) -> Arrays:
+    """Of `all_classes`, each query under the class of its own row: what `segment` owes."""
+    rows = np.arange(len(answer["probability"]))
+    return {"probability": answer["probability"][rows, rows]}
+
+
+def _tuned(call, batch):
     rows, shots = batch["support_mask"].shape[:2]
     tuned = call("tune", {name: batch[name].reshape(-1, *batch[name].shape[2:])
                           for name in ("support_image", "support_mask")})
-    return call("segment_tuned", {
-        "query_image": batch["query_image"],
-        "prototype": tuned["prototype"].reshape(rows, shots, -1),
-        "score": tuned["score"].reshape(rows, shots)})
+    return {"prototype": tuned["prototype"].reshape(rows, shots, -1),
+            "score": tuned["score"].reshape(rows, shots)}
 
 
 def encoded(source: Source, episode: Episode) -> Arrays:

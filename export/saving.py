@@ -70,7 +70,9 @@ def _compare(trained, folder, batches, tolerance):
     for batch in batches:
         expected = replay.expected(trained, batch)
         for route, answer in (("segment", call("segment", batch)),
-                            ("tune and segment_tuned", replay.tuned_first(call, batch))):
+                            ("tune and segment_tuned", replay.tuned_first(call, batch)),
+                            ("tune and segment_many",
+                             replay.own_class(replay.all_classes(call, batch)))):
             difference = replay.largest_difference(answer, expected)["probability"]
             if not difference <= tolerance:
                 raise UserError(f"{route}: differs from the Keras model by {difference:.1e} (at "

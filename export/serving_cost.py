@@ -147,7 +147,28 @@ def measure(folder: Path, options: Any) -> None:
     one, whole = (plain[name, options.batches[0]] for name in ("segment_tuned", "segment"))
     print(f"segment_tuned over segment: {one / whole:.2f}   (FLOPs: "
           f"{flops['segment_tuned'] / flops['segment']:.2f})")
+    _classes(models, inputs_of(wide, 1)["segment_tuned"], flops, max(
+        rate, matrix_rate()), options)
     _rates(folder, inputs_of(wide, 1), options)
+
+
+def _classes(models, feed, flops, rate, options):
+    """Several classes in one photo: one call of segment_many against a call a class."""
+    count = options.classes
+    together = feed | {name: np.repeat(feed[name][:, None], count, 1)
+                       for name in ("prototype", "score")}
+    head = flops["tune"] - flops["segment_tuned"]
+    floor = (flops["segment_tuned"] + (count - 1) * head) / rate
+    for kind, model in models.items():
+        def each(model=model):
+            for _ in range(count):
+                model.run("segment_tuned", feed)
+
+        best = best_times({"many": partial(model.run, "segment_many", together), "each": each},
+                          options.rounds)
+        print(f"segment_many, {count} classes in a photo, {kind}: {1000 * best['many']:.0f} ms, "
+              f"{best['many'] / best['each']:.2f} of {count} calls of segment_tuned, "
+              f"{best['many'] / floor:.2f} times its floor", flush=True)
 
 
 def _models(folder, wide, options):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from export import graph_decoding, guards
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.model import losses
+from sst_tf.model.inference import index_map
 
 
 class Signatures:
@@ -15,7 +16,7 @@ class Signatures:
 
     Args:
         model: `sst_tf.model.segmenter.SSTSegmenter`.
-        shots: K of `segment`, `segment_bytes` and `segment_tuned`.
+        shots: K of `segment`, `segment_bytes`, `segment_tuned` and `segment_many`.
         threshold: bin (of `metrics.BINS`) from which a pixel is foreground: the run's operating
             point, chosen on base classes.
         image_size: side S that encoded photos are resized to.
@@ -47,8 +48,10 @@ class Signatures:
         tuned = spec("prototype", [k, d], tf.float32) | spec("score", [k], tf.float32)
         encoded = (spec("support_image", [k], tf.string) | spec("support_mask", [k], tf.string)
                    | spec("query_image", [], tf.string))
+        many = spec("prototype", [None, k, d], tf.float32) | spec("score", [None, k], tf.float32)
         return {"segment": support | query, "segment_bytes": encoded, "tune": one,
-                "segment_tuned": query | tuned, "self_segment": one}
+                "segment_tuned": query | tuned, "segment_many": query | many,
+                "self_segment": one}
 
     def functions(self) -> dict[str, Callable]:
         """{signature: concrete function}."""
@@ -110,12 +113,29 @@ class Signatures:
                       ) -> dict[str, tf.Tensor]:
         """Probability and mask of photos whose class `tune` was shown before."""
         query_image = guards.photos("query_image", query_image, [None], self.side)
-        prototype, score = guards.tuned(prototype, score, self.shots,
-                                        self.model.head.summary_size)
+        prototype, score = guards.tuned(prototype, score,
+                                        [self.shots, self.model.head.summary_size])
         query_image = guards.batch("query_image", query_image, prototype, "prototype")
         return self._answer(self.inference.segment(
             self.inference.embed_photos(query_image), prototype, score, _size(query_image),
             self.model.fusion))
+
+    def segment_many(self, query_image: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor
+                     ) -> dict[str, tf.Tensor]:
+        """N classes in each photo, [B, N, H, W], for one pass of the encoder.
+
+        `index` [B, H, W] int32 is 0 where no class reaches the threshold, else the number, from 1
+        on, of the most probable class.
+        """
+        query_image = guards.photos("query_image", query_image, [None], self.side)
+        prototype, score = guards.tuned(prototype, score,
+                                        [None, self.shots, self.model.head.summary_size])
+        query_image = guards.batch("query_image", query_image, prototype, "prototype")
+        query_image = guards.answers("query_image", query_image, prototype)
+        probability = self.inference.segment_many(
+            self.inference.embed_photos(query_image), prototype, score, _size(query_image),
+            self.model.fusion)
+        return {"probability": probability, "index": index_map(probability, self.threshold)}
 
     def self_segment(self, support_image: tf.Tensor, support_mask: tf.Tensor
                      ) -> dict[str, tf.Tensor]:

@@ -27,12 +27,14 @@ def write(trained: Trained, folder: Path, episodes: list[Episode], source: Sourc
     tuned = inference.tune(inference.embed_photos(support["support_image"]),
                            support["support_mask"])
     shots = [1, trained.shots]
+    kept = {"prototype": tf.tile(tuned.prototype[:, None], [*shots, 1]),
+            "score": tf.tile(tuned.score[:, None], shots)}
     requests = {
         "serving_default": batch, "segment": batch, "tune": support, "self_segment": support,
         "segment_bytes": replay.encoded(source, episodes[0]),
-        "segment_tuned": {"query_image": batch["query_image"],
-                          "prototype": tf.tile(tuned.prototype[:, None], [*shots, 1]),
-                          "score": tf.tile(tuned.score[:, None], shots)}}
+        "segment_tuned": {"query_image": batch["query_image"], **kept},
+        "segment_many": {"query_image": batch["query_image"],
+                         **{name: value[:, None] for name, value in kept.items()}}}
     folder.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:
         for name, inputs in requests.items():

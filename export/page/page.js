@@ -10,7 +10,7 @@ import { strFromU8, strToU8, unzipSync, unzlibSync, zipSync, zlibSync } from './
 const COLOURS = [[70, 200, 70], [255, 140, 0], [60, 120, 255], [220, 60, 180], [0, 190, 190],
   [230, 210, 40]];
 const VOID = [128, 128, 128];  // of marks: does not count
-const MAX_PIXELS = 50e6;
+const MAX_PIXELS = 50e6, MAX_ANSWERS = 16e6;  // pixels of a photo, of all classes asked together
 
 // ---- masks ------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Model {
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
     ort.env.logLevel = 'error';
     this.sessions = {};
-    for (const name of ['embed', 'tune', 'segment_tuned']) {
+    for (const name of ['embed', 'tune', 'segment_many']) {
       const bytes = new Uint8Array(await (await fetch(`${name}.onnx`)).arrayBuffer());
       this.sessions[name] = await ort.InferenceSession.create(bytes, { logSeverityLevel: 3,
         executionProviders: backend === 'webgpu' ? ['webgpu', 'wasm'] : ['wasm'] });
@@ -225,31 +225,49 @@ class Model {
       scoreAfter: shot.score_after[0], cells: shot.cells[0], own: shot.own, step: shot.step };
   }
 
+  /** Each class's probabilities and presence; classes of as many shots are asked together. */
+  async maps(features, size, classes, tuned) {
+    const { Tensor } = this.ort, answers = [], pixels = size[0] * size[1];
+    const most = Math.max(1, Math.floor(MAX_ANSWERS / pixels));
+    for (const count of new Set(classes.map((shots) => shots.length))) {
+      const places = [...classes.keys()].filter((i) => classes[i].length === count);
+      for (let first = 0; first < places.length; first += most) {
+        const some = places.slice(first, first + most), shots = some.flatMap((i) => classes[i]);
+        const rows = shots.flatMap((shot) => [...(tuned ? shot.prototype : shot.untuned)]);
+        const { probability, presence } = await this.run('segment_many', {
+          features, size: new Tensor('int32', size, [2]),
+          prototype: new Tensor('float32', rows,
+            [some.length, count, rows.length / shots.length]),
+          score: new Tensor('float32', shots.map((shot) => shot.score), [some.length, count]) });
+        some.forEach((place, i) => { answers[place] = {
+          probability: probability.subarray(i * pixels, (i + 1) * pixels), presence: presence[i] };
+        });
+      }
+    }
+    return answers;
+  }
+
   /** All classes in a photo, as `Predictor.predict_all`: the most probable class of each pixel. */
   async segment(key, blob, classes, tuned, always) {
     const start = performance.now();
     const { tensor, width, height } = await this.embed(key, blob);
-    const index = new Uint8Array(width * height), best = new Float32Array(width * height);
-    const found = [];
-    for (const [i, { name, shots }] of classes.entries()) {
-      const rows = shots.flatMap((shot) => [...(tuned ? shot.prototype : shot.untuned)]);
-      const { Tensor } = this.ort, { points } = this.facts;
-      const { probability, presence } = await this.run('segment_tuned', {
-        features: tensor, size: new Tensor('int32', [height, width], [2]),
-        prototype: new Tensor('float32', rows, [shots.length, rows.length / shots.length]),
-        score: new Tensor('float32', shots.map((shot) => shot.score), [shots.length]) });
+    const pixels = width * height, index = new Uint8Array(pixels), best = new Float32Array(pixels);
+    const maps = await this.maps(tensor, [height, width], classes.map(({ shots }) => shots), tuned);
+    const { points } = this.facts;
+    const found = classes.map(({ name, shots }, i) => {
+      const { probability, presence } = maps[i];
       const { threshold, presence: least } = points[Math.min(shots.length, points.length) - 1];
-      const present = always || presence[0] >= least, from = Math.fround(threshold);
+      const present = always || presence >= least, from = Math.fround(threshold);
       if (present) {
-        for (let p = 0; p < index.length; p++) {
+        for (let p = 0; p < pixels; p++) {
           if (probability[p] >= from && probability[p] > best[p]) {
             best[p] = probability[p];
             index[p] = i + 1;
           }
         }
       }
-      found.push({ name, score: presence[0], present });
-    }
+      return { name, score: presence, present };
+    });
     found.forEach((one, i) => { one.area = index.reduce((sum, value) => sum + (value === i + 1), 0); });
     return { width, height, found, mask: packed(index, width, height),
       seconds: (performance.now() - start) / 1000 };

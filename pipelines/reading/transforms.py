@@ -37,9 +37,9 @@ def resize_image(image: tf.Tensor | np.ndarray, size: int, resize: str = "squash
 
 
 def restore(probability: tf.Tensor | np.ndarray, size: Any, resize: str = "squash") -> tf.Tensor:
-    """A network's map [S, S] at the size (H, W) of the photo that it answers, float32."""
-    height, width = framed_size(size[0], size[1], probability.shape[0], resize)
-    return tf.image.resize(probability[:height, :width, None], size, "bilinear")[..., 0]
+    """A network's map [S, S], or N of them, at the size (H, W) of the photo answered, float32."""
+    height, width = framed_size(size[0], size[1], probability.shape[-1], resize)
+    return tf.image.resize(probability[..., :height, :width, None], size, "bilinear")[..., 0]
 
 
 def resize_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:

@@ -101,6 +101,30 @@ class Inference:
         """
         return tf.sigmoid(self.head.segment_shots(query_features, prototypes, scores, size, fusion))
 
+    def segment_many(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor,
+                     size, fusion: str = "weighted") -> tf.Tensor:
+        """Foreground probability [B, N, H, W] of photos under N classes of K summaries each.
+
+        A photo's features are made once, however many classes are looked for in it.
+
+        Args:
+            query_features: R_q [B, h, w, C].
+            prototypes: [B, N, K, D], of `tune`.
+            scores: [B, N, K].
+            size, fusion: as of `segment`.
+        """
+        rows, prototypes = _each_class(query_features, prototypes)
+        maps = self.segment(rows, prototypes, tf.reshape(scores, [-1, scores.shape[-1]]), size,
+                            fusion)
+        return tf.reshape(maps, [-1, tf.shape(scores)[1], *size])
+
+    def agreement_many(self, query_features: tf.Tensor, probability: tf.Tensor,
+                       prototypes: tf.Tensor) -> tf.Tensor:
+        """`agreement` [B, N] of N classes; arguments as `segment_many` takes and gives them."""
+        rows, shots = _each_class(query_features, prototypes)
+        maps = tf.reshape(probability, [-1, *spatial(probability)])
+        return tf.reshape(self.agreement(rows, maps, shots), [-1, tf.shape(prototypes)[1]])
+
     @tf.function
     def agreement(self, query_features: tf.Tensor, probability: tf.Tensor,
                   prototypes: tf.Tensor) -> tf.Tensor:
@@ -118,6 +142,26 @@ class Inference:
         cosines = tf.reduce_sum(tf.math.l2_normalize(found, -1)
                                 * tf.math.l2_normalize(prototypes, -1), -1)
         return tf.reduce_mean(cosines, axis=1)
+
+
+def _each_class(features, prototypes):
+    """Each photo beside each of its N classes: [B N, h, w, C], [B N, K, D]."""
+    return (tf.repeat(features, tf.shape(prototypes)[1], axis=0),
+            tf.reshape(prototypes, [-1, *prototypes.shape[2:]]))
+
+
+def index_map(probability: tf.Tensor, threshold: float) -> tf.Tensor:
+    """The most probable of N classes at each place, int32 [B, H, W].
+
+    0 is background, where none reaches the threshold; i is the i-th class. The first of classes
+    that are as probable wins.
+
+    Args:
+        probability: [B, N, H, W].
+        threshold: probability from which a pixel is foreground.
+    """
+    best = tf.argmax(probability, axis=1, output_type=tf.int32) + 1
+    return tf.where(tf.reduce_max(probability, axis=1) >= threshold, best, 0)
 
 
 def found_mask(probability: tf.Tensor) -> tf.Tensor:

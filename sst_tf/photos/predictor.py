@@ -23,6 +23,8 @@ from sst_tf.photos.tiles import cut, merge
 from sst_tf.presets.preset import Preset
 from sst_tf.runs.directory import Run
 
+ROWS = 64  # photos times classes that go through the head at once: bounds the memory
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -206,23 +208,25 @@ class Predictor:
             return []
         images = [load_photo(query) for query in queries]
         features = self._embed(images)
-        answers = []
-        for card in cards:
-            maps = self._maps(card, features, tuned)
-            answers.append((maps.numpy(), self.model.inference.agreement(
-                features, maps, self._shots(card, tuned, len(images))).numpy()))
+        answers = {}
+        for group, shots, maps in self._maps(cards, features, tuned):
+            alike = self.model.inference.agreement_many(features, maps, shots).numpy()
+            answers |= {card.name: (maps[:, i].numpy(), alike[:, i])
+                        for i, card in enumerate(group)}
         # Of files of the run: once a call, not once a photo.
         points = [(self.threshold(card.shots),
                    self.presence_threshold(card.shots) if self.empty else 0.0) for card in cards]
         scenes = []
         for i, image in enumerate(images):
             size = image.shape[:2]
-            maps = [restore(one[i], size, self.config.data.resize).numpy() for one, _ in answers]
+            found = [answers[card.name] for card in cards]
+            maps = [restore(one[i], size, self.config.data.resize).numpy() for one, _ in found]
             if self.tiles > 1:
-                maps = [np.sqrt(whole * crops) for whole, crops in zip(
-                    maps, self._crops(cards, image, tuned), strict=True)]
+                crops = self._crops(cards, image, tuned)
+                maps = [np.sqrt(whole * crops[card.name])
+                        for card, whole in zip(cards, maps, strict=True)]
             scenes.append(self._scene(cards, points, maps, [
-                presence.score_map(one[i], alike[i]) for one, alike in answers]))
+                presence.score_map(one[i], alike[i]) for one, alike in found]))
         return scenes
 
     def threshold(self, shots: int) -> float:
@@ -242,23 +246,25 @@ class Predictor:
         return self.model.inference.embed_photos(tf.stack([
             resize_image(image, *self._frame()) for image in images]))
 
-    def _shots(self, card, tuned, rows):
-        """A card's prototypes for so many photos, [B, K, D]."""
-        return np.repeat((card.prototype if tuned else card.untuned)[None], rows, 0)
-
-    def _maps(self, card, features, tuned):
-        """Probabilities [B, S, S] at network size."""
+    def _maps(self, cards, features, tuned):
+        """Yields N cards, their prototypes [B, N, K, D], probabilities at network size [B, N, S, S]
+        """
         rows, side = features.shape[0], self.config.data.image_size
-        return self.model.inference.segment(
-            features, self._shots(card, tuned, rows), np.repeat(card.score[None], rows, 0),
-            (side, side), self.config.model.fusion)
+        for group in _together(cards, max(1, ROWS // rows)):
+            shots, scores = (np.repeat(np.stack(values)[None], rows, 0) for values in (
+                [card.prototype if tuned else card.untuned for card in group],
+                [card.score for card in group]))
+            yield group, shots, self.model.inference.segment_many(
+                features, shots, scores, (side, side), self.config.model.fusion)
 
     def _crops(self, cards, image, tuned):
-        """Probabilities [H, W] of a photo by its crops, one a card."""
+        """{card's name: probabilities [H, W]} of a photo by its crops."""
         side, resize = self._frame()
         features = self.model.inference.embed_photos(cut(image, side, self.tiles, resize))
-        return [restore(merge(self._maps(card, features, tuned).numpy(), self.tiles),
-                        image.shape[:2], resize).numpy() for card in cards]
+        return {card.name: restore(merge(maps[:, i].numpy(), self.tiles), image.shape[:2],
+                                   resize).numpy()
+                for group, _, maps in self._maps(cards, features, tuned)
+                for i, card in enumerate(group)}
 
     def _scene(self, cards, points, maps, scores):
         index, best = (np.zeros(maps[0].shape, kind) for kind in (np.uint8, np.float32))
@@ -272,6 +278,14 @@ class Predictor:
             wins = mask & (full > best)
             index[wins], best[wins] = number, full[wins]
         return Scene(index, predictions)
+
+
+def _together(cards, most):
+    """Cards of as many shots, at most so many at once."""
+    by_shots = {}
+    for card in cards:
+        by_shots.setdefault(card.shots, []).append(card)
+    return [group[i:i + most] for group in by_shots.values() for i in range(0, len(group), most)]
 
 
 def _list(value):

@@ -215,7 +215,7 @@ def test_tuning_is_inside(trained, converted):
 
 def test_files_say_what_they_are(converted):
     assert {p.name for p in converted.glob("*.onnx")} == {
-        "segment.onnx", "tune.onnx", "segment_tuned.onnx"}
+        "segment.onnx", "tune.onnx", "segment_tuned.onnx", "segment_many.onnx"}
     model = onnx.load(converted / "segment.onnx")
     facts = json.loads({p.key: p.value for p in model.metadata_props}["sst"])
     assert facts["shots"] == 2 and facts["threshold"] == 0.6

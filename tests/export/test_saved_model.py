@@ -46,7 +46,7 @@ def test_warm_up_requests_are_answered(exported, served):
     records = list(tf.data.TFRecordDataset(str(exported / "assets.extra" / warmup.FILE)))
     requests = [logs.PredictionLog.FromString(r.numpy()).predict_log.request for r in records]
     assert {r.model_spec.signature_name for r in requests} == set(saving.TUNING) | {
-        "serving_default", "segment_tuned"}
+        "serving_default", "segment_tuned", "segment_many"}
     for request in requests:
         served.run(request.model_spec.signature_name,
                    {name: tf.make_ndarray(value) for name, value in request.inputs.items()})

@@ -86,13 +86,14 @@ def test_photos_of_any_size_are_answered_as_by_the_predictor(site, predictor, he
     assert shots[0]["step"].shape == step.shape == shots[0]["own"].shape
     np.testing.assert_allclose(shots[0]["step"], step, atol=0.05 * step.max())
     features = model.run("embed", {"photo": query})["features"]
-    answer = model.run("segment_tuned", {
-        "features": features, "prototype": card.prototype, "score": card.score,
-        "size": np.array(query.shape[:2], np.int32)})
-    expected = predictor.predict(query, "thing")
-    assert np.ptp(expected.probability) > 0.05
-    np.testing.assert_allclose(answer["probability"], expected.probability, atol=TOLERANCE)
-    assert abs(float(answer["presence"]) - expected.score) < TOLERANCE
+    answer = model.run("segment_many", {
+        "features": features, "prototype": np.stack([card.prototype, card.untuned]),
+        "score": np.stack([card.score, card.score]), "size": np.array(query.shape[:2], np.int32)})
+    for i, tuned in enumerate((True, False)):
+        expected = predictor.predict_all([query], ["thing"], tuned)[0].predictions["thing"]
+        assert np.ptp(expected.probability) > 0.05
+        np.testing.assert_allclose(answer["probability"][i], expected.probability, atol=TOLERANCE)
+        assert abs(float(answer["presence"][i]) - expected.score) < TOLERANCE
 
 
 def test_the_folder_is_complete_and_says_what_it_is(site, predictor):

@@ -18,8 +18,8 @@ from export import replay, server_process
 from export.client import GrpcClient, RequestFailed
 from export.standin import tensors
 
-SIGNATURES = ("segment", "tune", "segment_tuned", "self_segment", "segment_bytes")
-EACH = 55  # by two protocols and five signatures
+SIGNATURES = ("segment", "tune", "segment_tuned", "segment_many", "self_segment", "segment_bytes")
+EACH = 55  # by two protocols and six signatures
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 COMMON = {"max_examples": EACH, "deadline": None, "database": None, "derandomize": True,
           "suppress_health_check": list(HealthCheck)}
@@ -45,6 +45,9 @@ def good(trained, server):
               "segment_tuned": {"query_image": batch["query_image"],
                                 "prototype": np.repeat(tuned["prototype"][:, None], 2, 1),
                                 "score": np.repeat(tuned["score"][:, None], 2, 1)}}
+    inputs["segment_many"] = inputs["segment_tuned"] | {
+        name: np.repeat(inputs["segment_tuned"][name][:, None], 3, 1)
+        for name in ("prototype", "score")}
     for name in SIGNATURES:
         client.run(name, inputs[name])
     return inputs
@@ -129,7 +132,7 @@ def fits(signature, inputs, good):
         return False
     shapes = {name: np.shape(value) for name, value in inputs.items()}
     due = {name: value.shape for name, value in good.items()}
-    if signature == "segment_tuned":
+    if signature in ("segment_tuned", "segment_many"):
         for some in (shapes, due):
             some["query_image"] = (len(some["query_image"]), *some["query_image"][::3])
     return shapes == due
