@@ -6,6 +6,8 @@ Runs are kept under a key of their resolved configuration, so that tables share 
 grid goes on where it was, and a failed run costs none of the others.
 """
 
+import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from pipelines.errors import UserError
 from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.config import packaged
+from sst_tf.experiments.executors import Here
 from sst_tf.experiments.grid import Experiment
 from sst_tf.experiments.kept import keep, restore
 from sst_tf.experiments.runner import run_all
@@ -37,6 +40,12 @@ def main(argv: list[str] | None = None) -> None:
                                        "their weights; what is kept there is not run again")
     parser.add_argument("--jobs", type=int, default=1,
                         help="runs at a time, each a process with its share of the cores")
+    parser.add_argument("--executor", choices=["here", "ray"], default="here",
+                        help="ray: runs go to Ray's machines, which must see one file system "
+                             "(extra `batch`); each takes as many cores as --jobs leaves it here")
+    parser.add_argument("--address", help="of a Ray cluster, such as auto; without it Ray runs on "
+                                          "this machine alone")
+    parser.add_argument("--gpus", type=float, default=0, help="of each run on Ray")
     parser.add_argument("--rows", nargs="+", help="these rows only")
     parser.add_argument("--folds", nargs="+", help="these folds only")
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds in place of the file's")
@@ -57,29 +66,53 @@ def main(argv: list[str] | None = None) -> None:
     if not options.dry_run:
         signal.signal(signal.SIGTERM, _stop)
     failed = {}
-    for experiment, cells in grids:
-        print(f"{experiment.title}\n{len(cells)} cells, {len({c.folder for c in cells})} "
-              f"trainings; expect: {experiment.expect}")
-        if options.dry_run:
-            for cell in cells:
-                print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
-                      f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
-            continue
-        keeper = _keeper(cells, options)
-        if not options.tabulate:
-            failed |= run_all(experiment, cells, max(1, options.jobs), done=keeper)
-        there = [cell for cell in cells if not cell.missing()]
-        if len(there) < len(cells):
-            print(f"{len(there)} of {len(cells)} cells are there; the tables leave the others out")
-        found = summary(experiment, there)
-        text = document.markdown(experiment_table.parts_of(found))
-        path = Path(options.output or options.runs) / experiment.name
-        write_json(path.with_suffix(".json"), found)
-        write_text(path.with_suffix(".md"), text)
-        print(f"\n{text}\nwritten to {path}.md and {path}.json")
+    with _executor(options) as executor:
+        for experiment, cells in grids:
+            print(f"{experiment.title}\n{len(cells)} cells, {len({c.folder for c in cells})} "
+                  f"trainings; expect: {experiment.expect}")
+            if options.dry_run:
+                for cell in cells:
+                    print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
+                          f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
+                continue
+            keeper = _keeper(cells, options)
+            if executor:
+                failed |= run_all(experiment, cells, executor, done=keeper)
+            _tabulate(experiment, cells, Path(options.output or options.runs))
     if failed:
         print(f"{len(failed)} run(s) failed:\n" + "\n".join(failed.values()), file=sys.stderr)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _executor(options):
+    """Where runs go; None where none is to be trained."""
+    cores, jobs = os.cpu_count() or 1, max(1, options.jobs)
+    if options.executor == "here" and (options.address or options.gpus):
+        raise UserError("--address and --gpus belong to --executor ray")
+    if options.dry_run or options.tabulate:
+        yield None
+    elif options.executor == "here":
+        yield Here(jobs)
+    else:
+        from sst_tf.experiments.on_ray import OnRay  # its package comes with the extra `batch`
+        from sst_tf.runs.ray_cluster import cluster
+
+        with cluster(options.address, cores):
+            yield OnRay(max(1, cores // jobs), options.gpus)
+
+
+def _tabulate(experiment, cells, folder):
+    """Print and write the tables of the cells that are there."""
+    there = [cell for cell in cells if not cell.missing()]
+    if len(there) < len(cells):
+        print(f"{len(there)} of {len(cells)} cells are there; the tables leave the others out")
+    found = summary(experiment, there)
+    text = document.markdown(experiment_table.parts_of(found))
+    path = folder / experiment.name
+    write_json(path.with_suffix(".json"), found)
+    write_text(path.with_suffix(".md"), text)
+    print(f"\n{text}\nwritten to {path}.md and {path}.json")
 
 
 def _chosen(experiment, options):

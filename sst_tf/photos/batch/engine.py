@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A batch from its input to its output: Ray Data spreads the blocks over workers."""
 
-import contextlib
-import functools
 import hashlib
 import logging
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import ray
 import ray.data
-import ray.exceptions
 from tqdm import tqdm
 
 from pipelines.errors import UserError
@@ -23,10 +17,9 @@ from sst_tf.photos.batch.sources import open_source
 from sst_tf.photos.batch.worker import Question, Worker
 from sst_tf.presets.preset import Preset
 from sst_tf.runs.directory import Run
+from sst_tf.runs.ray_cluster import cluster
 
 BLOCK = 128  # photos of an output file, and what a killed worker answers again at most
-
-WORKERS = re.compile(r"pipelines\.errors\.\w+: (.+)")  # a user's error that a worker raised
 
 
 class Answered(NamedTuple):
@@ -41,33 +34,6 @@ class Answered(NamedTuple):
     photos: int
     errors: int
     before: int
-
-
-@contextlib.contextmanager
-def cluster(address: str | None, workers: int) -> Iterator[None]:
-    """Ray: that of an address, or one on this machine alone that ends with the block."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    init = functools.partial(ray.init, logging_level=logging.CRITICAL, log_to_driver=False)
-    try:
-        if address:
-            init(address)
-        else:  # one more for the tasks that read
-            init("local", num_cpus=workers + 1, include_dashboard=False,
-                 _node_ip_address="127.0.0.1")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--address {address}: no Ray there ({error})") from None
-    try:
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error that ends it is told
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = False
-        yield
-    except ray.exceptions.RayError as error:
-        told = WORKERS.findall(str(error)) or str(error).strip().splitlines()[-1:]
-        raise UserError(told[-1]) from None
-    finally:
-        ray.shutdown()
 
 
 def answer(question: Question, input_uri: str, output_uri: str, workers: int,
@@ -88,7 +54,11 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
     output = Output(output_uri)
     output.begin(_asked(question, input_uri))
     done, _ = output.done()
-    with cluster(address, workers):
+    with cluster(address, workers + 1):  # one more for the tasks that read
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error that ends it is told
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = False
         source = open_source(input_uri, kind, done, block, photo, name)
         results = source.blocks.map_batches(
             Worker, batch_size=None, batch_format="pyarrow", concurrency=workers, num_cpus=1,

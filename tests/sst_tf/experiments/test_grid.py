@@ -21,8 +21,9 @@ from sst_tf.config import Config, identity
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import protocol_sha256
 from sst_tf.experiments import summary
+from sst_tf.experiments.executors import Children, Here
 from sst_tf.experiments.grid import Cell, Experiment
-from sst_tf.experiments.runner import Children, run_all
+from sst_tf.experiments.runner import run_all
 from sst_tf.reporting import document, experiment_table
 from sst_tf.reporting.generated import block, filled, refresh
 from sst_tf.runs.alone import alone
@@ -131,7 +132,7 @@ def test_two_processes_on_one_folder_train_a_run_once(tmp_path):
     python.chmod(0o755)
     grid = SimpleNamespace(name="t", base=str(base))
     with ThreadPoolExecutor(2) as pool:
-        failed = list(pool.map(lambda _: run_all(grid, [cell], 1, str(python)), range(2)))
+        failed = list(pool.map(lambda _: run_all(grid, [cell], Here(1, str(python))), range(2)))
     assert failed == [{}, {}] and cell.missing() == []
     assert (tmp_path / "trained").read_text().count("x") == 1
 
@@ -151,7 +152,7 @@ def test_a_protocol_is_asked_of_a_run_that_is_trained_without_it(tmp_path):
     assert (other.config.data.image_size, other.config.data.pair_filter) == (473, "area2048")
     python.write_text(f"#!/bin/sh\necho \"$@\" | tee -a {tmp_path}/commands\n")
     python.chmod(0o755)
-    assert run_all(read, [own, other], 1, str(python)) == {}
+    assert run_all(read, [own, other], Here(1, str(python))) == {}
     train, evaluate = (tmp_path / "commands").read_text().splitlines()
     assert f"sst_tf.train {base} --run_dir {own.folder} --resume" in train
     assert "evaluate.protocol" not in train and f"sst_tf.evaluate {own.folder}" in evaluate
@@ -186,6 +187,39 @@ def test_children_stop_with_their_parent(tmp_path):
         assert waiting.result() == -signal.SIGTERM
     assert children.run(["sleep", "60"], log, dict(os.environ)) == -signal.SIGTERM
     assert time.time() - started < 30
+
+
+def test_ray_runs_a_grid_and_stops_it(tmp_path):
+    """One run is there at the end, one fails with its reason, one is stopped with the grid."""
+    from sst_tf.experiments.on_ray import OnRay
+    from sst_tf.runs.ray_cluster import cluster
+
+    base, python = tmp_path / "base.yaml", tmp_path / "python"
+    base.write_text("")
+    cells = Cells(tmp_path).cells
+    first, second = cells[0], next(cell for cell in cells if cell.folder != cells[0].folder)
+    for cell in (first, second):
+        (cell.folder / "evaluations").rename(cell.folder.with_suffix(".prepared"))
+    python.write_text(f"""#!/bin/sh
+case "$*" in *{first.folder}*) cp -r {first.folder}.prepared {first.folder}/evaluations;;
+*) echo no such photo; exit 2;; esac
+""")
+    python.chmod(0o755)
+    grid = SimpleNamespace(name="t", base=str(base))
+    with cluster(None, 2):
+        failed = run_all(grid, [first, second], OnRay(1, python=str(python)))
+        assert first.missing() == [] and list(failed) == [second.folder]
+        assert "no such photo" in failed[second.folder]
+        python.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid; exec sleep 300\n")
+        executor = OnRay(1, python=str(python))
+        executor.submit(str(base), [second])
+        deadline = time.time() + 60
+        while not (tmp_path / "pid").exists():
+            assert time.time() < deadline
+            time.sleep(0.1)
+        executor.stop()
+    pid = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, capsys):
