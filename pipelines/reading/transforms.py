@@ -39,7 +39,8 @@ def resize_image(image: tf.Tensor | np.ndarray, size: int, resize: str = "squash
 def restore(probability: tf.Tensor | np.ndarray, size: Any, resize: str = "squash") -> tf.Tensor:
     """A network's map [S, S], or N of them, at the size (H, W) of the photo answered, float32."""
     height, width = framed_size(size[0], size[1], probability.shape[-1], resize)
-    return tf.image.resize(probability[..., :height, :width, None], size, "bilinear")[..., 0]
+    kept = [slice(None)] * (len(probability.shape) - 2) + [slice(height), slice(width), None]
+    return tf.image.resize(probability[tuple(kept)], size, "bilinear")[..., 0]
 
 
 def resize_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:
