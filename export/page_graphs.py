@@ -43,9 +43,9 @@ class PageGraphs:
         return {
             "embed": spec("photo", [None, None, 3], tf.uint8),
             "tune": features | spec("mask", [None, None], tf.uint8),
-            "segment_many": features | spec("size", [2], tf.int32)
+            "segment_many": features
             | spec("prototype", [None, None, self.summary_size], tf.float32)
-            | spec("score", [None, None], tf.float32)}
+            | spec("score", [None, None], tf.float32) | spec("size", [2], tf.int32)}
 
     def functions(self) -> dict[str, Callable]:
         """{graph: method}."""

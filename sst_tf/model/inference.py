@@ -113,17 +113,16 @@ class Inference:
             scores: [B, N, K].
             size, fusion: as of `segment`.
         """
-        rows, prototypes = _each_class(query_features, prototypes)
-        maps = self.segment(rows, prototypes, tf.reshape(scores, [-1, scores.shape[-1]]), size,
-                            fusion)
+        maps = self.segment(_each_class(query_features, prototypes), _joined(prototypes),
+                            _joined(scores), size, fusion)
         return tf.reshape(maps, [-1, tf.shape(scores)[1], *size])
 
     def agreement_many(self, query_features: tf.Tensor, probability: tf.Tensor,
                        prototypes: tf.Tensor) -> tf.Tensor:
         """`agreement` [B, N] of N classes; arguments as `segment_many` takes and gives them."""
-        rows, shots = _each_class(query_features, prototypes)
-        maps = tf.reshape(probability, [-1, *spatial(probability)])
-        return tf.reshape(self.agreement(rows, maps, shots), [-1, tf.shape(prototypes)[1]])
+        found = self.agreement(_each_class(query_features, prototypes), _joined(probability),
+                               _joined(prototypes))
+        return tf.reshape(found, [-1, tf.shape(prototypes)[1]])
 
     @tf.function
     def agreement(self, query_features: tf.Tensor, probability: tf.Tensor,
@@ -145,9 +144,15 @@ class Inference:
 
 
 def _each_class(features, prototypes):
-    """Each photo beside each of its N classes: [B N, h, w, C], [B N, K, D]."""
-    return (tf.repeat(features, tf.shape(prototypes)[1], axis=0),
-            tf.reshape(prototypes, [-1, *prototypes.shape[2:]]))
+    """Photos, each once for each of its N classes, [B N, h, w, C]."""
+    return tf.repeat(features, tf.shape(prototypes)[1], axis=0)
+
+
+def _joined(values):
+    """[B, N, ...] -> [B N, ...], static where known."""
+    dynamic = tf.shape(values)
+    return tf.reshape(values, [-1, *(values.shape[i] or dynamic[i]
+                                     for i in range(2, len(values.shape)))])
 
 
 def index_map(probability: tf.Tensor, threshold: float) -> tf.Tensor:
