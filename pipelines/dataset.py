@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.errors import DataError
 from pipelines.reading.augment import PRESETS, Augment
 from pipelines.reading.augment import draw as draw_augmentation
-from pipelines.reading.reader import Reader
+from pipelines.reading.reader import Reader, check_size
 from pipelines.reading.transforms import (
     RESIZES,
     flips,
@@ -78,6 +78,10 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
             without a pixel of its class.
     """
     _check(episodes, features, augment, resize, count, cache, shard, service, crops)
+    check_size(source, image_size, resize)
+    if full_mask and getattr(source, "stored_size", None) is not None:
+        raise DataError("full_mask: records hold masks at training size alone; read the photos "
+                        "themselves to score at their own size")
     parallel_calls = parallel_calls or 2 * (os.cpu_count() or 1)
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)

@@ -4,6 +4,7 @@
 from pipelines.errors import UserError
 
 EXTRAS = {  # top-level module: extra
+    "array_record": "records",
     "cvat_sdk": "formats",
     "importlib_resources": "tfds",
     "jinja2": "report",

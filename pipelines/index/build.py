@@ -72,7 +72,8 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
 
     Args:
         source: a `pipelines.sources.Source`. One that has `files(image_id)`, the paths that a
-            photo's masks depend on, is read again only where their sizes or times have changed.
+            photo's masks depend on, is read again only where their sizes or times have changed;
+            one that has `facts(image_id)` is asked for them and not read.
         image_ids: photos to look at; one that stands twice is read once.
         progress: show a bar while masks are read.
         cache: folder where what was read is kept; None keeps nothing, and so does a folder that
@@ -81,28 +82,36 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
         DataError: the first photo whose files are missing, damaged or disagree.
     """
     image_ids = list(dict.fromkeys(image_ids))
+    if hasattr(source, "facts"):
+        return {i: tuple(Seen(number, area, tuple(names)) for number, area, names
+                         in source.facts(i)) for i in image_ids}
     kept = IndexCache(cache, source, tuple(PAIR_FILTERS))
     facts = {i: tuple(Seen(number, area, tuple(names)) for number, area, names in known)
              for i in image_ids if (known := kept.known(i)) is not None}
     missing = [i for i in image_ids if i not in facts]
 
-    def look(image_id):
+    def read(image_id):
         source.check(image_id)
-        inside = {c: np.asarray(mask) == 1 for c, mask in source.class_masks(image_id).items()}
-        return tuple(Seen(int(c), int(inside[c].sum()),
-                          tuple(n for n, keep in PAIR_FILTERS.items() if keep(inside[c])))
-                     for c in sorted(inside))
+        return look(source.class_masks(image_id))
 
     try:
         with ThreadPoolExecutor(4) as pool:
             for image_id, seen in zip(missing, tqdm(
-                    pool.map(look, missing), desc="masks", total=len(missing), unit="mask",
+                    pool.map(read, missing), desc="masks", total=len(missing), unit="mask",
                     disable=not progress or not missing), strict=True):
                 facts[image_id] = seen
                 kept.add(image_id, seen)
     finally:  # a damaged photo costs no second reading of the sound ones before it
         kept.save()
     return facts
+
+
+def look(class_masks: Mapping[int, np.ndarray]) -> tuple[Seen, ...]:
+    """Facts of a photo's masks {class id: uint8 [H, W]}, by class number."""
+    inside = {c: np.asarray(mask) == 1 for c, mask in class_masks.items()}
+    return tuple(Seen(int(c), int(inside[c].sum()),
+                      tuple(n for n, keep in PAIR_FILTERS.items() if keep(inside[c])))
+                 for c in sorted(inside))
 
 
 def _listed(path, listed, pairs):

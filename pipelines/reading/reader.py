@@ -159,6 +159,15 @@ class Reader:
         return images, masks, image, mask, np.int32(whole.shape)
 
 
+def check_size(source: Source, image_size: int, resize: str) -> None:
+    """DataError where a source keeps its photos at another size, or squashed where not asked to."""
+    stored = getattr(source, "stored_size", None)
+    if stored is not None and (stored != image_size or resize != "squash"):
+        raise DataError(f"{getattr(source, 'root', '')}: records of photos squashed to {stored} x "
+                        f"{stored}; {resize} to {image_size} was asked for: prepare records of "
+                        "that size, or read the photos themselves")
+
+
 def _ids(class_ids):
     return np.array(sorted(class_ids), np.int32)
 
@@ -179,6 +188,7 @@ def photo_dataset(source: Source, names: Iterable[str], image_size: int, paralle
         {"name": [], "image": [S, S, 3] uint8 (or "features": [h, w, C] float32)} and "mask":
         [S, S] uint8 if asked for.
     """
+    check_size(source, image_size, resize)
     reader = Reader(source, features)
 
     def load(name, flip):

@@ -19,7 +19,8 @@ class Source(Protocol):
     A source with `files(image_id)`, the paths that a photo's masks depend on, has its index kept on
     disk (`pipelines.index.read_facts`). One whose photos do not all label all classes has
     `labels(image_id)`, the class ids that the photo's mask knows: of no other can its absence be
-    told.
+    told. One that keeps photos at one size has `stored_size`, and one that knows what the index
+    needs has `facts(image_id)` (`pipelines.sources.records`).
     """
 
     name: str
@@ -51,8 +52,14 @@ class Source(Protocol):
 
 def open_source(dataset: str, root: str | os.PathLike | None = None, **options: Any) -> Source:
     """Open a data set by name: "shapes" (embedded), "voc", "coco" or "folder" with `root`, or
-    "joined" with `parts`.
+    "joined" with `parts`. A `root` of records (`pipelines.prepare.records`) is opened as such.
     """
+    from pipelines.sources.records import RecordsSource, is_records
+    if dataset in ("voc", "coco", "folder") and is_records(root):
+        named = [key for key, value in options.items() if value is not None]
+        if named:
+            raise DataError(f"{root}: records bring their own classes; leave data.{named[0]} out")
+        return RecordsSource(root, dataset)  # type: ignore[arg-type]
     if dataset == "shapes":
         from pipelines.sources.shapes import ShapesSource
         return ShapesSource(**options)

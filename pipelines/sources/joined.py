@@ -79,6 +79,18 @@ class JoinedSource:
             else None)
 
     @property
+    def stored_size(self) -> int | None:
+        """Side of photos in parts of records; None where no part is of records.
+
+        Raises:
+            DataError: parts of several sizes.
+        """
+        sizes = {getattr(part.source, "stored_size", None) for part in self.parts.values()} - {None}
+        if len(sizes) > 1:
+            raise DataError(f"joined records of sizes {sorted(sizes)}; prepare them at one")
+        return sizes.pop() if sizes else None
+
+    @property
     def root(self) -> str:
         """Folders of all parts."""
         return " + ".join(f"{name} {getattr(part.source, 'root', '')}"

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set's photos and masks, resized once and kept as records for random access."""
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pipelines.errors import DataError
+from pipelines.index.build import look
+from pipelines.reading.transforms import RESIZE_METHOD, resize_class_mask, resize_image
+from pipelines.sealed import write_sealed
+from pipelines.sources import Source
+from pipelines.sources.masks import VOID
+from pipelines.sources.records import FACTS, FORMAT, MASKS, PHOTOS, RecordsSource, is_records
+
+AT_ONCE = 64  # photos in memory
+# Photos hardly shrink by compression and would cost time at each reading; masks do.
+PACKING = {PHOTOS: "group_size:1,uncompressed", MASKS: "group_size:1,zstd:3"}
+
+
+def records(source: Source, output: str | os.PathLike, image_size: int,
+            splits: Sequence[str] = ("all",), progress: bool = False) -> Path:
+    """Write records of a data set; returns their folder.
+
+    Photos become S x S by `transforms.resize_image`, the mask of each class by
+    `resize_class_mask`: what `episode_dataset` does with them, so its episodes have the same bits
+    from here. All is written into a folder beside `output`, which is renamed at the end; one that
+    a killed process left is removed.
+
+    Args:
+        source: any `pipelines.sources.Source`.
+        output: folder; of one that holds records of the same data set and settings nothing is
+            made again.
+        image_size: side S in pixels.
+        splits: whose photos to take; they can be asked for by these names, and as "all".
+        progress: show a bar.
+    Raises:
+        DataError: another folder at `output`, a damaged photo or mask, an unknown split.
+    """
+    output = Path(output)
+    ids_of = {split: source.image_ids(split) for split in splits}
+    image_ids = list(dict.fromkeys(i for ids in ids_of.values() for i in ids))
+    settings = {"image_size": image_size, "classes": list(source.classes),
+                "splits": {split: ids for split, ids in ids_of.items() if split != "all"}}
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        return _same(output, source, settings, image_ids)
+    partial = output.with_name(f".partial-{output.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        facts, digest = _write(partial, source, image_ids, image_size, progress)
+        write_sealed(partial / FACTS, {
+            "format": FORMAT, **settings, "photos": facts,
+            "bytes": {name: (partial / name).stat().st_size for name in PACKING},
+            "made_of": {"dataset": source.name, "sha256": digest, "resize": RESIZE_METHOD,
+                        "root": os.path.abspath(getattr(source, "root", "")),
+                        "versions": {name: importlib.metadata.version(name) for name in
+                                     ("array_record", "tensorflow", "opencv-python-headless")}}})
+        RecordsSource(partial).whole()
+        if output.exists():
+            output.rmdir()  # an empty one
+        partial.replace(output)
+    except (OSError, RuntimeError) as error:  # ArrayRecord raises the latter
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{partial}: cannot be written ({reason}); see that the disk has room"
+                        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return output
+
+
+def _same(output, source, settings, image_ids):
+    """The records that are there, if they are the ones asked for."""
+    if not is_records(output):
+        raise DataError(f"--output {output}: holds something else than records; name a new folder")
+    there = RecordsSource(output, source.name)
+    found = {"image_size": there.stored_size, "classes": list(there.classes),
+             "splits": there.splits}
+    different = [key for key in settings if settings[key] != found[key]]
+    if different or there.image_ids("all") != image_ids:
+        raise DataError(f"--output {output}: holds records of other {different or ['photos']}; "
+                        "name a new folder or remove this one")
+    return output
+
+
+def _write(folder, source, image_ids, size, progress):
+    """({photo id: facts of its masks}, hash of all photos and masks before they were resized)."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    def prepared(image_id) -> tuple[list, bytes, list[bytes], bytes]:
+        """Facts, photo, a mask for each class, and a hash of what they were made of."""
+        source.check(image_id)
+        image, masks = source.read_image(image_id), source.class_masks(image_id)
+        seen = look(masks)
+        # Of a photo without a class what may not be counted is kept.
+        planes = [masks[fact.class_id] for fact in seen] or [
+            np.where(source.class_mask(image_id, 1) == VOID, VOID, 0).astype(np.uint8)]
+        digest = hashlib.sha256(f"{image_id} {image.shape} {sorted(masks)}".encode())
+        for array in (image, *planes):
+            digest.update(np.ascontiguousarray(array).data)
+        return (seen, resize_image(image, size).numpy().tobytes(),
+                [resize_class_mask(mask, size).numpy().tobytes() for mask in planes],
+                digest.digest())
+
+    facts, digest = {}, hashlib.sha256()
+    writers: dict[str, Any] = {name: ArrayRecordWriter(str(folder / name), how)
+                               for name, how in PACKING.items()}
+    for image_id, (seen, photo, masks, part) in zip(image_ids, tqdm(
+            _all(prepared, image_ids), desc="records", total=len(image_ids), unit="photo",
+            disable=not progress), strict=True):
+        facts[image_id] = seen
+        digest.update(part)
+        writers[PHOTOS].write(photo)
+        for mask in masks:
+            writers[MASKS].write(mask)
+    for writer in writers.values():
+        writer.close()
+    return facts, digest.hexdigest()
+
+
+def _all(function: Callable, items: Sequence) -> Iterator:
+    """Results in order, of so many items at a time that memory holds them."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(items), AT_ONCE):
+            yield from pool.map(function, items[start:start + AT_ONCE])

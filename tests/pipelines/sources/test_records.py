@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records give what their photos give; damaged ones are named."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import Augment, DataError, EpisodeSampler, episode_dataset, open_source
+from pipelines.index import build_index
+from pipelines.prepare import __main__ as prepare
+from pipelines.prepare.records import records
+from pipelines.reading.transforms import resize_image, resize_mask
+from pipelines.sources.records import FACTS, MASKS, PHOTOS, RecordsSource
+from tests.pipelines.tiny_voc import write_mask, write_tiny_voc
+
+pytest.importorskip("array_record", reason="an extra: pip install 'sst-tf[records]'")
+SIZE = 33
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(VOC tree, records of it)."""
+    folder = tmp_path_factory.mktemp("records")
+    root = write_tiny_voc(folder / "tiny")
+    prepare.main(["records", "voc", "--root", str(root), "--output", str(folder / "records"),
+                  "--image_size", str(SIZE), "--splits", "train", "val"])
+    return root, folder / "records"
+
+
+def episodes_of(source, pair_filter="none", **options):
+    index = build_index(source, source.image_ids("all"), pair_filter, cache=None)
+    drawn = EpisodeSampler(index.pairs, 2, seed=3).take(12)
+    return list(episode_dataset(source, drawn, image_size=SIZE, batch=4, **options)
+                .as_numpy_iterator())
+
+
+def assert_same(first, second, but=()):
+    for one, two in zip(first, second, strict=True):
+        for key in one.keys() - set(but):
+            np.testing.assert_array_equal(one[key], two[key], key)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"flip": True, "ignore_ids": (2, 3)},
+    {"flip": True, "augment": Augment((0.8, 1.5), 15.0, 0.5)}])
+def test_the_bits_of_a_folder_of_the_resized_photos(made, tmp_path, options):
+    root, folder = made
+    source = open_source("voc", root)
+    small = tmp_path / "small"
+    for part in ("JPEGImages", "SegmentationClass"):
+        (small / part).mkdir(parents=True)
+    shutil.copy(root / "classes.txt", small)
+    for name in source.image_ids("all"):
+        Image.fromarray(resize_image(source.read_image(name), SIZE).numpy()).save(
+            small / "JPEGImages" / f"{name}.png")
+        write_mask(small / "SegmentationClass" / f"{name}.png",
+                   resize_mask(source.read_mask(name), SIZE).numpy())
+    assert_same(episodes_of(open_source("voc", small), **options),
+                episodes_of(open_source("voc", folder), **options))
+
+
+def test_the_bits_and_pairs_of_the_photos_themselves(made):
+    root, folder = made
+    for pair_filter in ("none", "oslsm"):  # of 40 x 48 pixels oslsm keeps none
+        facts = [build_index(open_source("voc", r), open_source("voc", r).image_ids("all"),
+                             pair_filter, cache=None) for r in made]
+        assert facts[0] == facts[1]
+    assert_same(*(episodes_of(open_source("voc", r), flip=True) for r in (root, folder)),
+                but=["query_size"])
+
+
+def test_class_folders(tmp_path):
+    root = tmp_path / "folders"
+    rng = np.random.default_rng(0)
+    for name in ("cup", "fork"):
+        (root / name).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(rng.integers(0, 255, (30, 50, 3), np.uint8)).save(
+                root / name / f"{i}.jpg")
+            Image.fromarray(np.uint8(rng.random((30, 50)) < 0.3)).save(root / name / f"{i}.png")
+    records(open_source("folder", root), tmp_path / "r", SIZE)
+    assert_same(*(episodes_of(open_source("folder", r)) for r in (root, tmp_path / "r")),
+                but=["query_size"])
+
+
+def test_what_a_source_must_offer(made):
+    root, folder = made
+    photos, kept = open_source("voc", root), open_source("voc", folder)
+    assert kept.classes == photos.classes and kept.name == f"voc-{SIZE}"
+    for split in ("train", "val"):
+        assert kept.image_ids(split) == photos.image_ids(split)
+    assert kept.provenance["dataset"] == "voc" and len(kept.provenance["sha256"]) == 64
+    for name in kept.image_ids("all")[:5]:
+        kept.check(name)
+        np.testing.assert_array_equal(kept.read_mask(name),
+                                      resize_mask(photos.read_mask(name), SIZE))
+        absent = next(c for c in range(1, 5) if c not in kept.class_masks(name))
+        np.testing.assert_array_equal(kept.class_mask(name, absent),
+                                      resize_mask(photos.class_mask(name, absent), SIZE))
+    with pytest.raises(DataError, match="no photo 'nobody'"):
+        kept.read_image("nobody")
+    with pytest.raises(DataError, match="known: all, train, val"):
+        kept.image_ids("test")
+
+
+def test_another_size_kind_or_mask_is_refused(made):
+    source = open_source("voc", made[1])
+    drawn = EpisodeSampler(build_index(source, source.image_ids("all")).pairs, 1, seed=0).take(2)
+    for options in ({"image_size": 32}, {"image_size": SIZE, "resize": "pad"}):
+        with pytest.raises(DataError, match="33 x 33"):
+            episode_dataset(source, drawn, batch=2, **options)
+    with pytest.raises(DataError, match="full_mask"):
+        episode_dataset(source, drawn, batch=2, image_size=SIZE, full_mask=True)
+    with pytest.raises(DataError, match="of kind voc, coco is"):
+        open_source("coco", made[1])
+    with pytest.raises(DataError, match="leave data.classes out"):
+        open_source("voc", made[1], classes="classes.txt")
+
+
+def read_all(folder):
+    source = RecordsSource(folder)
+    return [a for i in source.image_ids("all")
+            for a in (source.read_image(i), *source.class_masks(i).values())]
+
+
+@pytest.mark.parametrize("name", [PHOTOS, MASKS, FACTS])
+def test_damage_is_named_or_harmless(made, tmp_path, name):
+    whole, expected = (made[1] / name).read_bytes(), read_all(made[1])
+    shutil.copytree(made[1], tmp_path / "r")
+    rng, refused = np.random.default_rng(0), 0
+    for number in range(12):
+        at = int(rng.integers(len(whole)))
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << number % 8
+        # A folder without records.json is no records: cut, never emptied.
+        (tmp_path / "r" / name).write_bytes(whole[:at] if number % 3 == 0 else damaged)
+        try:
+            found = read_all(tmp_path / "r")
+        except DataError as error:
+            assert name in str(error) and "prepare the records again" in str(error)
+            assert "\n" not in str(error)
+            refused += 1
+        else:  # bytes that nothing is read from
+            assert number % 3
+            for one, two in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, two)
+    assert refused >= 4  # whatever is cut short
+
+
+def test_made_once_and_nothing_else_is_replaced(made, tmp_path, capsys):
+    source = open_source("voc", made[0])
+    before = (made[1] / FACTS).stat().st_mtime_ns
+    assert records(source, made[1], SIZE, ["train", "val"]) == made[1]
+    assert (made[1] / FACTS).stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="image_size"):
+        records(source, made[1], SIZE + 1, ["train", "val"])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="something else"):
+        records(source, tmp_path / "mine", SIZE)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_killed_process_leaves_no_records_and_the_next_starts_clean(made, tmp_path):
+    output = tmp_path / "r"
+    code = ("import sys, os, signal; from pipelines import open_source\n"
+            "from pipelines.prepare import records as r\n"
+            "source = open_source('voc', sys.argv[1]); read = source.read_image\n"
+            "def kill(name):\n"
+            "    if name == 'p20': os.kill(os.getpid(), signal.SIGKILL)\n"
+            "    return read(name)\n"
+            "source.read_image = kill; r.records(source, sys.argv[2], 33, ['train', 'val'])")
+    done = subprocess.run([sys.executable, "-c", code, str(made[0]), str(output)], timeout=120,
+                          capture_output=True)
+    assert done.returncode == -9 and not output.exists()
+    assert list(tmp_path.glob(".partial-*"))
+    records(open_source("voc", made[0]), output, SIZE, ["train", "val"])
+    assert not list(tmp_path.glob(".partial-*"))
+    for one, two in zip(read_all(output), read_all(made[1]), strict=True):
+        np.testing.assert_array_equal(one, two)
