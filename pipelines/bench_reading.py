@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m pipelines.bench_reading`: episodes a second, beside a floor and a PyTorch DataLoader.
 
-All three read the same files of the same episodes at full size, without a cache, on as many threads
-or processes as there are cores; one episode is two photos and two masks. The floor decodes and
+All read the same episodes without a cache, on as many threads or processes as there are cores; one
+episode is two photos and two masks. `folder` and the others read the photos' files at full size,
+`records` what `python -m pipelines.prepare records` made of them. The floor decodes and
 resizes with OpenCV (averaging areas) and does nothing else: no augmentation, no batches. The
-DataLoader does what `episodes` does, with Pillow. Rounds alternate; ratios of each round count, not
+DataLoader does what `folder` does, with Pillow. Rounds alternate; ratios of each round count, not
 times.
 """
 
 import argparse
 import os
+import tempfile
+from pathlib import Path
 
 from pipelines.commands import command, parse
 
@@ -27,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
     parser.add_argument("--no_torch", action="store_true", help="leave the DataLoader out")
+    parser.add_argument("--records", metavar="FOLDER",
+                        help="where records are made or are (default: for this run alone)")
     return parser
 
 
@@ -36,13 +41,16 @@ def main(argv: list[str] | None = None) -> None:
     from pipelines.reading_rates import compare  # starts TensorFlow, which --help need not
 
     size, batch, workers = options.image_size, options.batch, options.workers
-    rates = compare(options.root, options.episodes, options.rounds, size, workers, batch,
-                    torch=not options.no_torch)
+    with tempfile.TemporaryDirectory() as folder:
+        rates = compare(options.root, options.episodes, options.rounds, size, workers, batch,
+                        torch=not options.no_torch,
+                        kept=options.records or Path(folder) / "records")
     print(f"{size} pixels, 1-shot, batch {batch}, {workers} workers, medians of {options.rounds} "
           f"rounds of {options.episodes} episodes")
-    for name, (median, ratio) in rates.items():
-        print(f"{name:<12}{median:8.1f} episodes / s"
-              + ("" if name == "episodes" else f"   episodes / {name}: {ratio:.2f}"))
+    for name, one in rates.items():
+        low, high = one.quartiles
+        print(f"{name:<12}{one.episodes:8.1f} episodes / s   {name} / floor: {one.ratio:.2f} "
+              f"({low:.2f} to {high:.2f})")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _write(folder, source, image_ids, size, progress):
     """({photo id: facts of its masks}, hash of all photos and masks before they were resized)."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    def prepared(image_id) -> tuple[list, bytes, list[bytes], bytes]:
+    def prepared(image_id) -> tuple[Sequence, bytes, list[bytes], bytes]:
         """Facts, photo, a mask for each class, and a hash of what they were made of."""
         source.check(image_id)
         image, masks = source.read_image(image_id), source.class_masks(image_id)

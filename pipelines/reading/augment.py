@@ -16,6 +16,8 @@ from pipelines.reading.transforms import framed_size
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet: what shows where a photo does not reach
 VOID = 255
 ALIGNMENT = 64  # bytes
+LEAST_BLUR = 0.28  # pixels; one of less moves no value by 1 of 255
+MOST_BLURRED = 4  # times that a photo may be shrunk by blur and warp alone
 NUMBERS = 6  # random ones a photo takes: scale, angle, shifts, blur, flip
 
 
@@ -72,8 +74,8 @@ def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray,
         into: arrays to write the result to; new ones unless given.
 
     Returns:
-        uint8 [S, S, 3] and [S, S]. The image is shrunk with antialiasing to about the scale at
-        which it is shown, then sampled bilinearly; the mask is sampled nearest. Where the object
+        uint8 [S, S, 3] and [S, S]. The image is smoothed for the scale at which it is
+        shown (`smoothed`), then sampled bilinearly; the mask is sampled nearest. Where the object
         would leave the picture or vanish, the photo is shown whole, mirrored at most.
     """
     framed = framed_size(mask.shape[0], mask.shape[1], size, resize)
@@ -92,7 +94,7 @@ def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray,
             row, column = np.argwhere(mask == 1).mean(0)
             x, y = np.linalg.solve(back[:, :2], np.array([column, row]) - back[:, 2])
             target[int(np.clip(np.rint(y), 0, size - 1)), int(np.clip(np.rint(x), 0, size - 1))] = 1
-    image = shrunk(image, framed, scale)
+    image = smoothed(image, framed, scale, exact=scale == 1 and angle == 0)
     back = inverse(image.shape, framed, size, scale, angle, shift, flipped)
     _warp(image, back, shown, cv2.INTER_LINEAR, None if inside else MEAN_COLOUR)
     if numbers[4] < how.blur:
@@ -100,16 +102,32 @@ def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray,
     return shown, target
 
 
-def shrunk(image: np.ndarray, framed: tuple[int, int], scale: float) -> np.ndarray:
-    """A photo [H, W, 3] no larger than it will be shown; unchanged where it is small already.
+def smoothed(image: np.ndarray, framed: tuple[int, int], scale: float,
+             exact: bool = False) -> np.ndarray:
+    """A photo [H, W, 3] for warping to where it is shown, so that each of its pixels counts.
 
-    Warping takes four pixels for each of its own and would step over the others.
+    Warping takes four pixels for each of its own and would step over the others. A blur before it
+    makes the two together as wide (in variance) as the filter of `transforms.resize_image`, so
+    training pictures are as sharp as those of tests. Where a blur of all pixels would cost more
+    than shrinking, or nothing but shrinking is done (`exact`), the photo is shrunk by that filter.
+
+    Returns:
+        uint8 [h, w, 4], the fourth channel of no meaning: OpenCV warps four in half the time.
     """
     sides = shown_sides(image.shape, framed, scale)
-    if sides == image.shape[:2]:
-        return image
-    # Pillow's filter is that of `transforms.resize_image`; it runs outside Python's lock.
-    return np.asarray(Image.fromarray(image).resize(sides[::-1], Image.Resampling.BILINEAR))
+    factors = [before / after for before, after in zip(image.shape[:2], sides, strict=True)]
+    if max(factors) > MOST_BLURRED or (exact and max(factors) > 1):
+        # Pillow's filter is that of `transforms.resize_image`; it runs outside Python's lock.
+        image = np.asarray(Image.fromarray(image).resize(sides[::-1], Image.Resampling.BILINEAR))
+        return cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    wide = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    # A triangle f pixels to each side has variance f^2 / 6, bilinear sampling that of f = 1.
+    rows, columns = (math.sqrt((factor ** 2 - 1) / 6) for factor in factors)
+    if max(rows, columns) > LEAST_BLUR:
+        taps = tuple(2 * max(1, round(2.5 * sigma)) + 1 for sigma in (columns, rows))
+        # OpenCV takes a deviation of 0 for "choose one".
+        cv2.GaussianBlur(wide, taps, max(columns, 1e-3), wide, max(rows, 1e-3))
+    return wide
 
 
 def shown_sides(shape: Sequence[int], framed: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -147,16 +165,17 @@ def inverse(shape: Sequence[int], framed: tuple[int, int], size: int, scale: flo
 
 
 def _warp(picture, back, result, how, fill):
-    """Resample into `result`; `fill` stands outside the photo, None where its edge suffices."""
+    """Resample into `result`; `fill` stands outside the photo, None where its edge suffices.
+
+    Of a picture with four channels the result has the first three.
+    """
     border = ({"borderMode": cv2.BORDER_REPLICATE} if fill is None else
               {"borderMode": cv2.BORDER_CONSTANT, "borderValue": fill})
     flags, size = how | cv2.WARP_INVERSE_MAP, result.shape[1::-1]
     if picture.ndim == 2:
         cv2.warpAffine(picture, back, size, result, flags, **border)
         return
-    # OpenCV warps four channels in half the time of three.
-    wide = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
-    cv2.cvtColor(cv2.warpAffine(wide, back, size, flags=flags, **border), cv2.COLOR_RGBA2RGB,
+    cv2.cvtColor(cv2.warpAffine(picture, back, size, flags=flags, **border), cv2.COLOR_RGBA2RGB,
                  result)
 
 

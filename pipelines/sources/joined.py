@@ -85,7 +85,8 @@ class JoinedSource:
         Raises:
             DataError: parts of several sizes.
         """
-        sizes = {getattr(part.source, "stored_size", None) for part in self.parts.values()} - {None}
+        known = (getattr(part.source, "stored_size", None) for part in self.parts.values())
+        sizes = {size for size in known if size is not None}
         if len(sizes) > 1:
             raise DataError(f"joined records of sizes {sorted(sizes)}; prepare them at one")
         return sizes.pop() if sizes else None

@@ -11,7 +11,14 @@ def test_it_prints_ratios(shared, capsys):
     bench_reading.main([str(shared / "data" / "mini80"), "--rounds", "1", "--episodes", "16",
                         "--batch", "4", "--image_size", "97", "--workers", "1"])
     printed = capsys.readouterr().out
-    assert "episodes / floor:" in printed and "episodes / DataLoader:" in printed
+    assert all(f"{name} / floor:" in printed for name in ("folder", "records", "DataLoader"))
+
+
+def test_records_stand_beside_folders(shared, capsys):
+    bench_reading.main([str(shared / "data" / "pascal_mini"), "--rounds", "1", "--episodes", "16",
+                        "--batch", "4", "--image_size", "65", "--workers", "1", "--no_torch"])
+    printed = capsys.readouterr().out
+    assert "folder / floor:" in printed and "records / floor:" in printed
 
 
 def test_pictures_that_differ_stop_it(shared, monkeypatch):
