@@ -8,7 +8,7 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve \
+.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve bench-batch \
 	serve-demo demo docs gpu-check clean
 
 help: ## list the targets
@@ -60,6 +60,9 @@ bench: $(VENV)/installed ## training steps against their FLOP floors, in one pro
 
 bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA, clients
 	$(BIN)/python -m export.bench $(ARGS)
+
+bench-batch: $(VENV)/installed ## sst batch on many photos, killed on the way, against one process
+	$(BIN)/python -m sst_tf.bench_batch $(ARGS)
 
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
