@@ -9,7 +9,7 @@ import yaml
 
 import export
 from export import bench, serving_cost
-from export.standin import repository
+from export.standin import models_config
 from export.trained import Trained
 from sst_tf.model import backbones
 
@@ -21,7 +21,7 @@ def flags(text):
 
 
 def test_models_config_is_read_by_the_server_s_own_message():
-    models = repository.read_config(KIT / "models.config")
+    models = models_config.read_config(KIT / "models.config")
     assert models["sst"].base_path == "/models/sst" and models["sst"].latest == 2
     assert models["sst"].labels == {"stable": 1}
 
