@@ -11,10 +11,15 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from export.standin import models_config, protos, tensors
-from export.standin.errors import DEADLINE_EXCEEDED, INVALID_ARGUMENT, RequestError
+from export.standin.errors import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    INVALID_ARGUMENT,
+    RequestError,
+)
 from export.standin.repository import Repository
 
 MAX_MESSAGE = 256 * 2**20
@@ -34,13 +39,13 @@ OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE),
 async def start(repository: Repository, host: str, port: int,
                 threads: int = 16) -> tuple[grpc.aio.Server, int]:
     """A running server and its port (a free one for 0)."""
-    apis = protos.serving()
     server = grpc.aio.server(options=OPTIONS)
     pool = futures.ThreadPoolExecutor(threads)
-    apis.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _prediction(apis)(repository, pool), server)
-    apis.model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        _models(apis)(repository, pool), server)
+    for service, methods in _services(repository).items():
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(
+            f"tensorflow.serving.{service}", {
+                name: grpc.unary_unary_rpc_method_handler(_handler(pool, kind, call))
+                for name, (kind, call) in methods.items()}),))
     port = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     return server, port
@@ -85,66 +90,80 @@ def _spec(request):
             spec.version_label or None)
 
 
-class _Service:
-    """What both services share.
+def _handler(pool, kind, call):
+    """What gRPC calls with the bytes of a message; a thread reads them and answers."""
 
-    Args:
-        repository: answers.
-        pool: threads that ask it.
-    """
+    async def handle(data, context):
+        given = context.time_remaining()
+        due = None if given is None else time.monotonic() + given
 
-    def __init__(self, repository, pool):
-        self.repository, self.pool = repository, pool
+        def work():
+            seconds = None if due is None else due - time.monotonic()
+            if seconds is not None and seconds <= 0:  # it waited for a thread all the time
+                raise RequestError(DEADLINE_EXCEEDED, "the deadline passed before the work")
+            try:
+                request = kind.FromString(data)
+            except DecodeError as error:
+                raise RequestError(INTERNAL, f"Failed to parse the message: {error}") from None
+            return call(request, seconds).SerializeToString()
 
-    async def answer(self, context, call):
-        """What `call` returns; what it raises as a status of the call."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.pool, call)
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
         except RequestError as error:
             code, reason = error.code, str(error)
         except tensors.Malformed as error:
             code, reason = INVALID_ARGUMENT, str(error)
         await context.abort(CODES.get(code, grpc.StatusCode.UNKNOWN), reason[:4000])
 
+    return handle
 
-def _prediction(apis):
-    class Prediction(_Service, apis.prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[name-defined]
-        async def Predict(self, request, context):  # noqa: N802  gRPC's name
-            given = context.time_remaining()
-            due = None if given is None else time.monotonic() + given
 
-            def call():
-                seconds = None if due is None else due - time.monotonic()
-                if seconds is not None and seconds <= 0:  # it waited for a thread all the time
-                    raise RequestError(DEADLINE_EXCEEDED, "the deadline passed before the work")
-                name, version, label = _spec(request)
-                found, model = self.repository.model(name, version, label)
-                signature = request.model_spec.signature_name or "serving_default"
-                inputs = {key: _decoded(key, value) for key, value in request.inputs.items()}
-                outputs = self.repository.run(model, signature, inputs,
-                                              list(request.output_filter), seconds)
-                answer = apis.predict_pb2.PredictResponse()
-                answer.model_spec.name, answer.model_spec.version.value = name, found
-                answer.model_spec.signature_name = signature
-                for key, value in outputs.items():
-                    answer.outputs[key].CopyFrom(tensors.to_proto(value))
-                return answer
-            return await self.answer(context, call)
+def _services(repository):
+    """{service: {method: (its request's message, what answers it within so many seconds)}}."""
+    apis = protos.serving()
 
-        async def GetModelMetadata(self, request, context):  # noqa: N802
-            def call():
-                spec = _spec(request)
-                if not request.metadata_field:
-                    raise RequestError(INVALID_ARGUMENT, "GetModelMetadataRequest must specify at "
-                                                         "least one metadata_field")
-                for name in request.metadata_field:
-                    if name != SIGNATURES:
-                        raise RequestError(INVALID_ARGUMENT,
-                                           f"Metadata field {name[:100]} is not supported")
-                return metadata(self.repository, *spec)
-            return await self.answer(context, call)
+    def predict(request, seconds):
+        name, version, label = _spec(request)
+        found, model = repository.model(name, version, label)
+        signature = request.model_spec.signature_name or "serving_default"
+        inputs = {key: _decoded(key, value) for key, value in request.inputs.items()}
+        outputs = repository.run(model, signature, inputs, list(request.output_filter), seconds)
+        answer = apis.predict_pb2.PredictResponse()
+        answer.model_spec.name, answer.model_spec.version.value = name, found
+        answer.model_spec.signature_name = signature
+        for key, value in outputs.items():
+            answer.outputs[key].CopyFrom(tensors.to_proto(value))
+        return answer
 
-    return Prediction
+    def get_metadata(request, seconds):
+        spec = _spec(request)
+        if not request.metadata_field:
+            raise RequestError(INVALID_ARGUMENT, "GetModelMetadataRequest must specify at least "
+                                                 "one metadata_field")
+        for name in request.metadata_field:
+            if name != SIGNATURES:
+                raise RequestError(INVALID_ARGUMENT,
+                                   f"Metadata field {name[:100]} is not supported")
+        return metadata(repository, *spec)
+
+    def get_status(request, seconds):
+        # A label is passed over, as in the server: all versions are told.
+        return status(repository, *_spec(request)[:2])
+
+    def reload(request, seconds):
+        repository.reload(models_config.models_of(request.config))
+        answer = apis.model_management_pb2.ReloadConfigResponse()
+        answer.status.error_code = 0
+        return answer
+
+    return {"PredictionService": {
+                "Predict": (apis.predict_pb2.PredictRequest, predict),
+                "GetModelMetadata": (apis.get_model_metadata_pb2.GetModelMetadataRequest,
+                                     get_metadata)},
+            "ModelService": {
+                "GetModelStatus": (apis.get_model_status_pb2.GetModelStatusRequest, get_status),
+                "HandleReloadConfigRequest": (apis.model_management_pb2.ReloadConfigRequest,
+                                              reload)}}
 
 
 def _decoded(name, proto):
@@ -152,21 +171,3 @@ def _decoded(name, proto):
         return tensors.from_proto(proto)
     except tensors.Malformed as error:
         raise tensors.Malformed(f"tensor parsing error: {name[:100]}: {error}") from None
-
-
-def _models(apis):
-    class Models(_Service, apis.model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[name-defined]
-        async def GetModelStatus(self, request, context):  # noqa: N802
-            # A label is passed over, as in the server: all versions are told.
-            return await self.answer(
-                context, lambda: status(self.repository, *_spec(request)[:2]))
-
-        async def HandleReloadConfigRequest(self, request, context):  # noqa: N802
-            def call():
-                self.repository.reload(models_config.models_of(request.config))
-                answer = apis.model_management_pb2.ReloadConfigResponse()
-                answer.status.error_code = 0
-                return answer
-            return await self.answer(context, call)
-
-    return Models

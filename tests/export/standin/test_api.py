@@ -19,7 +19,7 @@ from export import replay, server_process
 from export.client import GrpcClient, RestClient
 from export.standin import protos, tensors
 
-KINDS = server_process.KINDS if os.environ.get("SST_SERVERS") == "all" else (server_process.STANDIN,)
+KINDS = server_process.KINDS[:None if os.environ.get("SST_SERVERS") == "all" else 1]
 CONFIG = """model_config_list {{ config {{ name: "sst" base_path: "{base}"
     model_platform: "tensorflow" model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
     version_labels {{ key: "stable" value: 1 }} }} }}"""
