@@ -30,7 +30,7 @@ async def serve(repository: repositories.Repository, host: str, rest_port: int, 
     """Serve until interrupted. Prints a line with both ports once requests are answered."""
     import uvicorn
 
-    from export.standin.http_limits import LimitedProtocol
+    from export.standin.http_limits import IDLE_SECONDS, LimitedProtocol
     from export.standin.rest_api import application
     with socket.socket() as rest:
         rest.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -44,7 +44,7 @@ async def serve(repository: repositories.Repository, host: str, rest_port: int, 
               f"gRPC {host}:{grpc_port}", flush=True)
         http = uvicorn.Server(uvicorn.Config(
             application(repository, rest_seconds), log_level="warning", http=LimitedProtocol,
-            ws="none", timeout_graceful_shutdown=GRACE))
+            ws="none", timeout_keep_alive=2 * int(IDLE_SECONDS), timeout_graceful_shutdown=GRACE))
         # A loop of its own: reading JSON by megabytes does not keep gRPC waiting.
         thread = threading.Thread(target=http.run, args=[[rest]])
         thread.start()

@@ -130,16 +130,17 @@ class Batcher:
                 _fail(batch, error)
             except Exception as error:  # a thread that dies would leave its clients waiting
                 _fail(batch, RequestError(INTERNAL, repr(error)))
+            del batch  # a version that was let go of would stay until the next batch
 
     def _next(self):
         """The batch that became ready first; waits for one."""
         with self._changed:
             while True:
                 now = time.monotonic()
-                first = [(0 if queue[0].closed else queue[0].ready_at, key)
-                         for key, queue in self._queues.items()]
-                at, key = min(first, default=(None, None), key=lambda one: one[0] or 0)
-                if at is not None and at <= now:
+                ready = {key: 0.0 if queue[0].closed else queue[0].ready_at
+                         for key, queue in self._queues.items()}
+                key = min(ready, key=ready.__getitem__, default=())
+                if ready and ready[key] <= now:
                     queue = self._queues.pop(key)
                     batch = queue.pop(0)
                     batch.closed = True
@@ -147,7 +148,7 @@ class Batcher:
                         self._queues[key] = queue
                     self._changed.notify()
                     return batch
-                self._changed.wait(None if at is None else at - now)
+                self._changed.wait(ready[key] - now if ready else None)
 
     def _process(self, batch):
         now = time.monotonic()

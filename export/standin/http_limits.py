@@ -6,7 +6,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 10.0  # from the connection, or from the last answer, to a whole head of a request
+HEAD_SECONDS = 10.0  # from the connection, or from a request's first byte, to its whole head
+IDLE_SECONDS = 60.0  # from an answer to the next request's first byte
 BODY_SECONDS = 60.0  # for all of a request's body
 READ_SECONDS = 60.0  # for which a client may leave an answer unread
 
@@ -18,24 +19,29 @@ class LimitedProtocol(H11Protocol):
         super().__init__(*arguments, **named)
         self._head: asyncio.TimerHandle | None = None
         self._reader: asyncio.TimerHandle | None = None
+        self._idle = False
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a head."""
         super().connection_made(transport)
-        self._await_head()
+        self._await(HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         """Once a head is whole, `BODY_SECONDS` holds for what follows."""
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete and self._head:
-            self._head.cancel()
-            self._head = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_head()
+            self._idle = False
+        elif self._idle:  # the first byte of another head, which does not begin to wait anew
+            self._idle = False
+            self._await(HEAD_SECONDS)
 
     def on_response_complete(self) -> None:
-        """Wait for the next head."""
-        super().on_response_complete()
-        if not self.transport.is_closing() and self._head is None:
-            self._await_head()
+        """Wait for the next request."""
+        super().on_response_complete()  # which may begin one that has come already
+        self._idle = self.cycle.response_complete
+        if self._idle and not self.transport.is_closing():
+            self._await(IDLE_SECONDS)
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -49,13 +55,18 @@ class LimitedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to wait for."""
-        if self._head:
-            self._head.cancel()
+        self._stop_head()
         self._stop_reader()
         super().connection_lost(exc)
 
-    def _await_head(self):
-        self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def _await(self, seconds):
+        self._stop_head()
+        self._head = self.loop.call_later(seconds, self.transport.abort)
+
+    def _stop_head(self):
+        if self._head:
+            self._head.cancel()
+            self._head = None
 
     def _stop_reader(self):
         if self._reader:

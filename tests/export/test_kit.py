@@ -2,13 +2,14 @@
 """The serving kit's files: what a server's parser takes, and flags that go together."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 import export
-from export import bench, serving_cost
+from export import bench, load, serving_cost
 from export.standin import models_config
 from export.trained import Trained
 from sst_tf.model import backbones
@@ -73,15 +74,26 @@ def test_the_bench_runs(capsys):
     bench.main(["--backbone", "small", "--image_size", "33", "--batches", "1", "2", "--rounds",
                 "1", "--requests", "4", "--clients", "2", "--variants", "onnx"])
     lines = capsys.readouterr().out.splitlines()
-    assert sum("batch" in line for line in lines) == 12
-    assert any("2 clients" in line for line in lines)
+    assert sum(" batch " in line for line in lines) == 12
+    rows = [line.split() for line in lines if line.startswith("stand-in")]
+    assert [row[:-5] for row in rows] == [["stand-in"], ["stand-in,", "batching"]]
+    for row in rows:
+        clients, rate, p50, p95, p99 = map(float, row[-5:])
+        assert clients == 2 and rate > 0 and 0 < p50 <= p95 <= p99
 
 
 def test_a_lost_request_ends_the_rate():
     def call():
         raise ConnectionError("gone")
     with pytest.raises(ConnectionError):
-        serving_cost.clients_rate(call, 2, 4)
+        load.latencies([call] * 2, 4)
+
+
+def test_every_request_is_counted_once():
+    asked = []
+    seconds, rate = load.latencies([lambda: asked.append(time.sleep(0.01))] * 3, 20)
+    assert len(seconds) == len(asked) == 20 and min(seconds) >= 0.01
+    assert 100 < rate <= 300
 
 
 def test_random_weights_are_made_once(tmp_path):

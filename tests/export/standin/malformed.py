@@ -199,7 +199,6 @@ class Sender:
         self.good, self.sent = good, dict.fromkeys(PROTOCOLS, 0)
         self._client = GrpcClient(f"{server.host}:{server.grpc_port}")
         self._url = f"http://{server.host}:{server.rest_port}/v1/models/sst:predict"
-        self._session = requests.Session()
         self._channel = grpc.insecure_channel(f"{server.host}:{server.grpc_port}")
 
     def run(self, signature, protocol, number, number_of_seed):
@@ -231,7 +230,7 @@ class Sender:
                     == {k: v.dtype for k, v in good.items()})
 
     def _rest(self, signature, body):
-        answer = self._session.post(self._url, data=body, timeout=60)
+        answer = requests.post(self._url, data=body, timeout=60)  # a connection for each
         if answer.ok:  # JSON knows no types and no empty shape: what was broken may not show
             good = self.good[signature]
             assert fits(signature, columns_of(body, good), good)
@@ -249,5 +248,4 @@ class Sender:
 
     def close(self):
         self._client.close()
-        self._session.close()
         self._channel.close()

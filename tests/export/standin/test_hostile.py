@@ -100,7 +100,7 @@ def test_work_that_takes_too_long(exported, trained):
 def limited(monkeypatch):
     """An application behind `LimitedProtocol`, its limits cut to fractions of a second: port,
     connections that it holds."""
-    for name in ("HEAD_SECONDS", "BODY_SECONDS", "READ_SECONDS"):
+    for name in ("HEAD_SECONDS", "IDLE_SECONDS", "BODY_SECONDS", "READ_SECONDS"):
         monkeypatch.setattr(http_limits, name, 0.4)
 
     async def large(request):
@@ -152,6 +152,9 @@ def test_the_head_after_an_answer_must_come_in_time(limited):
             time.sleep(0.2)
         one.sendall(b"POST")  # it ends the idle time, not the time for a head
         assert closed(one, 3)
+    with socket.create_connection(("127.0.0.1", limited[0])) as one:
+        one.sendall(request)
+        assert closed(one, 3), "idle"
 
 
 def test_a_slow_body_is_answered(limited):

@@ -20,6 +20,7 @@ from tests.export.standin.real_clients import RealClients, good_inputs
 
 REQUESTS = int(os.environ.get("SST_REQUESTS", "10000"))
 MINUTES = float(os.environ.get("SST_MINUTES", "30"))
+PAUSE = 0.1  # of a real client, once it has asked every signature
 WARM = 0.1  # of the soak: memory that the allocators take first is no leak
 SLOPE = 0.5  # MB a minute that memory may be sure to grow
 pytestmark = pytest.mark.slow
@@ -58,7 +59,7 @@ def told(sender, clients):
 
 def test_many_malformed_requests(server, sender, good, capsys):
     kinds = list(itertools.product(SIGNATURES, PROTOCOLS))
-    with RealClients(server, good, clients=4) as clients:
+    with RealClients(server, good, clients=4, pause=PAUSE) as clients:
         for number, (signature, protocol) in enumerate(kinds):
             share = REQUESTS * (number + 1) // len(kinds) - REQUESTS * number // len(kinds)
             sender.run(signature, protocol, share, 1000 + number)
@@ -78,7 +79,7 @@ def test_memory_is_flat(server, sender, good, capsys):
         pytest.skip("memory is read from /proc")
     pid, samples, start = server.process.pid, [], time.monotonic()
     rounds = itertools.cycle(itertools.product(SIGNATURES, PROTOCOLS))
-    with RealClients(server, good, clients=4) as clients:
+    with RealClients(server, good, clients=4, pause=PAUSE) as clients:
         for turn in itertools.count():
             minutes = (time.monotonic() - start) / 60
             if minutes > MINUTES:
