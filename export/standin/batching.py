@@ -85,11 +85,11 @@ class Batcher:
         return task.answer.result()
 
     def _rows(self, inputs):
-        sizes = {len(value) if np.ndim(value) else None for value in inputs.values()}
         limit = self.parameters.max_batch_size
-        if None in sizes:
+        if not all(np.ndim(value) for value in inputs.values()):
             raise RequestError(INVALID_ARGUMENT,
                                "Batching Run() input tensors must have at least one dimension")
+        sizes = {len(value) for value in inputs.values()}
         if len(sizes) != 1:
             raise RequestError(INVALID_ARGUMENT,
                                "Batching Run() input tensors must have equal 0th-dimension size")

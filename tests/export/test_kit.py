@@ -102,3 +102,19 @@ def test_random_weights_are_made_once(tmp_path):
     assert isinstance(again, Trained)
     for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         assert (one == other).all()
+
+
+def test_the_table_of_the_server_s_answers_names_tests_that_exist():
+    page = (Path(export.__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = page[page.index("| behaviour |"):page.index("Not covered:")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 15
+    for row in rows:
+        found = re.findall(r"`(?:(test_\w+\.py)::)?(test_\w+)`", row.split("|")[-2])
+        assert found, row
+        for file, name in found:
+            source = Path(__file__).parent / "standin" / (file or "test_api.py")
+            assert f"def {name}(" in source.read_text(encoding="utf-8"), row
+    from tests.export.standin import test_api
+    requests = test_api.test_a_refusal_is_the_server_s.pytestmark[0].args[1]
+    assert f"refusals of REST: {len(requests)} recorded requests" in table
