@@ -4,12 +4,14 @@ VENV ?= .venv
 CONFIG ?= configs/shapes_small.yaml
 ARGS ?=
 JOBS ?= 2
+REQUESTS ?= 10000
+MINUTES ?= 30
 RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve bench-batch \
-	serve-demo demo docs gpu-check clean
+	serve-check test-server-faults serve-demo demo docs gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -58,11 +60,18 @@ audit: $(VENV)/installed ## known holes in the tested versions; asks PyPI
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench
 
-bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA, clients
+bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA; latency under load
 	$(BIN)/python -m export.bench $(ARGS)
 
 bench-batch: $(VENV)/installed ## sst batch on many photos, killed on the way, against one process
 	$(BIN)/python -m sst_tf.bench_batch $(ARGS)
+
+serve-check: $(VENV)/installed ## TensorFlow Serving's documented answers, of every server that is here
+	SST_SERVERS=all $(BIN)/python -m pytest tests/export/standin/test_api.py
+
+test-server-faults: $(VENV)/installed ## REQUESTS malformed requests, then MINUTES of them: memory's slope
+	SST_REQUESTS=$(REQUESTS) SST_MINUTES=$(MINUTES) \
+		$(BIN)/python -m pytest -m slow tests/export/standin/test_soak.py
 
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume

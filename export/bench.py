@@ -3,7 +3,8 @@
 
 Exports a segmenter of random weights (their values change no time), runs its signatures through
 the C runtime and onnxruntime in turn in this process, and compares each with its floor: the FLOPs
-of its convolutions over the float32 matrix rate of the same process and hour.
+of its convolutions over the float32 matrix rate of the same process and hour. Then clients ask a
+server by gRPC, without and with batching: latencies and requests a second.
 """
 
 import os
@@ -22,11 +23,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="best of so many")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="episodes a call")
     parser.add_argument("--classes", type=int, default=8, help="looked for in one photo")
-    parser.add_argument("--requests", type=int, default=16, help="for the rate under clients")
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--requests", type=int, default=100, help="a row of the table of clients")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16],
+                        help="that ask a server at once")
+    parser.add_argument("--load_only", action="store_true", help="the table of clients alone")
     parser.add_argument("--variants", nargs="+", choices=["xla", "bfloat16", "onnx"],
                         default=["xla", "bfloat16", "onnx"], help="beside plain float32")
     options = parser.parse_args(argv)
+    if options.load_only:
+        options.variants = []
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from export.serving_cost import measure
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model server as a child process: the stand-in, or TensorFlow's own where it is installed."""
+"""A model server as a child process: the stand-in, or TensorFlow's own where there is one."""
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -12,13 +13,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
 
-REAL = "tensorflow_model_server"
+STANDIN, REAL, CONTAINER = "stand-in", "tensorflow_model_server", "container"
+KINDS = (STANDIN, REAL, CONTAINER)
+IMAGE = "SST_SERVING_IMAGE"  # the container image, if another than the kit's
 READY = re.compile(r"REST (\S+):(\d+) gRPC \S+:(\d+)")
 
 
@@ -27,7 +30,7 @@ class Address:
     """Where a server listens.
 
     Attributes:
-        kind: "stand-in" or "tensorflow_model_server".
+        kind: one of `KINDS`.
         process: the `subprocess.Popen`.
         lines: what it has printed.
     """
@@ -49,26 +52,53 @@ def real_server() -> str | None:
     return shutil.which(REAL)
 
 
+def missing(kind: str) -> str | None:
+    """Why there is no server of a kind here; None where there is one. Pulls no image."""
+    if kind == REAL and real_server() is None:
+        return f"{REAL} is not on PATH"
+    if kind == CONTAINER:
+        engines = [name for name in ("docker", "podman") if shutil.which(name)]
+        if not engines:
+            return "neither docker nor podman is on PATH"
+        if not any(_has_image(engine) for engine in engines):
+            return f"{' and '.join(engines)}: no image {_image()}, or no daemon that runs"
+    return None
+
+
 @contextlib.contextmanager
-def serving(base_path: str | Path, name: str = "sst", real: bool = False,
-            seconds: float = 120) -> Iterator[Address]:
-    """`Address` of a server of the versions under `base_path`; stopped at the end."""
+def serving(base_path: str | Path, name: str = "sst", real: bool = False, seconds: float = 120,
+            options: Sequence[str] = (), kind: str | None = None) -> Iterator[Address]:
+    """`Address` of a server of the versions under `base_path`; stopped at the end.
+
+    Args:
+        base_path: folder of versions.
+        name: of the model.
+        real: TensorFlow's own server rather than the stand-in.
+        seconds: how long its start may take.
+        options: further ones, which both servers know; their files lie under `base_path`. Where
+            --model_config_file is among them, it says what is served.
+        kind: one of `KINDS`, in place of `real`.
+    """
     host = "127.0.0.1"
-    if real:
-        rest, grpc = _free_port(), _free_port()
-        command = [REAL, f"--port={grpc}", f"--rest_api_port={rest}",
-                   f"--model_name={name}", f"--model_base_path={base_path}"]
-    else:
+    kind = kind or (REAL if real else STANDIN)
+    models = [f"--model_name={name}", f"--model_base_path={base_path}"]
+    if any(option.startswith("--model_config_file=") for option in options):
+        models = []
+    polling = "--file_system_poll_wait_seconds="
+    if kind == STANDIN:
         rest = grpc = 0
-        command = [sys.executable, "-m", "export.serve", "--model_base_path", str(base_path),
-                   "--model_name", name, "--host", host, "--port", "0", "--rest_api_port", "0",
-                   "--file_system_poll_wait_seconds", "0.2"]
+        command = [sys.executable, "-m", "export.serve", "--host", host, "--port=0",
+                   "--rest_api_port=0", f"{polling}0.2", *models, *options]
+    else:
+        rest, grpc = _free_port(), _free_port()
+        command = [*_real_command(kind, base_path), f"--port={grpc}", f"--rest_api_port={rest}",
+                   f"{polling}1", *models, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True)
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stdout or []), daemon=True)
     reader.start()
-    address = Address(REAL if real else "stand-in", host, rest, grpc, process, lines)
+    address = Address(kind, host, rest, grpc, process, lines)
     try:
         _wait(address, name, time.monotonic() + seconds)
         yield address
@@ -103,6 +133,28 @@ def _available(address, name):
     except (urllib.error.URLError, OSError, ValueError):
         return False
     return any(one["state"] == "AVAILABLE" for one in states)
+
+
+def _real_command(kind, base_path):
+    if kind == REAL:
+        return [REAL]
+    engine = next(name for name in ("docker", "podman") if shutil.which(name) and _has_image(name))
+    return [engine, "run", "--rm", "--network=host", f"--volume={base_path}:{base_path}:ro",
+            f"--entrypoint={REAL}", _image()]
+
+
+def _image():
+    compose = Path(__file__).parent / "serving" / "compose.yaml"
+    default = re.findall(r"image: (\S+)", compose.read_text(encoding="utf-8"))[0]
+    return os.environ.get(IMAGE, default)
+
+
+def _has_image(engine):
+    try:
+        return not subprocess.run([engine, "image", "inspect", _image()], capture_output=True,
+                                  timeout=30).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _free_port():

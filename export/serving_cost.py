@@ -2,7 +2,6 @@
 """What serving costs beside the work that it cannot avoid."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,8 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import onnx_files, saving, server_process
-from export.client import GrpcClient
+from export import load, onnx_files, saving
 from export.standin.runtime import SavedModel
 from export.trained import Trained
 from sst_tf.config import Config, DataConfig, ModelConfig
@@ -92,39 +90,19 @@ def best_times(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str,
     return best
 
 
-def clients_rate(call: Callable[[], object], clients: int, requests: int) -> float:
-    """Requests a second of `clients` threads that send `requests` together; no failure allowed."""
-    left, failures = [requests], []
-    lock = threading.Lock()
-
-    def work():
-        while True:
-            with lock:
-                if left[0] <= 0:
-                    return
-                left[0] -= 1
-            try:
-                call()
-            except Exception as error:  # one lost request makes the rate worthless
-                failures.append(error)
-                return
-
-    threads = [threading.Thread(target=work) for _ in range(clients)]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return requests / (time.perf_counter() - start)
-
-
 def measure(folder: Path, options: Any) -> None:
     """Export a segmenter of random weights into a folder, time it and print; `export.bench`."""
     wide = untrained(folder / "run", options.backbone, options.image_size)
     flops = floors(wide.model, options.image_size)
     models = _models(folder, wide, options)
+    if not options.load_only:
+        _compare(wide, models, flops, options)
+    print(f"{options.backbone} at {options.image_size} pixels, 1-shot, under load")
+    load.report(folder / "models", "segment_tuned", inputs_of(wide, 1)["segment_tuned"],
+                options.clients, options.requests)
+
+
+def _compare(wide, models, flops, options):
     rate = matrix_rate()
     devices = ", ".join(d.name for d in tf.config.list_logical_devices())
     print(f"{options.backbone} at {options.image_size} pixels, 1-shot, on {devices}; FLOPs of an "
@@ -149,7 +127,6 @@ def measure(folder: Path, options: Any) -> None:
           f"{flops['segment_tuned'] / flops['segment']:.2f})")
     _classes(models, inputs_of(wide, 1)["segment_tuned"], flops, max(
         rate, matrix_rate()), options)
-    _rates(folder, inputs_of(wide, 1), options)
 
 
 def _classes(models, feed, flops, rate, options):
@@ -197,19 +174,3 @@ def _models(folder, wide, options):
             (folder / "onnx" / f"{name}.onnx").write_bytes(converted.SerializeToString())
         models["ONNX"] = onnx_files.OnnxModel(folder / "onnx")
     return models
-
-
-def _rates(folder, feeds, options):
-    real = server_process.real_server() is not None
-    with server_process.serving(folder / "models", real=real) as server:
-        client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=600)
-
-        def call():
-            client.run("segment_tuned", feeds["segment_tuned"])
-
-        call()
-        alone = clients_rate(call, 1, max(2, options.requests // 2))
-        together = clients_rate(call, options.clients, options.requests)
-        print(f"segment_tuned by gRPC from {server.kind}: 1 client {alone:.2f} requests a second, "
-              f"{options.clients} clients {together:.2f} ({together / alone:.2f} times)")
-        client.close()

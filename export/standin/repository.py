@@ -8,56 +8,34 @@ its last request is done.
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from export import versions
 from export.standin import protos, tensors
+from export.standin.batching import Batcher
+from export.standin.errors import (
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    UNKNOWN,
+    RequestError,
+)
+from export.standin.models_config import ModelConfig
 from export.standin.runtime import RuntimeFailure, SavedModel
 
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
-INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9
 
 
-class RequestError(Exception):
-    """What a client gets; `code` is gRPC's number."""
+@dataclass(frozen=True)
+class State:
+    """Where a version is in its life: LOADING, AVAILABLE or END; the error that ended it."""
 
-    def __init__(self, code: int, message: str):
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass
-class ModelConfig:
-    """One model to serve.
-
-    Attributes:
-        base_path: folder of numbered versions.
-        latest: how many of the highest versions stay loaded; 0 for all.
-        specific: version numbers to load, in place of the latest.
-        labels: {label: version}.
-    """
-
-    base_path: str
-    latest: int = 1
-    specific: list[int] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)
-
-
-def read_config(path: str | Path) -> dict[str, ModelConfig]:
-    """{name: `ModelConfig`} of a models.config file, as TensorFlow Serving reads it."""
-    from google.protobuf import text_format
-    message = protos.serving().model_server_config_pb2.ModelServerConfig()
-    text_format.Parse(Path(path).read_text(encoding="utf-8"), message)
-    found = {}
-    for one in message.model_config_list.config:
-        policy = one.model_version_policy
-        found[one.name] = ModelConfig(
-            one.base_path, 0 if policy.HasField("all") else max(1, policy.latest.num_versions),
-            list(policy.specific.versions), dict(one.version_labels))
-    return found
+    name: str
+    code: int = 0
+    reason: str = ""
 
 
 class Repository:
@@ -66,41 +44,57 @@ class Repository:
     Args:
         models: {name: `ModelConfig`}.
         log: called with a line for each change.
+        batcher: joins requests; each runs alone without one.
+        early_labels: a new label may name a version that is not loaded yet.
     """
 
-    def __init__(self, models: dict[str, ModelConfig], log: Callable[[str], object] = print):
-        self.models, self.log = models, log
-        self._loaded: dict[str, dict[int, SavedModel]] = {
-            name: {} for name in models}  # replaced whole, never changed in place
-        self._failed: dict[str, dict[int, str]] = {name: {} for name in models}  # reasons
+    def __init__(self, models: dict[str, ModelConfig], log: Callable[[str], object] = print,
+                 batcher: Batcher | None = None, early_labels: bool = False):
+        self.models, self.log, self.batcher, self.early_labels = models, log, batcher, early_labels
+        # Inner dictionaries are replaced whole, never changed in place: readers take no lock.
+        self._loaded: dict[str, dict[int, SavedModel]] = {}
+        self._states: dict[str, dict[int, State]] = {}
+        self._labels: dict[str, dict[str, int]] = {}
+        self._changing = threading.Lock()
         self._stop = threading.Event()
 
     def refresh(self) -> None:
         """Load what is new, then let go of what is no longer wanted."""
+        with self._changing:
+            for name, model in self.models.items():
+                self._refresh(name, model)
+
+    def reload(self, models: dict[str, ModelConfig]) -> None:
+        """Serve these models and no others; then set their labels.
+
+        Raises:
+            RequestError: a new model has no version, or a label names one that is not loaded; the
+                models are served all the same, the labels stay as they were.
+        """
+        with self._changing:
+            new = [name for name in models if name not in self.models]
+            for name in [name for name in self.models if name not in models]:
+                self._release(name, list(self._loaded.get(name, {})))
+            self.models = models
+            for name, model in models.items():
+                self._refresh(name, model)
+            missing = [name for name in new if not self._loaded.get(name)]
+            if missing:
+                raise RequestError(UNKNOWN, "Some models did not become available: "
+                                            f"{{{', '.join(missing)}}}")
+            self.label()
+
+    def label(self) -> None:
+        """Set the labels that the models' configuration asks for."""
         for name, model in self.models.items():
-            try:
-                there = versions.numbers(model.base_path)
-            except OSError:
-                there = []
-            wanted = ([v for v in model.specific if v in there] or
-                      there[-model.latest if model.latest else 0:])
-            loaded, failed = self._loaded[name], self._failed[name]
-            for version in wanted:
-                if version not in loaded and version not in failed:
-                    try:
-                        fresh = self._load(Path(model.base_path) / str(version))
-                    except Exception as error:  # what a damaged folder raises is open
-                        failed[version] = str(error)
-                        self.log(f"{name}: version {version} not loaded: {error}")
-                        continue
-                    self._loaded[name] = loaded = {**loaded, version: fresh}
-                    self.log(f"{name}: version {version} available")
-            if any(version in loaded for version in wanted):
-                gone = [v for v in loaded if v not in wanted]
-                self._loaded[name] = {v: m for v, m in loaded.items() if v in wanted}
-                for version in gone:
-                    self.log(f"{name}: version {version} unloaded")
-            self._failed[name] = {v: why for v, why in failed.items() if v in there}
+            for label, version in model.labels.items():
+                moved = self._labels.get(name, {}).get(label, version) != version
+                if version not in self._loaded.get(name, {}) and (moved or not self.early_labels):
+                    raise RequestError(
+                        FAILED_PRECONDITION,
+                        f"Request to assign label to version {version} of model {name}, which is "
+                        "not currently available for inference")
+        self._labels = {name: dict(model.labels) for name, model in self.models.items()}
 
     def watch(self, seconds: float) -> None:
         """`refresh` for ever, in a thread of its own."""
@@ -116,62 +110,113 @@ class Repository:
     def model(self, name: str, version: int | None = None,
               label: str | None = None) -> tuple[int, SavedModel]:
         """(version, `SavedModel`); the highest loaded one unless told."""
-        if name not in self.models:
-            raise RequestError(NOT_FOUND, f"Servable not found for request: {name}")
+        if not name:
+            raise RequestError(INVALID_ARGUMENT, "ModelSpec has no name specified.")
         if label:
-            labels = self.models[name].labels
-            if label not in labels:
-                raise RequestError(NOT_FOUND, f"{name}: no version label {label!r}")
-            version = labels[label]
-        loaded = self._loaded[name]
-        version = version or max(loaded, default=None)
-        if version not in loaded:
-            raise RequestError(NOT_FOUND, f"Servable not found for request: {name}, "
-                                          f"version {version or 'any'}")
-        return version, loaded[version]
+            if label not in self._labels.get(name, {}):
+                raise RequestError(INVALID_ARGUMENT,
+                                   f"Unrecognized servable version label: {label}")
+            version = self._labels[name][label]
+        loaded = self._loaded.get(name, {})
+        found = max(loaded, default=None) if version is None else version
+        if found is None or found not in loaded:
+            which = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+            raise RequestError(NOT_FOUND, f"Servable not found for request: {which}")
+        return found, loaded[found]
 
-    def predict(self, name: str, signature: str, inputs: dict[str, np.ndarray] | Callable,
-                version: int | None = None,
-                label: str | None = None) -> tuple[int, str, dict[str, np.ndarray]]:
-        """(version, signature, {output: array}); `inputs` reach the graph as they are.
+    def run(self, model: SavedModel, signature: str, inputs: dict[str, np.ndarray],
+            outputs: list[str] | None = None, seconds: float | None = None
+            ) -> dict[str, np.ndarray]:
+        """{output: array}; `inputs` reach the graph as they are, but for their names.
 
         Args:
-            inputs: {input: array}, or a function of the signature's {input: `TensorInfo`}.
+            outputs: names of those to compute; all unless told.
+            seconds: after which the runtime gives up.
         """
-        version, model = self.model(name, version, label)
-        signature = signature or "serving_default"
         if signature not in model.signatures:
             raise RequestError(FAILED_PRECONDITION,
-                               f'Serving signature key "{signature[:100]}" not found')
-        taken = model.signatures[signature][0]
-        inputs = inputs(taken) if callable(inputs) else inputs
+                               f'Serving signature key "{signature[:100]}" not found.')
+        taken, given = model.signatures[signature]
         if set(inputs) != set(taken):
-            raise RequestError(INVALID_ARGUMENT,
-                               f"inputs {sorted(map(str, inputs))[:10]} are not the signature's "
-                               f"{sorted(taken)}")
+            extra, missing = (_names(one) for one in (set(inputs) - set(taken),
+                                                      set(taken) - set(inputs)))
+            raise RequestError(
+                INVALID_ARGUMENT,
+                f"input size does not match signature: {len(inputs)}!={len(taken)} "
+                f"len({{{_names(inputs)}}}) != len({{{_names(taken)}}}). "
+                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.")
+        outputs = outputs or list(given)
+        for place, name in enumerate(outputs):
+            if name not in given:
+                raise RequestError(INVALID_ARGUMENT, "output tensor alias not found in signature: "
+                                   f"{name[:100]} Outputs expected to be in the set "
+                                   f"{{{_names(given)}}}.")
+            if name in outputs[:place]:
+                raise RequestError(INVALID_ARGUMENT, f"duplicate output tensor alias: {name}")
         try:
-            return version, signature, model.run(signature, inputs)
+            if self.batcher:
+                return self.batcher.run(model, signature, inputs, outputs, seconds)
+            return model.run(signature, inputs, outputs, seconds)
         except RuntimeFailure as error:
             raise RequestError(error.code, str(error)) from None
 
-    def status(self, name: str, version: int | None = None,
-               label: str | None = None) -> list[tuple[int, bool, str]]:
-        """[(version, available, reason)], highest first."""
-        if name not in self.models:
-            raise RequestError(NOT_FOUND, f"Could not find any versions of model {name}")
-        if version or label:
-            return [(self.model(name, version, label)[0], True, "")]
-        states = [(v, True, "") for v in self._loaded[name]]
-        states += [(v, False, why) for v, why in self._failed[name].items()]
+    def status(self, name: str, version: int | None = None) -> list[tuple[int, State]]:
+        """[(version, `State`)], highest first; versions that were let go of stay in the list."""
+        states = self._states.get(name, {})
+        if version is not None:
+            if version not in states:
+                raise RequestError(NOT_FOUND, f"Could not find version {version} of model {name}")
+            return [(version, states[version])]
         if not states:
             raise RequestError(NOT_FOUND, f"Could not find any versions of model {name}")
-        return sorted(states, reverse=True)
+        return sorted(states.items(), reverse=True)
+
+    def _refresh(self, name, model):
+        try:
+            there = versions.numbers(model.base_path)
+        except OSError:
+            there = []
+        wanted = ([v for v in model.specific if v in there] or
+                  there[-model.latest if model.latest else 0:])
+        for version in wanted:
+            state = self._states.get(name, {}).get(version)
+            # What failed is tried again once its folder has been away.
+            if version in self._loaded.get(name, {}) or (state and state.code):
+                continue
+            self._set(name, version, State("LOADING"))
+            try:
+                fresh = self._load(Path(model.base_path) / str(version))
+            except Exception as error:  # what a damaged folder raises is open
+                self._set(name, version, State("END", getattr(error, "code", UNKNOWN), str(error)))
+                self.log(f"{name}: version {version} not loaded: {error}")
+                continue
+            self._loaded[name] = {**self._loaded.get(name, {}), version: fresh}
+            self._set(name, version, State("AVAILABLE"))
+            self.log(f"{name}: version {version} available")
+        loaded = self._loaded.get(name, {})
+        if any(version in loaded for version in wanted):
+            self._release(name, [v for v in loaded if v not in wanted])
+        self._states[name] = {v: state for v, state in self._states.get(name, {}).items()
+                              if v in there or not state.code}
+
+    def _release(self, name, gone):
+        self._loaded[name] = {v: m for v, m in self._loaded.get(name, {}).items() if v not in gone}
+        for version in gone:
+            self._set(name, version, State("END"))
+            self.log(f"{name}: version {version} unloaded")
+
+    def _set(self, name, version, state):
+        self._states[name] = {**self._states.get(name, {}), version: state}
 
     def _load(self, folder):
         model = SavedModel(folder)
         for signature, inputs in _warmups(folder / WARMUP):
             model.run(signature, inputs)
         return model
+
+
+def _names(names):
+    return ",".join(sorted(str(name)[:100] for name in list(names)[:10]))
 
 
 def _warmups(path):

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from export.standin.protos import meta_graph_pb2, tensorflow_folder
+from export.standin.protos import config_pb2, meta_graph_pb2, tensorflow_folder
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8,
           9: np.int64, 10: np.bool_, 17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64}
 NUMBERS = {np.dtype(kind): number for number, kind in DTYPES.items()}
 STRING, STRING_BYTES = 7, 24
 PREDICT = "tensorflow/serving/predict"  # other entries of the file are not for requests
-CODES = {3: "INVALID_ARGUMENT", 5: "NOT_FOUND", 8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION",
-         12: "UNIMPLEMENTED", 13: "INTERNAL"}
+CODES = {3: "INVALID_ARGUMENT", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 8: "RESOURCE_EXHAUSTED",
+         9: "FAILED_PRECONDITION", 12: "UNIMPLEMENTED", 13: "INTERNAL"}
 
 
 class RuntimeFailure(Exception):
@@ -43,8 +43,9 @@ def _library():
     ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"))
     library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
     pointers = ("TF_NewStatus", "TF_NewSessionOptions", "TF_NewGraph", "TF_NewBuffer",
-                "TF_LoadSessionFromSavedModel", "TF_GraphOperationByName", "TF_AllocateTensor",
-                "TF_TensorData", "TF_StringGetDataPointer")
+                "TF_NewBufferFromString", "TF_LoadSessionFromSavedModel",
+                "TF_GraphOperationByName", "TF_AllocateTensor", "TF_TensorData",
+                "TF_StringGetDataPointer")
     for name in pointers:
         getattr(library, name).restype = c_void_p
     library.TF_Message.restype = c_char_p
@@ -61,7 +62,8 @@ class SavedModel:
         folder: the version's folder.
 
     Attributes:
-        signatures: {name: (inputs, outputs)}, each {name: `TensorInfo`}.
+        signatures: {name: (inputs, outputs)}, each {name: `TensorInfo`}, of what can be asked.
+        definitions: {name: `SignatureDef`} of all that the file names.
     """
 
     def __init__(self, folder: str | Path):
@@ -78,19 +80,27 @@ class SavedModel:
         meta = meta_graph_pb2.MetaGraphDef.FromString(
             ctypes.string_at(content.data, content.length))
         tf.TF_DeleteBuffer(buffer)
+        self.definitions = dict(meta.signature_def)
         self.signatures = {name: (dict(one.inputs), dict(one.outputs))
-                           for name, one in meta.signature_def.items()
+                           for name, one in self.definitions.items()
                            if one.method_name == PREDICT}
 
-    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, signature: str, inputs: dict[str, np.ndarray],
+            outputs: list[str] | None = None, seconds: float | None = None
+            ) -> dict[str, np.ndarray]:
         """{output: array} for {input: array}; bytes are object arrays. Safe from many threads.
 
+        Args:
+            outputs: names of those to compute; all unless told.
+            seconds: after which the runtime gives up with DEADLINE_EXCEEDED.
+
         Raises:
-            KeyError: no such signature or input.
+            KeyError: no such signature, input or output.
             RuntimeFailure: what the graph or the runtime refused.
         """
         tf = self._tf
         taken, given = self.signatures[signature]
+        given = given if outputs is None else {name: given[name] for name in outputs}
         feeds = [self._output(taken[name].name) for name in inputs]
         fetches = [self._output(info.name) for info in given.values()]
         values = (c_void_p * len(inputs))()
@@ -102,10 +112,13 @@ class SavedModel:
             raise
         answers = (c_void_p * len(fetches))()
         status = c_void_p(tf.TF_NewStatus())
+        options = self._options(seconds)
         tf.TF_SessionRun(
-            self._session, None, (_Output * len(feeds))(*feeds), values, len(feeds),
+            self._session, options, (_Output * len(feeds))(*feeds), values, len(feeds),
             (_Output * len(fetches))(*fetches), answers, len(fetches), None, 0, None, status)
         self._delete(values)
+        if options:
+            tf.TF_DeleteBuffer(options)
         self._finish(status)
         return {name: self._array(c_void_p(a)) for name, a in zip(given, answers, strict=True)}
 
@@ -117,6 +130,13 @@ class SavedModel:
             self._tf.TF_DeleteSession(session, status)
             self._tf.TF_DeleteStatus(status)
             self._tf.TF_DeleteGraph(self._graph)
+
+    def _options(self, seconds):
+        if seconds is None:
+            return None
+        # The runtime takes 0 for no limit.
+        data = config_pb2.RunOptions(timeout_in_ms=max(1, int(1000 * seconds))).SerializeToString()
+        return c_void_p(self._tf.TF_NewBufferFromString(data, c_size_t(len(data))))
 
     def _delete(self, values):
         for value in values:

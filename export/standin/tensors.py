@@ -73,12 +73,12 @@ def from_json(value: Any, number: int) -> np.ndarray:
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
-        raise Malformed(f"not a tensor: {error}") from None
+        raise Malformed(f"Encountered list at unexpected size or level: {error}") from None
     if array.size == 0 and array.dtype == np.float64:
         return array.astype(kind)
     whole = array.dtype.kind in "iu"
     if not (whole or (array.dtype.kind == "f" and kind.kind == "f")):
-        raise Malformed(f"holds {array.dtype} where {kind} is expected")
+        raise Malformed(f"JSON Value is not of expected type: {kind}; it holds {array.dtype}")
     if whole and kind.kind in "iu":
         limits = np.iinfo(str(kind))
         if array.min() < limits.min or array.max() > limits.max:
@@ -117,7 +117,7 @@ def _strings(value):
         if depth == len(shape):
             flat.append(_text(level))
         elif not isinstance(level, list) or len(level) != shape[depth]:
-            raise Malformed("lists of unequal length or depth")
+            raise Malformed("Encountered list at unexpected size or level")
         else:
             for one in level:
                 walk(one, depth + 1)
@@ -130,10 +130,13 @@ def _strings(value):
 
 def _text(value):
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:  # half of a pair, which JSON can write
+            raise Malformed(f"no text: {error.reason}") from None
     if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
         try:
             return base64.b64decode(value["b64"], validate=True)
         except (binascii.Error, ValueError) as error:
-            raise Malformed(f"b64: {error}") from None
-    raise Malformed('expected a text or {"b64": "..."}')
+            raise Malformed(f"Unable to base64 decode: {error}") from None
+    raise Malformed('JSON Value is not of expected type: string; a text or {"b64": "..."}')

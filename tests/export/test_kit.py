@@ -2,14 +2,15 @@
 """The serving kit's files: what a server's parser takes, and flags that go together."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 import export
-from export import bench, serving_cost
-from export.standin import repository
+from export import bench, load, serving_cost
+from export.standin import models_config
 from export.trained import Trained
 from sst_tf.model import backbones
 
@@ -21,7 +22,7 @@ def flags(text):
 
 
 def test_models_config_is_read_by_the_server_s_own_message():
-    models = repository.read_config(KIT / "models.config")
+    models = models_config.read_config(KIT / "models.config")
     assert models["sst"].base_path == "/models/sst" and models["sst"].latest == 2
     assert models["sst"].labels == {"stable": 1}
 
@@ -73,15 +74,26 @@ def test_the_bench_runs(capsys):
     bench.main(["--backbone", "small", "--image_size", "33", "--batches", "1", "2", "--rounds",
                 "1", "--requests", "4", "--clients", "2", "--variants", "onnx"])
     lines = capsys.readouterr().out.splitlines()
-    assert sum("batch" in line for line in lines) == 12
-    assert any("2 clients" in line for line in lines)
+    assert sum(" batch " in line for line in lines) == 12
+    rows = [line.split() for line in lines if line.startswith("stand-in")]
+    assert [row[:-5] for row in rows] == [["stand-in"], ["stand-in,", "batching"]]
+    for row in rows:
+        clients, rate, p50, p95, p99 = map(float, row[-5:])
+        assert clients == 2 and rate > 0 and 0 < p50 <= p95 <= p99
 
 
 def test_a_lost_request_ends_the_rate():
     def call():
         raise ConnectionError("gone")
     with pytest.raises(ConnectionError):
-        serving_cost.clients_rate(call, 2, 4)
+        load.latencies([call] * 2, 4)
+
+
+def test_every_request_is_counted_once():
+    asked = []
+    seconds, rate = load.latencies([lambda: asked.append(time.sleep(0.01))] * 3, 20)
+    assert len(seconds) == len(asked) == 20 and min(seconds) >= 0.01
+    assert 100 < rate <= 300
 
 
 def test_random_weights_are_made_once(tmp_path):
@@ -90,3 +102,19 @@ def test_random_weights_are_made_once(tmp_path):
     assert isinstance(again, Trained)
     for one, other in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         assert (one == other).all()
+
+
+def test_the_table_of_the_server_s_answers_names_tests_that_exist():
+    page = (Path(export.__file__).parents[1] / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = page[page.index("| behaviour |"):page.index("Not covered:")]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 15
+    for row in rows:
+        found = re.findall(r"`(?:(test_\w+\.py)::)?(test_\w+)`", row.split("|")[-2])
+        assert found, row
+        for file, name in found:
+            source = Path(__file__).parent / "standin" / (file or "test_api.py")
+            assert f"def {name}(" in source.read_text(encoding="utf-8"), row
+    from tests.export.standin import test_api
+    requests = test_api.test_a_refusal_is_the_server_s.pytestmark[0].args[1]
+    assert f"refusals of REST: {len(requests)} recorded requests" in table
