@@ -99,8 +99,7 @@ def extract(path: Path, target: str | os.PathLike,
     if target.is_dir():
         return
     with extracted(path, target.parent, members) as partial:
-        if not target.is_dir():  # another process may have been faster
-            partial.rename(target)
+        put(partial, target)
 
 
 @contextlib.contextmanager
@@ -118,6 +117,15 @@ def extracted(path: Path, parent: str | os.PathLike,
     with making(parent) as partial:
         _extract(path, partial, members)
         yield partial
+
+
+def put(folder: Path, target: Path) -> None:
+    """Move an extracted folder to its place, unless another process was faster."""
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
 
 
 def _extract(path, partial, members):

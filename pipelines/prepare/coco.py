@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from pipelines.leftovers import sweep
-from pipelines.prepare.archives import Archive, counted, extracted, fetch
+from pipelines.prepare.archives import Archive, counted, extracted, fetch, put
 
 ZIPS = "http://images.cocodataset.org/"
 ARCHIVES = {
@@ -35,7 +35,7 @@ def coco(root: str | os.PathLike, archives: str | os.PathLike | None = None,
         photos = root / f"{part}{year}"
         if not photos.is_dir():
             with extracted(fetch(ARCHIVES[photos.name], root, archives), downloads) as unpacked:
-                (unpacked / photos.name).replace(photos)
+                put(unpacked / photos.name, photos)
         counted(photos, "*.jpg", COUNTS[photos.name])
     wanted = [f"instances_{part}{year}.json" for part in ("train", "val")]
     folder = root / "annotations"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipelines.errors import DataError
 from pipelines.leftovers import sweep
-from pipelines.prepare.archives import Archive, counted, extract, extracted, fetch
+from pipelines.prepare.archives import Archive, counted, extract, extracted, fetch, put
 from pipelines.writing import replacing, write_text
 
 VOC = Archive("http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
@@ -29,7 +29,7 @@ def voc2012(root: str | os.PathLike, archives: str | os.PathLike | None = None) 
     sweep(Path(root) / "downloads")
     if not folder.is_dir():
         with extracted(fetch(VOC, root, archives), Path(root) / "downloads") as unpacked:
-            (unpacked / "VOCdevkit").replace(folder)
+            put(unpacked / "VOCdevkit", folder)
     voc = folder / "VOC2012"
     counted(voc / "JPEGImages", "*.jpg", COUNTS["photos"])
     counted(voc / "SegmentationClass", "*.png", COUNTS["masks"])

@@ -47,7 +47,8 @@ def content(path: Path, folder: Path) -> object:
     data = path.read_bytes()
     try:
         if path.suffix in TEXTS:
-            data = data.replace(str(folder).encode(), b"FOLDER")
+            for name in (str(folder), json.dumps(str(folder))[1:-1]):
+                data = data.replace(name.encode(), b"FOLDER")
         return NAMED.get(path.name, READ.get(path.suffix, _plain))(data)
     except Exception as error:  # of many libraries
         raise Half(f"{path.relative_to(folder)}: {type(error).__name__} {error}"[:200]) from None

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=int(os.environ.get("SST_MOMENTS", 100)),
                         help="kills of each command (Ray's starts take long: a tenth of batch)")
     parser.add_argument("--minutes", type=float, default=60, help="it stops then")
+    parser.add_argument("--times", type=int, default=3,
+                        help="full disks of each command")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", nargs="+", default=list(BY_NAME), choices=list(BY_NAME))
     parser.add_argument("--output", type=Path, default=Path("faults.md"), help="file of the table")
@@ -85,12 +87,13 @@ def main() -> None:
     nursery = Nursery()
     with tempfile.TemporaryDirectory(prefix="sst-faults-") as folder:
         tries = Tries(nursery, Path(folder))
-        others = other.all_of(tries)
+        others, left_out = other.all_of(tries, options.seed, options.times,
+                                        time.monotonic() + (end - time.monotonic()) / 3)
 
         def write(tallies):
-            text = "\n".join(rows([*tallies, *others])) + "\n"
-            write_text(options.output, text + "".join(
-                f"\n- {note}" for one in [*tallies, *others] for note in one.notes) + "\n")
+            notes = [*left_out, *(note for one in [*tallies, *others] for note in one.notes)]
+            write_text(options.output, "\n".join(
+                [*rows([*tallies, *others]), "", *(f"- {note}" for note in notes)]) + "\n")
 
         tallies = kill_all(tries, wanted, end - time.monotonic(), options.seed, write)
         write(tallies)

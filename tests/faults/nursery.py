@@ -13,7 +13,6 @@ import resource
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -29,6 +28,7 @@ IF_THERE = ("export.onnx_files", "export.onnx_graph", "onnxruntime", "sst_tf.bat
             "sst_tf.photos.batch.engine")
 NOBODY = 65534
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+SAID = ("out", "err", "changes")
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 
 
@@ -55,7 +55,7 @@ class Job:
     kill_delay: float = 0.0
     largest: int | None = None
     nobody: bool = False
-    timeout: float = 300.0
+    timeout: float = 1200.0
 
 
 @dataclasses.dataclass
@@ -74,15 +74,20 @@ class Ended:
 
 
 class Nursery:
-    """Starts the process; `run` makes tries, several at once where several jobs are given."""
+    """Starts the process; `run` makes tries, several at once where several jobs are given.
 
-    def __init__(self):
+    Args:
+        environment: variables of its own.
+    """
+
+    def __init__(self, environment: dict[str, str] | None = None):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.nursery"], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3",
                  "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1",
-                 "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"})
+                 "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0",
+                 **(environment or {})})
 
     def run(self, *jobs: Job) -> list[Ended]:
         print(json.dumps([dataclasses.asdict(job) for job in jobs]), file=self.process.stdin,
@@ -106,28 +111,49 @@ def _serve():
     os.dup2(2, 1)
     for line in sys.stdin:
         jobs = [Job(**one) for one in json.loads(line)]
-        with tempfile.TemporaryDirectory() as said:
-            os.chmod(said, 0o777)
-            started = [_start(job, Path(said) / str(i)) for i, job in enumerate(jobs)]
-            ended = [_wait(*one) for one in zip(jobs, started, strict=True)]
-            print(json.dumps(ended), file=answers, flush=True)
+        started = [_start(job) for job in jobs]
+        ended = [_wait(*one) for one in zip(jobs, started, strict=True)]
+        print(json.dumps(ended), file=answers, flush=True)
 
 
-def _start(job, said):
-    said.mkdir()
-    said.chmod(0o777)
-    begun = time.monotonic()
+def _start(job):
+    # Pipes, as a limit on the size of files would hold for files of messages, too.
+    pipes, begun = [os.pipe() for _ in SAID], time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _child(job, said)
-    return pid, said, begun
+        _child(job, [write for _, write in pipes])
+    for _, write in pipes:
+        os.close(write)
+    return pid, [_Pipe(read) for read, _ in pipes], begun
+
+
+class _Pipe:
+    """What came through a pipe so far."""
+
+    def __init__(self, handle):
+        self.handle, self.data = handle, b""
+        os.set_blocking(handle, False)
+
+    def read(self):
+        try:
+            while more := os.read(self.handle, 1 << 16):
+                self.data += more
+        except BlockingIOError:
+            pass
+
+    def close(self):
+        self.read()
+        os.close(self.handle)
+        return self.data.decode("utf-8", "replace")
 
 
 def _wait(job, started):
-    pid, said, begun = started
+    pid, pipes, begun = started
     limit = begun + (job.timeout if job.kill_after is None else job.kill_after)
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
+        for pipe in pipes:
+            pipe.read()
         if done or time.monotonic() >= limit:
             break
         time.sleep(0.001)
@@ -138,17 +164,16 @@ def _wait(job, started):
     if not done:
         _, status = os.waitpid(pid, 0)
     seconds = time.monotonic() - begun
-    texts = {name: (said / name).read_text(encoding="utf-8", errors="replace")
-             if (said / name).exists() else "" for name in ("out", "err", "changes")}
+    texts = {name: pipe.close() for name, pipe in zip(SAID, pipes, strict=True)}
     return {"status": os.waitstatus_to_exitcode(status), "seconds": seconds,
             "changes": int(texts["changes"] or 0), "out": texts["out"][-4000:],
             "err": texts["err"][-4000:]}
 
 
-def _child(job, said):
+def _child(job, pipes):
     os.setsid()
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), number)
+    for number in (1, 2):
+        os.dup2(pipes[number - 1], number)
     status, changes = 1, Changes(job)
     try:
         os.chdir(job.folder)
@@ -168,12 +193,9 @@ def _child(job, said):
     except BaseException:
         traceback.print_exc()
     finally:
-        if job.largest is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-        number = changes.number
         sys.stdout.flush()
         sys.stderr.flush()
-        (said / "changes").write_text(str(number))
+        os.write(pipes[2], str(changes.number).encode())
         os._exit(status)
 
 
