@@ -3,7 +3,6 @@
 
 import os
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from export import page_graphs, page_libraries
 from export.onnx_files import OnnxModel
 from pipelines import open_source
 from pipelines.errors import UserError
-from pipelines.writing import write_json
+from pipelines.writing import making, write_json
 from sst_tf import __version__
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
@@ -46,9 +45,8 @@ def write(predictor: Predictor, output: str | Path, name: str,
             not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output}: holds something else than a page; name a new folder")
     modules = modules or page_libraries.fetch()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output.parent) as partial:
-        folder = Path(partial) / "page"
+    with making(output.parent) as partial:
+        folder = partial / "page"
         folder.mkdir()
         for file in STATIC:
             shutil.copyfile(PAGE / file, folder / file)
@@ -59,7 +57,7 @@ def write(predictor: Predictor, output: str | Path, name: str,
         write_json(folder / FACTS, _facts(predictor, name) | {
             "examples": {"name": shown} | _keep(folder, photos, masks), "expected": expected})
         if output.exists():
-            shutil.rmtree(output)
+            os.rename(output, partial / "before")  # in one move: half a page is no page
         os.rename(folder, output)
     return output, worst
 

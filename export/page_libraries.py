@@ -5,10 +5,10 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.writing import making
 
 HERE = Path(__file__).parent / "page"
 RECIPE = ("package.json", "package-lock.json")
@@ -50,8 +50,7 @@ def fetch(folder: str | Path | None = None, tests: bool = False) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise UserError(f"npm is missing; the page's runtime comes by it, once: {ADVICE}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:
+    with making(folder.parent) as partial:
         for name in RECIPE:
             shutil.copy(HERE / name, partial)
         done = subprocess.run(
@@ -61,8 +60,8 @@ def fetch(folder: str | Path | None = None, tests: bool = False) -> Path:
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
             raise UserError(f"npm ci failed: {lines[0]}; {ADVICE}")
-        if not folder.exists():  # another process may have been faster
-            Path(partial, "node_modules").rename(_made(folder) / "node_modules")
+        if not (folder / "node_modules").is_dir():  # another process may have been faster
+            partial.rename(folder)
     return folder / "node_modules"
 
 
@@ -79,8 +78,3 @@ def copy(modules: Path, target: Path) -> None:
         except OSError as error:
             raise UserError(f"{modules / source}: {error.strerror}; {modules} is no node_modules "
                             "folder of the page's lock file") from None
-
-
-def _made(folder):
-    folder.mkdir()
-    return folder

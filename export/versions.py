@@ -3,9 +3,10 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from pipelines.writing import making
 
 
 class Version:
@@ -22,9 +23,8 @@ def writing(output: str | Path) -> Iterator[Version]:
     An error inside the block leaves nothing behind.
     """
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as partial:
-        version = Version(Path(partial) / "model")
+    with making(output) as partial:
+        version = Version(partial / "model")
         version.folder.mkdir()
         yield version
         version.folder = _publish(version.folder, output)

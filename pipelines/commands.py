@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipelines.errors import UserError, data_error_from
+from pipelines.errors import UserError, data_error_from, system_error_from
 from pipelines.extras import missing_extra
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -36,7 +36,7 @@ def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
                 raise
         except Exception as error:
             # tf.data wraps what a reader raised into an error of its own.
-            reason = data_error_from(error)
+            reason = data_error_from(error) or system_error_from(error)
             if reason is None:
                 raise
         print(f"error: {reason}", file=sys.stderr)

@@ -1,6 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that are the user's to mend: one line, no trace."""
 
+import errno
+import os
+import re
+
+_ROOM = "make room and start again: what is done is kept"
+_RIGHTS = "see who may read and write there, or name another folder"
+# What the system refuses for reasons outside of the program.
+REMEDIES = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: _ROOM, errno.EROFS: _RIGHTS,
+            errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS, errno.EIO: "see whether the disk is well",
+            errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "its links lead in a circle",
+            errno.ENOTDIR: "name a folder", errno.EISDIR: "name a file"}
+
 
 class UserError(ValueError):
     """One line: what was given, what is expected, the remedy."""
@@ -23,3 +35,25 @@ def data_error_from(error: BaseException) -> DataError | None:
         if found:
             return DataError(text.strip())
     return None
+
+
+def system_error_from(error: BaseException) -> UserError | None:
+    """One line for what the system refuses (`REMEDIES`), else None.
+
+    TensorFlow and HDF5 hand on a full disk as errors of their own whose text names it.
+    """
+    text = str(error)
+    for code, remedy in REMEDIES.items():
+        if getattr(error, "errno", None) != code and os.strerror(code) not in text:
+            continue
+        if isinstance(error, OSError) and error.filename is not None:
+            return UserError(f"{error.filename}: {os.strerror(code)}; {remedy}")
+        line = next((one for one in text.splitlines() if os.strerror(code) in one), text)
+        return UserError(f"{_named(line, code)}; {remedy}")
+    return None
+
+
+def _named(line, code):
+    """The line up to the reason, without the bracket that Python and TensorFlow add."""
+    before, reason, _ = re.sub(r"\[(Errno \d+|Op:\w+)\] ?", "", line).partition(os.strerror(code))
+    return before + (reason or os.strerror(code))

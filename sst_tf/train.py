@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     if config.train.strategy == "multi_worker":  # its machines share the folder
         _run(folder, config, options)
     else:
-        with alone(folder):
+        with alone(folder, wait=options.resume):
             _run(folder, config, options)
 
 

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Archives: found or downloaded, checked, and extracted whole or not at all."""
 
+import contextlib
 import hashlib
 import os
-import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from pipelines.errors import DataError
+from pipelines.writing import making, write_text
 
 CHUNK = 1 << 20
 
@@ -71,7 +72,7 @@ def _check(path, archive):
     """DataError where a file's hash is not the publisher's; a good one is remembered beside it."""
     good = path.with_name(f"{path.name}.checked")
     stamp = f"{archive.digest} {path.stat().st_size} {path.stat().st_mtime_ns}"
-    if good.is_file() and good.read_text() == stamp:
+    if good.is_file() and good.read_bytes() == stamp.encode():
         return
     digest = hashlib.md5(usedforsecurity=False) if len(archive.digest) == 32 else hashlib.sha256()
     with open(path, "rb") as file, tqdm(total=path.stat().st_size, desc=f"checking {path.name}",
@@ -83,7 +84,7 @@ def _check(path, archive):
         raise DataError(f"{path}: hash {digest.hexdigest()}, the publisher's file has "
                         f"{archive.digest}; remove it and start again")
     try:
-        good.write_text(stamp)
+        write_text(good, stamp)
     except OSError:
         pass  # archives on a read-only disk are hashed each time
 
@@ -92,17 +93,42 @@ def extract(path: Path, target: str | os.PathLike,
             members: Callable[[str], bool] = lambda name: True) -> None:
     """Extract an archive into the folder `target`, which then is there whole; skip it if it is.
 
+    Args, Raises: as of `extracted`.
+    """
+    target = Path(target)
+    if target.is_dir():
+        return
+    with extracted(path, target.parent, members) as partial:
+        put(partial, target)
+
+
+@contextlib.contextmanager
+def extracted(path: Path, parent: str | os.PathLike,
+              members: Callable[[str], bool] = lambda name: True) -> Iterator[Path]:
+    """What an archive holds in a folder in `parent`, from which to move what is wanted.
+
+    The folder goes with the block; one that a killed process leaves, with the next.
+
     Args:
         members: which names to take.
     Raises:
         DataError: a damaged archive, or a member that would leave the folder.
     """
-    target = Path(target)
-    if target.is_dir():
-        return
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with making(parent) as partial:
+        _extract(path, partial, members)
+        yield partial
+
+
+def put(folder: Path, target: Path) -> None:
+    """Move an extracted folder to its place, unless another process was faster."""
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _extract(path, partial, members):
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -115,10 +141,8 @@ def extract(path: Path, target: str | os.PathLike,
                     if members(_inside(path, member.name)):
                         archive.extract(member, partial, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise DataError(f"{path}: cannot be extracted ({error}); fetch it again, and see that the "
                         "disk has room") from None
-    partial.replace(target)
 
 
 def _inside(path, name):
@@ -131,7 +155,7 @@ def _inside(path, name):
 
 def counted(folder: str | os.PathLike, pattern: str, expected: int) -> None:
     """DataError where a folder does not hold as many files as the publisher's."""
-    found = sum(1 for _ in Path(folder).glob(pattern))
+    found = sum(1 for path in Path(folder).glob(pattern) if not path.name.startswith("."))
     if found != expected:
         raise DataError(f"{folder}: {found} files {pattern}, {expected} are expected; "
                         "remove the folder and start again")

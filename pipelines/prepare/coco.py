@@ -2,10 +2,10 @@
 """COCO in the layout that its own tools and `sources.coco` read."""
 
 import os
-import shutil
 from pathlib import Path
 
-from pipelines.prepare.archives import Archive, counted, extract, fetch
+from pipelines.leftovers import sweep
+from pipelines.prepare.archives import Archive, counted, extracted, fetch, put
 
 ZIPS = "http://images.cocodataset.org/"
 ARCHIVES = {
@@ -29,23 +29,21 @@ def coco(root: str | os.PathLike, archives: str | os.PathLike | None = None,
          year: str = "2017") -> Path:
     """`root`/train<year>, val<year> and annotations/instances_*.json; returns `root`."""
     root = Path(root)
+    downloads = root / "downloads"
+    sweep(downloads)
     for part in ("train", "val"):
         photos = root / f"{part}{year}"
         if not photos.is_dir():
-            unpacked = root / "downloads" / f"{part}{year}"
-            extract(fetch(ARCHIVES[f"{part}{year}"], root, archives), unpacked)
-            (unpacked / photos.name).replace(photos)
-            shutil.rmtree(unpacked)
+            with extracted(fetch(ARCHIVES[photos.name], root, archives), downloads) as unpacked:
+                put(unpacked / photos.name, photos)
         counted(photos, "*.jpg", COUNTS[photos.name])
     wanted = [f"instances_{part}{year}.json" for part in ("train", "val")]
     folder = root / "annotations"
     if not all((folder / name).is_file() for name in wanted):
-        unpacked = root / "downloads" / f"annotations{year}"
-        extract(fetch(ARCHIVES[f"annotations{year}"], root, archives), unpacked,
-                lambda name: name.endswith(tuple(wanted)))
-        folder.mkdir(exist_ok=True)
-        for name in wanted:
-            (unpacked / "annotations" / name).replace(folder / name)
-        shutil.rmtree(unpacked)
+        with extracted(fetch(ARCHIVES[f"annotations{year}"], root, archives), downloads,
+                       lambda name: name.endswith(tuple(wanted))) as unpacked:
+            folder.mkdir(exist_ok=True)
+            for name in wanted:
+                (unpacked / "annotations" / name).replace(folder / name)
     counted(folder, f"instances_*{year}.json", 2)
     return root

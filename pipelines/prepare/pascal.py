@@ -11,7 +11,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from pipelines.errors import DataError
-from pipelines.prepare.archives import Archive, counted, extract, fetch
+from pipelines.leftovers import sweep
+from pipelines.prepare.archives import Archive, counted, extract, extracted, fetch, put
 from pipelines.writing import replacing, write_text
 
 VOC = Archive("http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
@@ -25,11 +26,10 @@ COUNTS = {"photos": 17125, "masks": 2913, "sbd": 11355, "trainaug": 10582, "all"
 def voc2012(root: str | os.PathLike, archives: str | os.PathLike | None = None) -> Path:
     """`root`/VOCdevkit/VOC2012 with photos, masks and lists; returns its path."""
     folder = Path(root) / "VOCdevkit"
+    sweep(Path(root) / "downloads")
     if not folder.is_dir():
-        unpacked = Path(root) / "downloads" / "voc2012"
-        extract(fetch(VOC, root, archives), unpacked)
-        (unpacked / "VOCdevkit").replace(folder)
-        shutil.rmtree(unpacked)
+        with extracted(fetch(VOC, root, archives), Path(root) / "downloads") as unpacked:
+            put(unpacked / "VOCdevkit", folder)
     voc = folder / "VOC2012"
     counted(voc / "JPEGImages", "*.jpg", COUNTS["photos"])
     counted(voc / "SegmentationClass", "*.png", COUNTS["masks"])

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pipelines import photo_dataset
 from pipelines.errors import DataError
 from pipelines.reading.transforms import RESIZE_METHOD
-from pipelines.writing import replacing
+from pipelines.writing import naming, replacing
 from sst_tf.config import Config
 from sst_tf.data.run_data import RunData
 from sst_tf.model.encoder import Encoder
@@ -80,7 +80,7 @@ class FeatureStore:
         rows, row = self._rows(crop), self._row(name, flipped)
         if not rows.done[row]:
             self.ensure([name], flipped, crop)
-        return np.asarray(rows.window(row, "r"), np.float32)
+        return np.asarray(rows.window(row), np.float32)
 
     def _rows(self, crop):
         if crop not in self._open:
@@ -138,27 +138,27 @@ class _Rows:
     """An array on disk, a photo a row, beside a mark for each row that is written."""
 
     def __init__(self, folder, suffix, rows, shape, lock):
-        self.shape = shape
+        self.shape, self._size = shape, int(np.prod(shape)) * DTYPE.itemsize
         self.path, done = folder / f"features{suffix}.npy", folder / f"done{suffix}.npy"
         arrays = (self.path, (rows, *shape), DTYPE), (done, (rows,), np.dtype(np.uint8))
         if not all(_is(*one) for one in arrays):
             with lock:  # of two processes one creates
                 if not all(_is(*one) for one in arrays):
                     for one in arrays:
-                        _create(*one)
+                        _create(*one, sparse=one[0] == self.path)
         self._start = np.load(self.path, mmap_mode="r").offset
         self.done = np.load(done, mmap_mode="r+")
 
     def write(self, row, values):
-        window = self.window(row, "r+")
-        window[:] = values
-        window.flush()  # before it counts as done
-        self.done[row] = 1
+        # A map would end the process where the disk is full.
+        with naming(self.path), open(self.path, "r+b") as file:
+            file.seek(self._start + row * self._size)
+            file.write(np.asarray(values, DTYPE).tobytes())
+        self.done[row] = 1  # only now
 
-    def window(self, row, mode):
+    def window(self, row):
         """One photo's features on disk; a map of the whole file would count as memory in use."""
-        size = int(np.prod(self.shape)) * DTYPE.itemsize
-        return np.memmap(self.path, DTYPE, mode, self._start + row * size, self.shape)
+        return np.memmap(self.path, DTYPE, "r", self._start + row * self._size, self.shape)
 
 
 def _is(path, shape, dtype):
@@ -170,7 +170,11 @@ def _is(path, shape, dtype):
     return array.shape == shape and array.dtype == dtype
 
 
-def _create(path, shape, dtype):
-    """A sparse file of zeros: photos take room once they are written."""
+def _create(path, shape, dtype, sparse):
+    """A file of zeros; in a sparse one photos take room once they are written."""
     with replacing(path) as partial:
-        np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape).flush()
+        if sparse:
+            np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape).flush()
+        else:  # it is mapped: its room must be there
+            with open(partial, "wb") as file:
+                np.save(file, np.zeros(shape, dtype))

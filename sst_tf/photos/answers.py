@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import load_photo
 from pipelines.writing import replacing, write_bytes, write_json
 from sst_tf.photos import formats
 from sst_tf.photos.formats.coco import mask_of_run_lengths, run_lengths
 from sst_tf.photos.formats.shapes import Answer
-from sst_tf.photos.inputs import VIDEOS, content_sha256, items, videos
+from sst_tf.photos.inputs import VIDEOS, content_sha256, files_in, items, videos
 from sst_tf.photos.predictor import Predictor, Scene
 from sst_tf.reporting import drawing
 
@@ -158,7 +158,7 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
 
 def write_video(folder: str | Path, key: str, path: Path, every: int) -> Path | None:
     """Overlays of a video's frames as a video beside them; returns its path, None without any."""
-    shown = sorted((Path(folder) / key).glob("*.overlay.jpg"))
+    shown = files_in(Path(folder) / key, (".jpg",))
     if not shown:
         return None
     video = cv2.VideoCapture(str(path))
@@ -172,4 +172,15 @@ def write_video(folder: str | Path, key: str, path: Path, every: int) -> Path | 
         for one in shown:
             writer.write(cv2.imread(str(one)))
         writer.release()
+        if not _is_whole(partial, len(shown)):  # OpenCV says nothing of a full disk
+            raise UserError(f"{target}: cannot be written whole; see that the disk has room and "
+                            "start again")
     return target
+
+
+def _is_whole(path, frames):
+    video = cv2.VideoCapture(str(path))
+    try:
+        return video.get(cv2.CAP_PROP_FRAME_COUNT) == frames
+    finally:
+        video.release()

@@ -18,8 +18,9 @@ WRITTEN = ".sst_written"  # in a folder that `formats` wrote; one of them holds 
 
 
 def files_in(folder: Path, endings: Sequence[str] = PHOTOS) -> list[Path]:
-    """Files of a folder and of those in it, by name; photos unless other endings are given."""
-    return sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in endings)
+    """Files of a folder and of those in it, by name, hidden ones left out; photos by default."""
+    return sorted(p for p in Path(folder).rglob("*")
+                  if p.suffix.lower() in endings and not p.name.startswith("."))
 
 
 def find_photos(paths: Iterable[str | Path], output: str | Path | None = None

@@ -2,11 +2,10 @@
 """A preset as a run directory: what takes a run then takes a preset, too."""
 
 import os
-import tempfile
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.writing import write_json
+from pipelines.writing import making, write_json
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.presets.preset import Preset
@@ -31,10 +30,9 @@ def preset_run(name: str | Path, weights: str | Path | None = None,
                             "away")
         return Run.open(folder)
     model = preset.model(weights)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:
-        _fill(Path(partial) / "run", preset, model)
-        os.rename(Path(partial) / "run", folder)
+    with making(folder.parent) as partial:
+        _fill(partial / "run", preset, model)
+        os.rename(partial / "run", folder)
     return Run.open(folder)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipelines.writing import replacing
+from pipelines.writing import write_bytes
 
 GREEN, ORANGE = (70, 200, 70), (255, 140, 0)
 SIDE = 160  # of a photo in a sheet, pixels
@@ -46,6 +46,6 @@ def _heading(text, side):
 
 def save(path: str | Path, picture: np.ndarray) -> Path:
     """Write an RGB picture, whole or not at all; returns its path."""
-    with replacing(path) as partial:
-        cv2.imwrite(str(partial), picture[..., ::-1])
-    return Path(path)
+    path = Path(path)
+    write_bytes(path, cv2.imencode(path.suffix, picture[..., ::-1])[1].tobytes())
+    return path

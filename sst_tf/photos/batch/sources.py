@@ -118,7 +118,8 @@ def _listed(filesystem, path, uri):
     if info.type != fs.FileType.Directory:
         raise UserError(f"{uri}: no such file or folder")
     return sorted(one.path for one in filesystem.get_file_info(
-        fs.FileSelector(path, recursive=True)) if one.type == fs.FileType.File)
+        fs.FileSelector(path, recursive=True))
+                  if one.type == fs.FileType.File and not one.base_name.startswith("."))
 
 
 def _ending(path):

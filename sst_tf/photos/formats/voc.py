@@ -14,6 +14,7 @@ from pipelines.folds import PASCAL_CLASSES
 from pipelines.reading.files import open_picture
 from sst_tf.photos.formats.folder import Folder
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.inputs import files_in
 from sst_tf.photos.marks import Box, Polygon
 
 NEEDS = ()
@@ -42,13 +43,13 @@ def read_folder(folder: Path) -> list[MarkedPhoto]:
     """Photos that have a mask, and those that have an XML file alone."""
     masks, photos = _masks(folder), {}
     colours, names = _classes(folder)
-    for path in sorted(masks.rglob("*.png")):
+    for path in files_in(masks, (".png",)):
         name = path.relative_to(masks).with_suffix("").as_posix()
         values = _values(path, colours)
         photos[name] = MarkedPhoto(name, values.shape, [
             Shape(names.get(int(number), f"class {number}"), _mask_of(values, number))
             for number in np.unique(values) if number not in (0, VOID)])
-    for path in sorted((folder / "Annotations").rglob("*.xml")):
+    for path in files_in(folder / "Annotations", (".xml",)):
         name = path.relative_to(folder / "Annotations").with_suffix("").as_posix()
         if name not in photos:
             photos[name] = read(ElementTree.parse(path).getroot(), path)[0]

@@ -11,6 +11,7 @@ from pipelines.errors import DataError
 from sst_tf.photos.formats.folder import Folder, is_written
 from sst_tf.photos.formats.outlines import outlines
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
+from sst_tf.photos.inputs import files_in
 from sst_tf.photos.marks import Box, Polygon
 
 NEEDS = ()
@@ -39,7 +40,7 @@ def read_file(path: Path) -> list[MarkedPhoto]:
 def _labels(folder):
     """Label files; a list of photos or names is none."""
     return sorted(
-        path for path in folder.rglob("*.txt") if path.name != NAMES
+        path for path in files_in(folder, (".txt",)) if path.name != NAMES
         and not is_written(path, folder)
         and ("labels" in (folder.name, *path.relative_to(folder).parts)
              or _looks_like_labels(path)))

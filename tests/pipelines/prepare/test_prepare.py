@@ -94,18 +94,19 @@ def test_voc_and_sbd_make_pascal5i(published_pascal, tmp_path, capsys):
         # VOC's own mask where there is one: with void, and another class than SBD's.
         expected = {0, 7, 255} if image_id in IDS[:2] else {0, 9}
         assert set(np.unique(source.read_mask(image_id))) == expected
-    assert not list(root.rglob("*.tmp")) and not list(root.rglob("*.partial"))
+    assert not list(root.rglob(".partial-*"))
 
 
 def test_killed_and_started_again(published_pascal, tmp_path):
     root = tmp_path / "data"
     # As a kill leaves it: half an extraction, half a mask.
-    (root / "downloads" / "voc2012.partial" / "VOCdevkit").mkdir(parents=True)
+    (root / "downloads" / ".partial-0-folder" / "VOCdevkit").mkdir(parents=True)
     voc = root / "VOCdevkit" / "VOC2012"
     pascal.voc2012(root, published_pascal)
     (voc / "SegmentationClassAug").mkdir()
-    (voc / "SegmentationClassAug" / f".{IDS[2]}.tmp").write_bytes(b"half")
+    (voc / "SegmentationClassAug" / f".partial-0-{IDS[2]}.png").write_bytes(b"half")
     pascal.sbd(root, published_pascal)
+    assert not list(root.rglob(".partial-*"))
     before = {p: p.stat().st_mtime_ns for p in (voc / "SegmentationClassAug").glob("*.png")}
     for path in published_pascal.iterdir():
         path.rename(path.with_suffix(".away") if path.name == "voc.tar" else path)

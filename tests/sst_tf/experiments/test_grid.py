@@ -227,11 +227,11 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, capsys):
     events = []
 
     def second():
-        with alone(tmp_path / "run"):
+        with alone(tmp_path / "run", wait=True):
             events.append("second")
 
     with ThreadPoolExecutor(1) as pool:
-        with alone(tmp_path / "run"):
+        with alone(tmp_path / "run", wait=True):
             waiting = pool.submit(second)
             while "another process trains this run" not in capsys.readouterr().err:
                 time.sleep(0.01)
