@@ -216,7 +216,9 @@ class Page:
     def download(self, button, name):
         (self.downloads / name).unlink(missing_ok=True)
         button.click()
-        self.wait((self.downloads / name).is_file)
+        # The browser holds the name by an empty file until the whole one takes its place.
+        self.wait(lambda: (self.downloads / name).is_file()
+                  and (self.downloads / name).stat().st_size > 0)
         return (self.downloads / name).read_bytes()
 
     def masks(self):
