@@ -66,7 +66,7 @@ def missing(kind: str) -> str | None:
 
 
 @contextlib.contextmanager
-def serving(base_path: str | Path, name: str = "sst", real: bool = False, seconds: float = 120,
+def serving(base_path: str | Path, name: str = "sst", real: bool = False, seconds: float = 300,
             options: Sequence[str] = (), kind: str | None = None) -> Iterator[Address]:
     """`Address` of a server of the versions under `base_path`; stopped at the end.
 

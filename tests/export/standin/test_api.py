@@ -32,7 +32,8 @@ def server(request, exported, tmp_path_factory):
         pytest.skip(reason)
     base = tmp_path_factory.mktemp("api")
     for version in ("1", "2"):
-        shutil.copytree(exported, base / version)
+        shutil.copytree(exported, base / version,  # not warmed up: twice the time
+                        ignore=shutil.ignore_patterns("assets.extra"))
     (base / "models.config").write_text(CONFIG.format(base=base))
     options = [f"--model_config_file={base / 'models.config'}",
                "--allow_version_labels_for_unavailable_models"]

@@ -13,19 +13,17 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from export import server_process
 from export.standin import http_limits, rest_api
 from export.standin.runtime import RuntimeFailure, SavedModel
 from tests.export.standin.hostile import HALVES, HEAD, half_calls, held_connections
-from tests.export.standin.real_clients import RealClients, good_inputs
+from tests.export.standin.real_clients import RealClients
 
 EACH = 12  # connections of a kind; half calls are more than the server has threads
 
 
 @pytest.fixture(scope="module")
-def server(exported):
-    with server_process.serving(exported.parent) as address:
-        yield address
+def server(shared_server):
+    return shared_server
 
 
 def closed(held, seconds):
@@ -41,8 +39,7 @@ def closed(held, seconds):
     return True
 
 
-def test_held_connections_stop_nobody(server, trained):
-    good = good_inputs(trained, server)
+def test_held_connections_stop_nobody(server, good):
     with (held_connections(server, EACH) as held, half_calls(server, 4 * EACH) as calls,
           RealClients(server, good, clients=4) as clients):
         start = time.monotonic()

@@ -11,22 +11,15 @@ import json
 import pytest
 import requests
 
-from export import server_process
 from tests.export.standin.malformed import PROTOCOLS, SIGNATURES, Sender, as_json
-from tests.export.standin.real_clients import RealClients, good_inputs
+from tests.export.standin.real_clients import RealClients
 
 EACH = 40  # by three ways of sending and six signatures
 
 
 @pytest.fixture(scope="module")
-def server(exported):
-    with server_process.serving(exported.parent) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def good(trained, server):
-    return good_inputs(trained, server)
+def server(shared_server):
+    return shared_server
 
 
 @pytest.fixture(scope="module")

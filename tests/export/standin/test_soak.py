@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from export import server_process
 from tests.export.standin.hostile import held_connections
 from tests.export.standin.malformed import PROTOCOLS, SIGNATURES, Sender
-from tests.export.standin.real_clients import RealClients, good_inputs
+from tests.export.standin.real_clients import RealClients
 
 REQUESTS = int(os.environ.get("SST_REQUESTS", "10000"))
 MINUTES = float(os.environ.get("SST_MINUTES", "30"))
@@ -26,15 +25,9 @@ SLOPE = 0.5  # MB a minute that memory may be sure to grow
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def server(exported):
-    with server_process.serving(exported.parent) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def good(trained, server):
-    return good_inputs(trained, server)
+@pytest.fixture
+def server(shared_server):
+    return shared_server
 
 
 @pytest.fixture
