@@ -4,11 +4,13 @@ VENV ?= .venv
 CONFIG ?= configs/shapes_small.yaml
 ARGS ?=
 JOBS ?= 2
+MOMENTS ?= 100
+MINUTES ?= 60
 RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve \
+.PHONY: help install train evaluate results test test-all test-faults wheel-check lint audit bench bench-data bench-serve \
 	serve-demo demo docs gpu-check clean
 
 help: ## list the targets
@@ -54,6 +56,9 @@ lint: $(VENV)/installed ## style, which room may import which, types
 audit: $(VENV)/installed ## known holes in the tested versions; asks PyPI
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+test-faults: $(VENV)/installed ## kill every command that writes at MOMENTS moments, and other faults; stops after MINUTES
+	$(BIN)/python -m tests.faults.kills --moments $(MOMENTS) --minutes $(MINUTES) $(ARGS)
 
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench
