@@ -5,13 +5,14 @@ CONFIG ?= configs/shapes_small.yaml
 ARGS ?=
 JOBS ?= 2
 REQUESTS ?= 10000
+MOMENTS ?= 100
 MINUTES ?= 30
 RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve bench-batch \
-	serve-check test-server-faults serve-demo demo docs gpu-check clean
+.PHONY: help install train evaluate results test test-all test-faults test-server-faults serve-check wheel-check \
+	lint audit bench bench-data bench-serve bench-batch serve-demo demo docs gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -56,6 +57,9 @@ lint: $(VENV)/installed ## style, which room may import which, types
 audit: $(VENV)/installed ## known holes in the tested versions; asks PyPI
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+test-faults: $(VENV)/installed ## kill every command that writes at MOMENTS moments, and other faults; stops after MINUTES
+	$(BIN)/python -m tests.faults.kills --moments $(MOMENTS) --minutes $(MINUTES) $(ARGS)
 
 bench: $(VENV)/installed ## training steps against their FLOP floors, in one process
 	$(BIN)/python -m sst_tf.bench

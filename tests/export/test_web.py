@@ -158,6 +158,17 @@ def test_a_failing_npm_is_told_in_one_line(tmp_path, monkeypatch):
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_libraries_of_a_fetch_that_was_killed_are_fetched_again(tmp_path, monkeypatch):
+    """An earlier version left an empty folder where it was killed between two steps."""
+    (tmp_path / "page").mkdir()
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\nmkdir node_modules\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr(page_libraries.shutil, "which", lambda name: str(npm))
+    assert page_libraries.fetch(tmp_path).is_dir()
+    assert not list(tmp_path.glob(".partial-*"))
+
+
 def test_the_lock_file_names_no_machine():
     lock = json.loads((PAGE / "package-lock.json").read_text())["packages"]
     fetched = {name: one for name, one in lock.items() if name}

@@ -5,6 +5,7 @@ TensorFlow takes seconds to import, and a hundred kills start a command more tha
 No operation of TensorFlow runs in the parent: its threads would not outlive the fork.
 """
 
+import ctypes
 import dataclasses
 import importlib
 import json
@@ -26,7 +27,6 @@ IMPORTED = (
     "export.saving", "scipy.io", "tests.export.conftest")
 IF_THERE = ("export.onnx_files", "export.onnx_graph", "onnxruntime", "sst_tf.batch",
             "sst_tf.photos.batch.engine")
-NOBODY = 65534
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 SAID = ("out", "err", "changes")
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -43,7 +43,7 @@ class Job:
         kill_at: number of the change to a file in `folder` at which it is killed; 0 is none.
         kill_delay: seconds after that change.
         largest: bytes that a file may have (RLIMIT_FSIZE), beyond which writing fails.
-        nobody: run as a user without rights, where this is root.
+        plain: root, too, has no more rights than the modes of files give their owner.
         timeout: seconds after which the try counts as hung.
     """
 
@@ -54,7 +54,7 @@ class Job:
     kill_at: int = 0
     kill_delay: float = 0.0
     largest: int | None = None
-    nobody: bool = False
+    plain: bool = False
     timeout: float = 1200.0
 
 
@@ -179,10 +179,8 @@ def _child(job, pipes):
         os.chdir(job.folder)
         module, _, name = job.call.partition(":")
         function = getattr(importlib.import_module(module), name)
-        if job.nobody and os.getuid() == 0:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+        if job.plain:
+            _heed_modes()
         if job.largest is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (job.largest, resource.RLIM_INFINITY))
         sys.addaudithook(changes)
@@ -197,6 +195,19 @@ def _child(job, pipes):
         sys.stderr.flush()
         os.write(pipes[2], str(changes.number).encode())
         os._exit(status)
+
+
+def _heed_modes():
+    """Give up CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which root reads and writes all."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, twice 32 bits
+    if libc.capget(header, sets):
+        raise OSError(ctypes.get_errno(), "capget")
+    for number in (0, 1, 2):
+        sets[number] &= ~0b110
+    if libc.capset(header, sets):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 class Changes:

@@ -60,7 +60,6 @@ class Tries:
         self._references: dict[str, tuple[Ended, dict[str, object]]] = {}
         self._number = 0
         self.inputs.mkdir()
-        folder.chmod(0o755)  # a user without rights tries, too
         made = nursery.run(Command("", "tests.faults.commands:make_inputs",
                                    lambda inputs, _: [inputs]).job(self.inputs, self.inputs))[0]
         if made.status:

@@ -209,3 +209,41 @@ def test_a_download_that_fails(server, tmp_path, monkeypatch):
     monkeypatch.setattr(pascal, "VOC", archives.Archive(f"{address}/gone.tar", "0" * 64))
     with pytest.raises(DataError, match="gone.tar: cannot be downloaded .* --archives"):
         pascal.voc2012(tmp_path / "data")
+
+
+def test_coco_killed_between_its_two_files(tmp_path, monkeypatch):
+    """One file of annotations was moved, the other not yet."""
+    root, given = tmp_path / "coco", tmp_path / "given"
+    given.mkdir()
+    monkeypatch.setattr(coco, "COUNTS", {"train2017": 0, "val2017": 0})
+    with zipfile.ZipFile(given / "annotations.zip", "w") as archive:
+        for part in ("train2017", "val2017"):
+            archive.writestr(f"annotations/instances_{part}.json", "{}")
+            (root / part).mkdir(parents=True)
+    monkeypatch.setitem(coco.ARCHIVES, "annotations2017", archives.Archive(
+        "http://127.0.0.1:9/annotations.zip",
+        hashlib.sha256((given / "annotations.zip").read_bytes()).hexdigest()))
+    coco.coco(root, given)
+    (root / "annotations" / "instances_val2017.json").unlink()
+    coco.coco(root, given)
+    assert sorted(p.name for p in (root / "annotations").iterdir()) == [
+        "instances_train2017.json", "instances_val2017.json"]
+    assert not list((root / "downloads").iterdir())
+
+
+def test_a_mask_that_a_kill_left_half_is_not_counted(tmp_path, capsys):
+    (tmp_path / "1.png").touch()
+    (tmp_path / ".partial-0-2.png").touch()
+    archives.counted(tmp_path, "*.png", 1)
+    assert "1 files" in capsys.readouterr().out
+
+
+def test_a_note_of_a_hash_that_is_damaged_is_not_believed(tmp_path):
+    path = tmp_path / "some.tar"
+    path.write_bytes(b"data")
+    archive = archives.Archive("http://127.0.0.1:9/some.tar", hashlib.sha256(b"data").hexdigest())
+    for _ in range(2):
+        archives.fetch(archive, tmp_path, tmp_path)
+    (tmp_path / "some.tar.checked").write_bytes(b"\xff\xfe")
+    assert archives.fetch(archive, tmp_path, tmp_path) == path
+    assert (tmp_path / "some.tar.checked").read_text().startswith(archive.digest)

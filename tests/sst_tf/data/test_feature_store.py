@@ -2,6 +2,7 @@
 """The store of features: half floats, several processes, kills."""
 
 import multiprocessing
+import resource
 import time
 from types import SimpleNamespace
 
@@ -126,3 +127,21 @@ def test_what_was_written_before_a_kill_is_not_computed_again(tmp_path):
     again = FeatureStore(counting(log), photos(), SIDE, tmp_path)
     again.ensure(again.names)
     assert len(log.read_text().splitlines()) == PHOTOS - written
+
+
+def test_a_full_disk_is_an_error_and_no_end_of_the_process(tmp_path):
+    """Through a map of the file the kernel would answer with SIGBUS."""
+    store = FeatureStore(fake(brightness), photos(), SIDE, tmp_path)
+    store.ensure(store.names[:1])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (store.folder / "features.npy").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            store.ensure(store.names[-1:], flipped=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(store.folder / "features.npy")
+    assert store.done.sum() == 1
+    store.ensure(store.names[-1:], flipped=True)
+    assert store.done.sum() == 2

@@ -240,6 +240,15 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, capsys):
     assert events == ["first", "second"]
 
 
+def test_a_second_trainer_that_does_not_resume_is_refused(tmp_path):
+    with alone(tmp_path / "run", wait=False):
+        with pytest.raises(UserError, match=r"run: another process trains this run; --resume wa"):
+            with alone(tmp_path / "run", wait=False):
+                pass
+    with alone(tmp_path / "run", wait=False):  # its lock was not left behind
+        pass
+
+
 def test_keys_tell_trainings_apart(grid):
     cells = Experiment.read(grid / "t.yaml", "mini").cells("runs")
     keys = {(c.row, c.fold, c.seed): c.folder.name for c in cells}

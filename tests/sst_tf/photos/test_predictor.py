@@ -369,6 +369,12 @@ def test_a_video(run, predictor, tmp_path):
     assert list(failed) == ["bad.mp4"]
     shown = cv2.VideoCapture(str(answers.write_video(tmp_path / "out", "clip.avi", path, 2)))
     assert int(shown.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
+    (tmp_path / "out" / "clip.avi" / ".partial-0-000004.overlay.jpg").write_bytes(b"half")
+    with pytest.MonkeyPatch.context() as patch:  # as on a full disk
+        patch.setattr(cv2.VideoWriter, "write", lambda *_: None)
+        with pytest.raises(UserError, match=r"clip.avi.overlay.mp4: cannot be written whole"):
+            answers.write_video(tmp_path / "out", "clip.avi", path, 2)
+    assert answers.write_video(tmp_path / "out", "clip.avi", path, 2)
 
 
 @pytest.mark.parametrize("arguments, reason", [
