@@ -8,8 +8,8 @@ RUN ?= runs/$(basename $(notdir $(CONFIG)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-serve \
-	serve-demo demo docs gpu-check clean
+.PHONY: help install train evaluate results test test-all wheel-check lint audit bench bench-data bench-peers \
+	bench-serve serve-demo demo docs gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,10 @@ bench: $(VENV)/installed ## training steps against their FLOP floors, in one pro
 
 bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA, clients
 	$(BIN)/python -m export.bench $(ARGS)
+
+bench-peers: $(VENV)/installed ## training, segment and reading against PyTorch, which it installs (5 GB)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m export.bench_peers --page docs/performance.md $(ARGS)
 
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume

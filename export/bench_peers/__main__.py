@@ -19,7 +19,7 @@ from pathlib import Path
 from export.bench_peers.options import Options
 from export.bench_peers.race import run
 from export.bench_peers.races import RACES
-from export.bench_peers.table import markdown
+from export.bench_peers.table import markdown, refresh
 from pipelines.commands import command, parse
 from pipelines.errors import UserError
 from pipelines.sealed import read_sealed, write_sealed
@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
                         help="run on these processors alone (default: all that we may use)")
     parser.add_argument("--note", default="", help="on the machine, beside the table")
     parser.add_argument("--output", default="docs/results/peers.json", help="file of results")
+    parser.add_argument("--page", help="Markdown page whose tables are written anew")
     for name, text in (("preset", "whose network and recipe"),
                        ("root", "photos in VOC layout; drawn ones where they are missing"),
                        ("image_size", "side in pixels"), ("batch", "episodes of a step"),
@@ -74,6 +75,8 @@ def main(argv: list[str] | None = None) -> None:
                 "work": _work(name, options, about), "machine": _machine(options, given.note),
                 "versions": _versions(), "options": dataclasses.asdict(options), **result})
     print(markdown(_kept(given.output)))
+    if given.page:
+        refresh(given.page, _kept(given.output))
 
 
 def _prepare(folder, options):

@@ -16,7 +16,7 @@ from pipelines.writing import write_json, write_text
 
 
 def prepare(folder: Path, options: Options) -> None:
-    """Write `run/`, `weights.npz`, `episode.npz`, `saved/`, `onnx/`, `facts.json`, maybe `drawn/`."""
+    """Write run, weights, episode, both exports, facts; photos where there are none."""
     import tensorflow as tf
 
     from export import onnx_graph, saving

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What races brought, as Markdown."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipelines.writing import write_text
+
+BLOCK = re.compile(r"<!-- bench-peers -->\n.*?<!-- end -->", re.S)
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
@@ -30,6 +36,12 @@ def markdown(kept: dict[str, Any]) -> str:
     return "\n".join(_race(one) for one in kept["races"].values())
 
 
+def refresh(page: str | Path, kept: dict[str, Any]) -> None:
+    """Write the block `<!-- bench-peers -->` of a page anew."""
+    made = f"<!-- bench-peers -->\n\n{markdown(kept)}\n<!-- end -->"
+    write_text(page, BLOCK.sub(lambda _: made, Path(page).read_text(encoding="utf-8")))
+
+
 def _race(one):
     seconds, unit = one["seconds"], one["unit"]
     mine = [name for name in one["ours"] if name in seconds]
@@ -45,7 +57,8 @@ def _race(one):
     lines += [f"| {name} | not run: {reason} | | | | |" for name, reason in one["failed"].items()]
     spread = "" if one["difference"] is None else (
         f"; answers differ by {one['difference']:.0e} at most")
-    lines += ["", f"{one['work']}; medians of {one['rounds']} rounds; {one['machine']}{spread}.", ""]
+    circumstances = f"{one['work']}; medians of {one['rounds']} rounds; {one['machine']}{spread}."
+    lines += ["", circumstances, ""]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 """The race against PyTorch: both sides compute the same, and its ratios say what they mean."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tensorflow as tf
 from export.bench_peers import race, table
 from export.bench_peers.options import Options
 from pipelines.errors import UserError
+from pipelines.sealed import read_sealed
 from sst_tf.config import Config, DataConfig, ModelConfig
 from sst_tf.runs.factory import build_model
 
@@ -124,3 +126,9 @@ def test_other_answers_end_the_race(tmp_path):
     ([1, 2, 1], [2, 1, 1], "level")])
 def test_the_verdict(ours, theirs, word):
     assert table.verdict(*table.ratio(ours, theirs)) == word
+
+
+def test_the_page_shows_the_kept_results():
+    root = Path(__file__).parents[2]
+    kept = read_sealed(root / "docs" / "results" / "peers.json", "measure again")
+    assert table.markdown(kept) in (root / "docs" / "performance.md").read_text(encoding="utf-8")
