@@ -129,6 +129,8 @@ def test_the_verdict(ours, theirs, word):
 
 
 def test_the_page_shows_the_kept_results():
-    root = Path(__file__).parents[2]
-    kept = read_sealed(root / "docs" / "results" / "peers.json", "measure again")
-    assert table.markdown(kept) in (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    docs = Path(__file__).parents[2] / "docs"
+    if not (docs / "results" / "peers.json").is_file():
+        pytest.skip("no results are kept yet: make bench-peers")
+    kept = read_sealed(docs / "results" / "peers.json", "measure again")
+    assert table.markdown(kept) in (docs / "performance.md").read_text(encoding="utf-8")
