@@ -12,7 +12,7 @@ BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help install train evaluate results test test-all test-faults test-server-faults serve-check wheel-check \
-	lint audit bench bench-data bench-serve bench-batch serve-demo demo docs gpu-check clean
+	lint audit bench bench-data bench-serve bench-peers bench-batch serve-demo demo docs gpu-check clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -67,15 +67,8 @@ bench: $(VENV)/installed ## training steps against their FLOP floors, in one pro
 bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA; latency under load
 	$(BIN)/python -m export.bench $(ARGS)
 
-bench-batch: $(VENV)/installed ## sst batch on many photos, killed on the way, against one process
-	$(BIN)/python -m sst_tf.bench_batch $(ARGS)
-
-serve-check: $(VENV)/installed ## TensorFlow Serving's documented answers, of every server that is here
-	SST_SERVERS=all $(BIN)/python -m pytest tests/export/standin/test_api.py
-
-test-server-faults: $(VENV)/installed ## REQUESTS malformed requests, then MINUTES of them: memory's slope
-	SST_REQUESTS=$(REQUESTS) SST_MINUTES=$(MINUTES) \
-		$(BIN)/python -m pytest -m slow tests/export/standin/test_soak.py
+.PHONY: help install train evaluate results test test-all test-faults test-server-faults serve-check wheel-check \
+	lint audit bench bench-data bench-serve bench-peers bench-batch serve-demo demo docs gpu-check clean
 
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume

@@ -19,6 +19,7 @@ EXTRAS = {  # top-level module: extra
     "tensorflow_datasets": "tfds",
     "tensorflow_serving": "serving",
     "tf2onnx": "onnx",
+    "torch": "peers",
     "uvicorn": "serving",
 }
 

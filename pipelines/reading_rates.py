@@ -59,7 +59,7 @@ def torch_loader(source: Any, episodes: Sequence[Episode], size: int, workers: i
     try:
         from torch.utils.data import DataLoader, Dataset
     except ImportError:
-        raise UserError("the comparison needs PyTorch: pip install torch==2.13.0 (its CPU build "
+        raise UserError("the comparison needs PyTorch: pip install 'sst-tf[peers]' (a CPU build "
                         "suffices), or leave it out with --no_torch") from None
     numbers = [np.asarray(draw(0, e.episode_id, 2)) for e in episodes]
     paths = [photos_of(source, e) for e in episodes]

@@ -40,7 +40,7 @@ def test_installed_versions_are_the_tested_ones(name):
 
 def test_make_installs_every_extra():
     everything = {extra for one in BY_EXTRA["all"] for extra in one.extras}
-    assert everything == set(BY_EXTRA) - {"gpu", "all", "dev", "docs"}  # docs: for its authors
+    assert everything == set(BY_EXTRA) - {"gpu", "all", "dev", "docs", "peers"}  # for authors
     assert any({"all", "docs"} <= one.extras for one in BY_EXTRA["dev"])
 
 

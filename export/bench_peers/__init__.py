@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same work done by this package and by others, measured in turn."""
