@@ -67,8 +67,12 @@ bench: $(VENV)/installed ## training steps against their FLOP floors, in one pro
 bench-serve: $(VENV)/installed ## served signatures against their FLOP floors, ONNX, XLA; latency under load
 	$(BIN)/python -m export.bench $(ARGS)
 
-.PHONY: help install train evaluate results test test-all test-faults test-server-faults serve-check wheel-check \
-	lint audit bench bench-data bench-serve bench-peers bench-batch serve-demo demo docs gpu-check clean
+bench-peers: $(VENV)/installed ## training, segment and reading against PyTorch, which it installs (5 GB)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
+	$(BIN)/python -m export.bench_peers --page docs/performance.md $(ARGS)
+
+bench-batch: $(VENV)/installed ## sst batch on many photos, killed on the way, against one process
+	$(BIN)/python -m sst_tf.bench_batch $(ARGS)
 
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume

@@ -29,9 +29,9 @@ class ClassPhotos(Dataset):
         return len(self.files)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
-        photo, mask = (Image.open(path) for path in self.files[i])
+        opened, mask = (Image.open(path) for path in self.files[i])
         sides = (self.size, self.size)
-        photo = photo.convert("RGB").resize(sides, Image.Resampling.BILINEAR)
+        photo = opened.convert("RGB").resize(sides, Image.Resampling.BILINEAR)
         target = Image.fromarray(one_class(np.asarray(mask), self.class_id)).resize(
             sides, Image.Resampling.NEAREST)
         return (torch.from_numpy(np.array(photo)).permute(2, 0, 1).contiguous().float() / 255,
