@@ -63,11 +63,10 @@ def report(models: Path, signature: str, inputs: dict[str, np.ndarray], clients:
         clients: how many ask at once, one row each.
         requests: how many in a row of the table.
     """
-    real = server_process.real_server() is not None
     print(f"{signature} by gRPC, {requests} requests a row, milliseconds")
     print(f"{'':30}{'clients':>8}{'a second':>10}" + "".join(f"{f'p{p}':>8}" for p in PERCENTILES))
     for batching in (False, True):
-        with _server(models, real, batching) as server:
+        with _server(models, batching) as server:
             many = [GrpcClient(f"{server.host}:{server.grpc_port}", timeout=600)
                     for _ in range(max(clients))]
             calls = [lambda one=one: one.run(signature, inputs) for one in many]
@@ -82,6 +81,6 @@ def report(models: Path, signature: str, inputs: dict[str, np.ndarray], clients:
                 one.close()
 
 
-def _server(models, real, batching) -> AbstractContextManager[server_process.Address]:
+def _server(models, batching) -> AbstractContextManager[server_process.Address]:
     options = ["--enable_batching", f"--batching_parameters_file={BATCHING}"] if batching else []
-    return server_process.serving(models, real=real, options=options)
+    return server_process.serving(models, kind=server_process.best(), options=options)

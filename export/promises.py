@@ -277,10 +277,10 @@ def rows(case: Case, onnx: str | Path | None = None,
     """Run all checks; yields (where, what, result); raises `Broken` with its row's name."""
     for of_file in FILE_CHECKS:
         yield "file", of_file, _named(of_file, case)
-    for real in [False] + [True] * (server_process.real_server() is not None):
+    for kind in dict.fromkeys((server_process.STANDIN, server_process.best())):
         with tempfile.TemporaryDirectory() as base:
             (Path(base) / "1").symlink_to(case.folder.resolve())
-            with server_process.serving(base, real=real) as server:
+            with server_process.serving(base, kind=kind) as server:
                 client = GrpcClient(f"{server.host}:{server.grpc_port}", timeout=seconds)
                 for check in SERVER_CHECKS:
                     yield server.kind, check, _named(check, case, client.run)

@@ -52,6 +52,11 @@ def real_server() -> str | None:
     return shutil.which(REAL)
 
 
+def best() -> str:
+    """TensorFlow's own server where it is on PATH, else the stand-in."""
+    return REAL if real_server() else STANDIN
+
+
 def missing(kind: str) -> str | None:
     """Why there is no server of a kind here; None where there is one. Pulls no image."""
     if kind == REAL and real_server() is None:
@@ -66,21 +71,19 @@ def missing(kind: str) -> str | None:
 
 
 @contextlib.contextmanager
-def serving(base_path: str | Path, name: str = "sst", real: bool = False, seconds: float = 300,
-            options: Sequence[str] = (), kind: str | None = None) -> Iterator[Address]:
+def serving(base_path: str | Path, name: str = "sst", kind: str = STANDIN, seconds: float = 300,
+            options: Sequence[str] = ()) -> Iterator[Address]:
     """`Address` of a server of the versions under `base_path`; stopped at the end.
 
     Args:
         base_path: folder of versions.
         name: of the model.
-        real: TensorFlow's own server rather than the stand-in.
+        kind: one of `KINDS`.
         seconds: how long its start may take.
         options: further ones, which both servers know; their files lie under `base_path`. Where
             --model_config_file is among them, it says what is served.
-        kind: one of `KINDS`, in place of `real`.
     """
     host = "127.0.0.1"
-    kind = kind or (REAL if real else STANDIN)
     models = [f"--model_name={name}", f"--model_base_path={base_path}"]
     if any(option.startswith("--model_config_file=") for option in options):
         models = []

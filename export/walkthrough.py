@@ -48,9 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"exported {version}; largest difference from Keras {worst:.1e}", flush=True)
     episodes, source = trained.episodes(1, seed=1)
     supports, query = write_photos(output / "photos", source, episodes[0])
-    real = server_process.real_server() is not None
     masks = []
-    with server_process.serving(version.parent, real=real) as server:
+    with server_process.serving(version.parent, kind=server_process.best()) as server:
         print(f"serving by {server.kind} at REST :{server.rest_port}, gRPC :{server.grpc_port}",
               flush=True)
         for kind, port in ((client.GrpcClient, server.grpc_port),

@@ -2,7 +2,8 @@
 """This package's side: each function gets ready and returns (what measures, first answer)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +88,19 @@ def _segment(model, folder):
 
 def reading(folder: Path, options: Options, augment: bool) -> Ready:
     """`pipelines.episodes`, mirrored, scaled and turned or plain; seconds an episode."""
-    from pipelines.reading_rates import HOW, ours, rate
+    from pipelines.reading_rates import HOW, ours
+
+    return read_by(partial(ours, how=HOW if augment else None), folder, options)
+
+
+def read_by(reader: Callable[..., Iterable], folder: Path, options: Options) -> Ready:
+    """Seconds an episode of a reader of (source, episodes, size, workers, batch)."""
+    from pipelines.reading_rates import rate
 
     source, episodes = sample(folder, options)
-    def measure():
-        return 1 / rate(ours(source, episodes, options.image_size, options.threads, options.batch,
-                             HOW if augment else None))
+
+    def measure() -> float:
+        return 1 / rate(reader(source, episodes, options.image_size, options.threads,
+                               options.batch))
 
     return measure, np.array(len(episodes))

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from export.bench_peers.materials import settings
 from export.bench_peers.options import Options
-from export.bench_peers.ours import Ready, seconds_of
-from export.bench_peers.photos import sample
+from export.bench_peers.ours import Ready, read_by, seconds_of
 from export.bench_peers.torch_model import Segmenter
 
 
@@ -83,24 +82,13 @@ def segment(folder: Path, options: Options, compiles: bool) -> Ready:
 
 def data_loader(folder: Path, options: Options) -> Ready:
     """A DataLoader that does what `episodes` does, with Pillow; seconds an episode."""
-    from pipelines.reading_rates import rate, torch_loader
+    from pipelines.reading_rates import torch_loader
 
-    source, episodes = sample(folder, options)
-    def measure():
-        return 1 / rate(torch_loader(source, episodes, options.image_size, options.threads,
-                                     options.batch))
-
-    return measure, np.array(len(episodes))
+    return read_by(torch_loader, folder, options)
 
 
 def task_loader(folder: Path, options: Options) -> Ready:
     """Tasks of nested data sets, as pytorch-meta reads them; seconds an episode."""
     from export.bench_peers.tasks import loader
-    from pipelines.reading_rates import rate
 
-    source, episodes = sample(folder, options)
-    def measure():
-        return 1 / rate(loader(source, episodes, options.image_size, options.threads,
-                               options.batch))
-
-    return measure, np.array(len(episodes))
+    return read_by(loader, folder, options)

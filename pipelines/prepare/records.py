@@ -4,7 +4,6 @@
 import hashlib
 import importlib.metadata
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,9 @@ from pipelines.sealed import write_sealed
 from pipelines.sources import Source
 from pipelines.sources.masks import VOID
 from pipelines.sources.records import FACTS, FORMAT, MASKS, PHOTOS, RecordsSource, is_records
+from pipelines.writing import making
 
+MADE_BY = ("array_record", "tensorflow", "opencv-python-headless")
 AT_ONCE = 64  # photos in memory
 # Photos hardly shrink by compression and would cost time at each reading; masks do.
 PACKING = {PHOTOS: "group_size:1,uncompressed", MASKS: "group_size:1,zstd:3"}
@@ -52,28 +53,24 @@ def records(source: Source, output: str | os.PathLike, image_size: int,
                 "splits": {split: ids for split, ids in ids_of.items() if split != "all"}}
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         return _same(output, source, settings, image_ids)
-    partial = output.with_name(f".partial-{output.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        facts, digest = _write(partial, source, image_ids, image_size, progress)
-        write_sealed(partial / FACTS, {
-            "format": FORMAT, **settings, "photos": facts,
-            "bytes": {name: (partial / name).stat().st_size for name in PACKING},
-            "made_of": {"dataset": source.name, "sha256": digest, "resize": RESIZE_METHOD,
-                        "root": os.path.abspath(getattr(source, "root", "")),
-                        "versions": {name: importlib.metadata.version(name) for name in
-                                     ("array_record", "tensorflow", "opencv-python-headless")}}})
-        RecordsSource(partial).whole()
-        if output.exists():
-            output.rmdir()  # an empty one
-        partial.replace(output)
-    except (OSError, RuntimeError) as error:  # ArrayRecord raises the latter
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{partial}: cannot be written ({reason}); see that the disk has room"
-                        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with making(output.parent) as partial:
+        try:
+            facts, digest = _write(partial, source, image_ids, image_size, progress)
+            write_sealed(partial / FACTS, {
+                "format": FORMAT, **settings, "photos": facts,
+                "bytes": {name: (partial / name).stat().st_size for name in PACKING},
+                "made_of": {"dataset": source.name, "sha256": digest, "resize": RESIZE_METHOD,
+                            "root": os.path.abspath(getattr(source, "root", "")),
+                            "versions": {name: importlib.metadata.version(name)
+                                         for name in MADE_BY}}})
+            RecordsSource(partial).whole()
+            if output.exists():
+                output.rmdir()  # an empty one
+            partial.replace(output)
+        except (OSError, RuntimeError) as error:  # ArrayRecord raises the latter
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{partial}: cannot be written ({reason}); see that the disk has room"
+                            ) from None
     return output
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tests.faults.nursery import Job
+from tests.pipelines.tars import tar
 from tests.pipelines.tiny_voc import write_mask, write_tiny_voc
 
 PHOTOS = 40  # of the small VOC that is prepared
@@ -127,8 +127,8 @@ def _archives(folder):
     files |= {f"{voc}/ImageSets/Segmentation/{split}.txt": "".join(
         f"{name}\n" for name in part).encode()
         for split, part in (("train", names[:5]), ("val", names[5:10]))}
-    _tar(folder / "voc.tar", files)
-    _tar(folder / "sbd.tgz", {f"benchmark_RELEASE/dataset/cls/{name}.mat": given[1]
+    tar(folder / "voc.tar", files)
+    tar(folder / "sbd.tgz", {f"benchmark_RELEASE/dataset/cls/{name}.mat": given[1]
                               for name in names[5:]})
     for part in ("train2017", "val2017"):
         with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
@@ -139,14 +139,6 @@ def _archives(folder):
             archive.writestr(f"annotations/instances_{part}.json", "{}")
     (folder / DIGESTS).write_text(json.dumps({
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}))
-
-
-def _tar(path, files):
-    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
 
 
 def prepare(argv):

@@ -17,6 +17,7 @@ from PIL import Image
 from pipelines import DataError, open_source
 from pipelines.prepare import archives, coco, pascal
 from pipelines.prepare.__main__ import main
+from tests.pipelines.tars import tar
 from tests.pipelines.tiny_voc import write_mask
 
 # The first two marked by VOC, the last three by SBD.
@@ -33,15 +34,6 @@ def picture(tmp_path):
     mask[5, 5:20] = 255
     write_mask(tmp_path / "mask.png", mask)
     return photo.getvalue(), (tmp_path / "mask.png").read_bytes()
-
-
-def tar(path, files):
-    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
 
 
 def mat(tmp_path):
