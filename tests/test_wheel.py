@@ -28,8 +28,14 @@ QUICK = ["--data.count", "400", "--data.image_size", "33", "--model.channels", "
 BARE = """
 import sys
 from pipelines.extras import EXTRAS
-sys.modules.update(dict.fromkeys(EXTRAS))
 from sst_tf.cli import main
+
+class NoExtras:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoExtras())
 main()
 """
 
