@@ -89,13 +89,15 @@ def run(question: Question, command: Sequence[str], photos: Path, output: Path, 
     before = alone(question, photos, output.with_name("alone1"), sample)
     start = time.perf_counter()
     first = subprocess.Popen(call, start_new_session=True)
-    with tqdm(total=total, unit="row", desc="rows until the kill") as bar:
-        for number in range(kills):
-            _wait(first, output, total * (number + 1) // (2 * (kills + 1)), bar)
-            _kill_a_worker(first)
-        _wait(first, output, total // 2, bar)
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
+    try:
+        with tqdm(total=total, unit="row", desc="rows until the kill") as bar:
+            for number in range(kills):
+                _wait(first, output, total * (number + 1) // (2 * (kills + 1)), bar)
+                kill_a_worker(first.pid)
+            _wait(first, output, total // 2, bar)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
     left = len(Output(str(output)).done()[0])
     second = subprocess.run(call, check=False)
     if second.returncode not in (0, 1):
@@ -113,7 +115,7 @@ def _wait(process, output, rows, bar):
         time.sleep(1)
         if process.poll() is not None:
             raise UserError(f"the command ended with {process.returncode} before it was killed")
-        found = len(Output(str(output)).done()[0])
+        found = Output(str(output)).rows()
         if found > bar.n:
             last = time.monotonic()
         elif time.monotonic() - last > WAIT:
@@ -121,8 +123,12 @@ def _wait(process, output, rows, bar):
         bar.update(found - bar.n)
 
 
-def _kill_a_worker(process):
-    found = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "ray::MapWorker"],
+def kill_a_worker(session: int) -> None:
+    """SIGKILL to a process that holds a model, of a command that leads a session of its own.
+
+    Ray's workers lead groups of their own, so the command's group does not name them.
+    """
+    found = subprocess.run(["pgrep", "-s", str(session), "-f", "ray::MapWorker"],
                            capture_output=True, text=True, check=False).stdout.split()
     if not found:
         raise UserError("no worker process found to kill; is pgrep there?")

@@ -21,6 +21,7 @@ from sst_tf import batch
 from sst_tf.config import DataConfig
 from sst_tf.photos.batch import places, sources
 from sst_tf.photos.batch.output import ASKED, SCHEMA, Output
+from sst_tf.photos.batch.trial import kill_a_worker
 from sst_tf.photos.batch.worker import Question, Worker
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.formats.coco import mask_of_run_lengths
@@ -227,10 +228,7 @@ def test_killed_and_started_again_every_photo_has_one_row(run, card, photos, tmp
             time.sleep(0.02)
 
     wait_for(1)
-    workers = subprocess.run(["pgrep", "-g", str(os.getpgid(first.pid)), "-f", "ray::MapWorker"],
-                             capture_output=True, text=True).stdout.split()
-    for worker in workers:
-        os.kill(int(worker), signal.SIGKILL)
+    kill_a_worker(first.pid)
     wait_for(3)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
