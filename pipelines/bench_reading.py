@@ -2,11 +2,10 @@
 """`python -m pipelines.bench_reading`: episodes a second, beside a floor and a PyTorch DataLoader.
 
 All read the same episodes without a cache, on as many threads or processes as there are cores; one
-episode is two photos and two masks. `folder` and the others read the photos' files at full size,
-`records` what `python -m pipelines.prepare records` made of them. The floor decodes and
-resizes with OpenCV (averaging areas) and does nothing else: no augmentation, no batches. The
-DataLoader does what `folder` does, with Pillow. Rounds alternate; ratios of each round count, not
-times.
+episode is two photos and two masks. The floor decodes and resizes with OpenCV (averaging areas) and
+does nothing else: no augmentation, no batches. `folder` reads the same files and augments; so does
+the DataLoader, with Pillow. `records` reads what `python -m pipelines.prepare records` made of
+them, without augmentation and with. Rounds alternate; ratios of each round count, not times.
 """
 
 import argparse
@@ -49,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
           f"rounds of {options.episodes} episodes")
     for name, one in rates.items():
         low, high = one.quartiles
-        print(f"{name:<12}{one.episodes:8.1f} episodes / s   {name} / floor: {one.ratio:.2f} "
+        print(f"{name:<18}{one.episodes:8.1f} episodes / s   {name} / floor: {one.ratio:.2f} "
               f"({low:.2f} to {high:.2f})")
 
 

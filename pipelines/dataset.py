@@ -91,6 +91,7 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         episodes = episodes.take(count, start)
     stream, shots, ways = _stream(episodes, reader, start, count)
     supports = (ways or 1) * shots
+    stored = getattr(source, "stored_size", None) is not None and features is None and not ways
     index, readers = shard or (0, 1)
     stream = stream.shard(readers, index)
 
@@ -146,8 +147,11 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         else:
             flipped = (flips(seed, number, supports + 1) if flip else
                        tf.zeros([supports + 1], tf.bool))
-            pictures = plain(episode, flipped,
-                             which(seed, number, supports + 1, crops + 1) if crops else None)
+            if stored:
+                pictures = reader.stored(episode, ignore_ids, image_size, flipped)
+            else:
+                pictures = plain(episode, flipped,
+                                 which(seed, number, supports + 1, crops + 1) if crops else None)
         kind = "image" if features is None else "features"
         result = dict(zip((f"support_{kind}", "support_mask", f"query_{kind}", "query_mask",
                            "query_size"), pictures, strict=True))

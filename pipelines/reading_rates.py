@@ -53,30 +53,39 @@ def ours(source: Source, episodes: Sequence[Episode], size: int, workers: int, b
                            augment=how, parallel_calls=2 * workers).as_numpy_iterator()
 
 
+class PillowEpisodes:
+    """Episodes of a PyTorch DataLoader, which asks no more of a data set; read by Pillow.
+
+    At module level, so that a spawned process can unpickle it.
+    """
+
+    def __init__(self, source: Any, episodes: Sequence[Episode], size: int) -> None:
+        self.numbers = [np.asarray(draw(0, e.episode_id, 2)) for e in episodes]
+        self.photos = [photos_of(source, e) for e in episodes]
+        self.episodes, self.size = episodes, size
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        item = {}
+        for role, (photo, mask), number in zip(("support", "query"), self.photos[i],
+                                               self.numbers[i], strict=True):
+            item[f"{role}_image"], item[f"{role}_mask"] = pillow_picture(
+                photo, mask, self.episodes[i].class_id, self.size, number)
+        return item
+
+
 def torch_loader(source: Any, episodes: Sequence[Episode], size: int, workers: int,
                  batch: int) -> Iterable[dict]:
     """Batches of a PyTorch DataLoader whose items are read by Pillow."""
     try:
-        from torch.utils.data import DataLoader, Dataset
+        from torch.utils.data import DataLoader
     except ImportError:
         raise UserError("the comparison needs PyTorch: pip install 'sst-tf[peers]' (a CPU build "
                         "suffices), or leave it out with --no_torch") from None
-    numbers = [np.asarray(draw(0, e.episode_id, 2)) for e in episodes]
-    paths = [photos_of(source, e) for e in episodes]
-
-    class Episodes(Dataset):
-        def __len__(self):
-            return len(episodes)
-
-        def __getitem__(self, i):
-            item = {}
-            for role, (photo, mask), number in zip(("support", "query"), paths[i], numbers[i],
-                                                   strict=True):
-                item[f"{role}_image"], item[f"{role}_mask"] = pillow_picture(
-                    photo, mask, episodes[i].class_id, size, number)
-            return item
-
-    return DataLoader(Episodes(), batch_size=batch, num_workers=workers)
+    return DataLoader(PillowEpisodes(source, episodes, size), batch_size=batch,
+                      num_workers=workers)
 
 
 def pillow_picture(photo: Path, mask: Path, class_id: int, size: int,
@@ -180,7 +189,8 @@ def compare(root: str | Path, count: int, rounds: int, size: int, workers: int, 
     if kept is not None:
         stored = open_source("voc", records(source, kept, size, progress=True))
         same(source, stored, episodes, size)
-        readers["records"] = lambda: ours(stored, episodes, size, workers, batch, HOW)
+        readers["records"] = lambda: ours(stored, episodes, size, workers, batch, None)
+        readers["records augmented"] = lambda: ours(stored, episodes, size, workers, batch, HOW)
     if torch:
         readers["DataLoader"] = lambda: torch_loader(source, episodes, size, workers, batch)
     rates: dict[str, list[float]] = {name: [] for name in readers}

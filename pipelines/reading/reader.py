@@ -30,12 +30,14 @@ class Reader:
 
     def __init__(self, source: Source, features: Any = None, remote: bool = False) -> None:
         self.source, self.store, self.remote = source, features, remote
+        side = getattr(source, "stored_size", None)
+        self.shape = [side, side]  # of photos and masks, if all are of one
 
     def functions(self) -> dict[str, Callable]:
         """{name: function of arrays}; all that a graph of this reader calls."""
         return {f"{self.key}/{f.__name__.lstrip('_')}": f for f in (
             draw, self._photo, self._mask, self._view, self._merged, self._augmented,
-            self._index)}
+            self._stored, self._index)}
 
     @property
     def key(self) -> str:
@@ -54,18 +56,18 @@ class Reader:
     def image(self, name: tf.Tensor, crop: int = 0) -> tf.Tensor:
         """uint8 [H, W, 3] of the photo `name` (scalar string tensor), or of a crop of it."""
         image, = self._call(self._photo, [name, crop], [tf.uint8])
-        return tf.ensure_shape(image, [None, None, 3])
+        return tf.ensure_shape(image, [*self.shape, 3] if crop == 0 else [None, None, 3])
 
     def index_mask(self, name: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W] of class numbers and 255 of the photo `name`."""
         mask, = self._call(self._index, [name], [tf.uint8])
-        return tf.ensure_shape(mask, [None, None])
+        return tf.ensure_shape(mask, self.shape)
 
     def class_mask(self, name: tf.Tensor, class_id: tf.Tensor, ignore_ids: Collection[int] = (),
                    support: bool = False) -> tf.Tensor:
         """uint8 [H, W] of 0, 1, 255: one class in the photo; as a support it must show it."""
         mask, = self._call(self._mask, [name, class_id, _ids(ignore_ids), support], [tf.uint8])
-        return tf.ensure_shape(mask, [None, None])
+        return tf.ensure_shape(mask, self.shape)
 
     def view_mask(self, name: tf.Tensor, class_id: tf.Tensor, crop: tf.Tensor,
                   ignore_ids: Collection[int] = (), support: bool = False
@@ -78,7 +80,7 @@ class Reader:
     def way_mask(self, name: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
         """uint8 [H, W]: i + 1 where `class_ids[i]` is, 255 void, else 0."""
         mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
-        return tf.ensure_shape(mask, [None, None])
+        return tf.ensure_shape(mask, self.shape)
 
     def augmented(self, episode: dict[str, tf.Tensor], ignore_ids: Collection[int], size: int,
                   numbers: tf.Tensor, flip: bool, how: Augment, resize: str) -> list[tf.Tensor]:
@@ -93,12 +95,25 @@ class Reader:
             support images [k, S, S, 3] and masks [k, S, S], query image and mask, uint8; height
             and width of the query's photo, int32 [2].
         """
+        return self._pictures(self._augmented, episode, ignore_ids, size, numbers, flip,
+                              np.array([*how.scale, how.rotation, how.blur]), how.query, resize)
+
+    def stored(self, episode: dict[str, tf.Tensor], ignore_ids: Collection[int], size: int,
+               flipped: tf.Tensor) -> list[tf.Tensor]:
+        """As `augmented`, of a source whose photos are kept at `size`: mirrored at most.
+
+        Args:
+            flipped: which photos are mirrored, the query last, bool [k + 1].
+        """
+        return self._pictures(self._stored, episode, ignore_ids, size, flipped)
+
+    def _pictures(self, function, episode, ignore_ids, size, *more):
+        """One call for all pictures of an episode: Python's lock is taken once."""
         shots = episode["support_name"].shape[0]
         loaded = self._call(
-            self._augmented, [episode["support_name"], episode["support_class_id"],
-                              episode["query_name"], episode["class_id"], _ids(ignore_ids), size,
-                              numbers, flip, np.array([*how.scale, how.rotation, how.blur]),
-                              how.query, resize], [tf.uint8] * 4 + [tf.int32])
+            function, [episode["support_name"], episode["support_class_id"], episode["query_name"],
+                       episode["class_id"], _ids(ignore_ids), size, *more],
+            [tf.uint8] * 4 + [tf.int32])
         shapes = ([shots, size, size, 3], [shots, size, size], [size, size, 3], [size, size], [2])
         return [tf.ensure_shape(t, shape) for t, shape in zip(loaded, shapes, strict=True)]
 
@@ -157,6 +172,17 @@ class Reader:
         augment(self._photo(query), whole, size, numbers[-1], flip,
                 how if both else Augment(), resize, (image, mask))
         return images, masks, image, mask, np.int32(whole.shape)
+
+    def _stored(self, support, support_class, query, query_class, ignore_ids, size, flipped):
+        images, masks = aligned((len(support), size, size, 3)), aligned((len(support), size, size))
+        image, mask = aligned((size, size, 3)), aligned((size, size))
+        photos = [(name, support_class, True, images[k], masks[k])
+                  for k, name in enumerate(support)] + [(query, query_class, False, image, mask)]
+        for (name, class_id, shows, shown, target), mirrored in zip(photos, flipped, strict=True):
+            step = -1 if mirrored else 1
+            shown[:] = self.source.read_image(name.decode())[:, ::step]
+            target[:] = self._mask(name, class_id, ignore_ids, shows)[:, ::step]
+        return images, masks, image, mask, np.int32(mask.shape)
 
 
 def check_size(source: Source, image_size: int, resize: str) -> None:

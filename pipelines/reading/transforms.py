@@ -31,6 +31,8 @@ def resize_image(image: tf.Tensor | np.ndarray, size: int, resize: str = "squash
     counts (as in Pillow); point-sampled, a fine pattern would come out as a coarse one.
     """
     framed = _framed(image, size, resize)
+    if _fits(image, framed):
+        return tf.convert_to_tensor(image)
     resized = tf.image.resize(image, framed, "bilinear", antialias=True)
     resized = tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
     return _pad(resized, framed, size, 0)
@@ -46,6 +48,8 @@ def restore(probability: tf.Tensor | np.ndarray, size: Any, resize: str = "squas
 def resize_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:
     """uint8 [H, W] -> [size, size], nearest: values stay what they are; padding is 255."""
     framed = _framed(mask, size, resize)
+    if _fits(mask, framed):
+        return tf.convert_to_tensor(mask)
     resized = tf.image.resize(mask[..., None], framed, "nearest")[..., 0]
     return _pad(resized, framed, size, 255)
 
@@ -58,6 +62,8 @@ def resize_class_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "sq
     """
     framed = _framed(mask, size, resize)
     nearest = resize_mask(mask, size, resize)
+    if _fits(mask, framed):
+        return nearest
 
     def grown():
         foreground = tf.cast(mask == 1, tf.float32)
@@ -70,6 +76,11 @@ def resize_class_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "sq
 def _framed(picture, size, resize):
     shape = tf.shape(picture)
     return framed_size(shape[0], shape[1], size, resize)
+
+
+def _fits(picture, framed):
+    """The picture is known to be of its size already, as records are."""
+    return isinstance(framed[0], int) and tuple(picture.shape[:2]) == framed
 
 
 def _pad(picture, framed, size, value):
