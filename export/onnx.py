@@ -5,10 +5,16 @@ Writes segment.onnx (the whole episode), tune.onnx and segment_tuned.onnx (tune 
 one pass a photo) and segment_many.onnx (one pass a photo for several classes) into a new version
 folder, after onnxruntime has answered episodes that building did not see as the Keras model does.
 An export that answers otherwise leaves no file.
+
+With --encoder int8 the encoder counts in 8 bits: files of 40 % of the size, and faster where the
+processor has instructions for it (VNNI). Photos of base classes say how wide its numbers are, so
+the run's data set must be at hand. Files that lose more than 0.005 of mIoU on base classes are
+refused.
 """
 
 from export import versions
 from pipelines.commands import command
+from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.presets.options import add_model_options, run_folder
 
@@ -24,14 +30,25 @@ def main(argv: list[str] | None = None) -> None:
                         help="0..1 instead of the one the run's evaluation chose on base classes")
     parser.add_argument("--fixed_size", action="store_true",
                         help="photos of the run's image_size only; a runtime may plan better")
+    parser.add_argument("--encoder", default="float32", choices=["float32", "int8"],
+                        help="type of the encoder; the tuning step stays in float32")
+    parser.add_argument("--data_root", help="folder of the data set that the run was trained on, "
+                                            "where it is not where the run had it, or the model "
+                                            "is a preset; what was joined to it is left out")
+    parser.add_argument("--trials", type=int, default=1000,
+                        help="of int8: episodes of base classes on which it must score as float32")
     options = parser.parse_args(argv)
+    if options.trials < 1:
+        raise UserError(f"--trials: {options.trials}; at least one episode is needed")
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from export.onnx_files import NAMES, export
     from export.onnx_graph import OPSET
     from export.trained import Trained
 
-    trained = Trained.load(run_folder(options), options.shots, threshold=options.threshold)
-    folder, worst = export(trained, options.output, options.fixed_size)
+    trained = Trained.load(run_folder(options), options.shots, threshold=options.threshold,
+                           data_root=options.data_root)
+    folder, worst = export(trained, options.output, options.fixed_size,
+                           int8_trials=options.trials if options.encoder == "int8" else 0)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB in {', '.join(NAMES)}, {options.shots}-"
           f"shot, opset {OPSET}; largest difference from Keras {worst:.1e}")
 

@@ -2,6 +2,7 @@
 """Writing a trained run as ONNX files that answer as the Keras model does, and running them."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,11 +16,21 @@ TOLERANCE = 1e-4  # of probabilities, against the Keras model
 NAMES = ("segment", "tune", "segment_tuned", "segment_many")
 
 
-def export(trained: Trained, output: str | Path, fixed: bool = False,
-           episodes: int = 4) -> tuple[Path, float]:
-    """Write the next version under `output`; returns its folder and the largest difference."""
+def export(trained: Trained, output: str | Path, fixed: bool = False, episodes: int = 4,
+           int8_trials: int = 0) -> tuple[Path, float]:
+    """Write the next version under `output`.
+
+    Args:
+        fixed: photos of the run's size only.
+        episodes: on which the files must answer as Keras does.
+        int8_trials: of base classes, on which files with the encoder in 8 bits must score as those
+            in float32 do, and are then written in their place; 0 leaves them as they are.
+    Returns:
+        Its folder, and the largest difference of the float32 files from Keras.
+    """
     from export import onnx_graph  # its packages come with the extra `onnx`
     signatures = trained.signatures(fixed)
+    trials = trained.validation(int8_trials) if int8_trials else None
     with versions.writing(output) as version:
         files = {name: version.folder / f"{name}.onnx" for name in NAMES}
         for name, path in files.items():
@@ -28,11 +39,36 @@ def export(trained: Trained, output: str | Path, fixed: bool = False,
         chosen, source = trained.episodes(episodes)
         worst = _compare(trained, OnnxModel(version.folder),
                          list(trained.batches(chosen, source)), fixed)
-        model_card.write(trained, version.folder, "float32", fixed, False, worst, source.name)
+        narrow = _quantise(trained, version.folder, *trials) if trials else None
+        model_card.write(trained, version.folder, "int8" if narrow else "float32", fixed, False,
+                         worst, source.name, narrow)
         facts = json.loads((version.folder / model_card.SETTINGS).read_text(encoding="utf-8"))
         for path in files.values():
             onnx_graph.add_metadata(path, facts)
     return version.folder, worst
+
+
+def _quantise(trained, folder, trials, source):
+    """Put 8 bits into the encoder of a folder's files; returns what that changed, for the card."""
+    from export import int8
+    photos = [(batch["support_image"][0, 0], batch["support_mask"][0, 0])
+              for batch in trained.batches(trained.training(int8.PHOTOS), source)]
+    with tempfile.TemporaryDirectory() as wide:
+        for name in NAMES:
+            (folder / f"{name}.onnx").rename(Path(wide) / f"{name}.onnx")
+        before = OnnxModel(Path(wide))
+        for name in NAMES:
+            int8.quantise(Path(wide) / f"{name}.onnx", folder / f"{name}.onnx",
+                          (trained.model.encoder.backbone.name, "embedding"),
+                          int8.calibrating(name, photos, trained.shots,
+                                           lambda one: before.run("tune", one)))
+        found = int8.compare(before.run, OnnxModel(folder).run, trained.config, trials, source,
+                             trained.threshold)
+        size = versions.megabytes(Path(wide))
+    int8.refuse(found, int8.has_vnni())
+    return {**found._asdict(), "lost": found.lost, "vnni": int8.has_vnni(),
+            "calibrated_on": len(photos), "megabytes_float32": size,
+            "megabytes": versions.megabytes(folder)}
 
 
 class OnnxModel:

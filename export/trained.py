@@ -4,7 +4,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +43,14 @@ class Trained:
 
     @classmethod
     def load(cls, run_dir: str | Path, shots: int = 1, encoder: str = "float32",
-             threshold: float | None = None) -> "Trained":
+             threshold: float | None = None, data_root: str | None = None) -> "Trained":
         """Open a run directory.
 
         Args:
             encoder: "float32", or "bfloat16" | "float16" for the backbone and the embedding.
             threshold: 0..1 instead of the one that the run's evaluation chose on base classes.
+            data_root: folder of the run's data set, where it is not where it was; data sets that
+                were joined to it are left out.
         """
         run = Run.open(run_dir)
         model = run.model()
@@ -67,7 +69,10 @@ class Trained:
             threshold = chosen["tuned"] / BINS
         if not 0 <= threshold <= 1:
             raise UserError(f"--threshold: {threshold} is not within 0..1")
-        return cls(run, run.config(), model, shots, round(threshold * BINS))
+        config = run.config()
+        if data_root is not None:
+            config = replace(config, data=replace(config.data, root=data_root, join=[]))
+        return cls(run, config, model, shots, round(threshold * BINS))
 
     @functools.cached_property
     def answer(self) -> Callable[[dict[str, tf.Tensor]], Segmentation]:
@@ -85,7 +90,7 @@ class Trained:
         path = self.run.folder / "classes.json"
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
-        return open_data(self.config).class_names()
+        return self._data.class_names()
 
     def episodes(self, count: int, seed: int = 0) -> tuple[list[Episode], Source]:
         """(list of `count` episodes of base classes, a source) and what they come from.
@@ -94,14 +99,25 @@ class Trained:
         shapes, which every installation has.
         """
         try:
-            data = open_data(self.config)
+            _ = self._data
         except DataError:
             source = open_source("shapes", image_size=self.config.data.image_size, count=200)
             pairs = build_index(source, source.image_ids("all"), "none").pairs
             sampler = EpisodeSampler(pairs, self.shots, seed, class_names=source.classes)
-        else:
-            source, sampler = data.source, data.sampler("validation", self.shots, seed)
-        return sampler.take(count), source
+            return sampler.take(count), source
+        return self.validation(count, seed)
+
+    def validation(self, count: int, seed: int = 0) -> tuple[list[Episode], Source]:
+        """`episodes` of the run's own validation photos; DataError where they are not at hand."""
+        return self._data.sampler("validation", self.shots, seed).take(count), self._data.source
+
+    def training(self, count: int, seed: int = 0) -> list[Episode]:
+        """As many episodes of the run's training photos."""
+        return self._data.sampler("train", self.shots, seed).take(count)
+
+    @functools.cached_property
+    def _data(self):
+        return open_data(self.config)
 
     def batches(self, episodes: list[Episode], source: Source,
                 batch: int = 1) -> Iterator[dict[str, np.ndarray]]:
