@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -113,13 +113,15 @@ class Compared(NamedTuple):
     Attributes:
         float32, int8: mIoU at the operating point.
         interval: of int8 minus float32, 95 % over photos.
-        rate: how many times as fast `segment` is; the median over episodes, both in turn.
+        milliseconds: of `segment`, an episode a time, both in turn: medians, float32 first.
+        rate: how many times as fast it is; the median over episodes.
         episodes, data: how many, and of what data set.
     """
 
     float32: float
     int8: float
     interval: list[float]
+    milliseconds: list[float]
     rate: float
     episodes: int
     data: str
@@ -154,7 +156,19 @@ def compare(before: Model, after: Model, config: Config, episodes: list[Episode]
     spread = mean_iou(counts[1], threshold, weights) - mean_iou(counts[0], threshold, weights)
     wide, narrow = (float(mean_iou(one, threshold)) for one in counts)
     return Compared(wide, narrow, bootstrap.interval(spread),
+                    [1e3 * float(value) for value in np.median(seconds, 0)],
                     float(np.median(seconds[:, 0] / seconds[:, 1])), len(episodes), source.name)
+
+
+def told(found: Compared, photos: int, before: float, after: float) -> dict[str, Any]:
+    """What travels with the files, JSON-able.
+
+    Args:
+        photos: that ranges were taken from.
+        before, after: megabytes in float32 and in 8 bits.
+    """
+    return {**found._asdict(), "lost": found.lost, "vnni": has_vnni(), "calibrated_on": photos,
+            "megabytes_float32": before, "megabytes": after}
 
 
 def refuse(found: Compared, vnni: bool) -> None:

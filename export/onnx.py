@@ -13,8 +13,8 @@ refused.
 """
 
 from export import versions
+from export.encoders import add_int8_options
 from pipelines.commands import command
-from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.presets.options import add_model_options, run_folder
 
@@ -30,16 +30,8 @@ def main(argv: list[str] | None = None) -> None:
                         help="0..1 instead of the one the run's evaluation chose on base classes")
     parser.add_argument("--fixed_size", action="store_true",
                         help="photos of the run's image_size only; a runtime may plan better")
-    parser.add_argument("--encoder", default="float32", choices=["float32", "int8"],
-                        help="type of the encoder; the tuning step stays in float32")
-    parser.add_argument("--data_root", help="folder of the data set that the run was trained on, "
-                                            "where it is not where the run had it, or the model "
-                                            "is a preset; what was joined to it is left out")
-    parser.add_argument("--trials", type=int, default=1000,
-                        help="of int8: episodes of base classes on which it must score as float32")
+    add_int8_options(parser)
     options = parser.parse_args(argv)
-    if options.trials < 1:
-        raise UserError(f"--trials: {options.trials}; at least one episode is needed")
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from export.onnx_files import NAMES, export
     from export.onnx_graph import OPSET

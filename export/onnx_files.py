@@ -66,9 +66,7 @@ def _quantise(trained, folder, trials, source):
                              trained.threshold)
         size = versions.megabytes(Path(wide))
     int8.refuse(found, int8.has_vnni())
-    return {**found._asdict(), "lost": found.lost, "vnni": int8.has_vnni(),
-            "calibrated_on": len(photos), "megabytes_float32": size,
-            "megabytes": versions.megabytes(folder)}
+    return int8.told(found, len(photos), size, versions.megabytes(folder))
 
 
 class OnnxModel:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A page's folder: made of a model, compared with `Predictor`, then put in its place."""
 
+import functools
 import os
 import shutil
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 
 from export import page_graphs, page_libraries
 from export.onnx_files import OnnxModel
+from export.trained import Trained
 from pipelines import open_source
 from pipelines.errors import UserError
 from pipelines.writing import making, write_json
@@ -28,8 +30,8 @@ EXAMPLES, EXAMPLE_SIZE = 6, 257
 TOLERANCE = 5e-3
 
 
-def write(predictor: Predictor, output: str | Path, name: str,
-          modules: Path | None = None) -> tuple[Path, float]:
+def write(predictor: Predictor, output: str | Path, name: str, modules: Path | None = None,
+          photos_of: Trained | None = None, int8_trials: int = 0) -> tuple[Path, float]:
     """Write the page's folder; returns it and the largest difference from `Predictor`.
 
     Args:
@@ -37,6 +39,8 @@ def write(predictor: Predictor, output: str | Path, name: str,
         output: a folder that is not there, or holds a page, which is replaced.
         name: of the model, for people.
         modules: `node_modules` of the page's lock file; npm fetches it by default.
+        photos_of, int8_trials: the run that has the photos for an encoder in 8 bits, and on how
+            many episodes it must score as in float32 (`onnx_files.export`); 0 leaves it as it is.
     Raises:
         UserError: another folder at `output`, no libraries, or files that answer otherwise.
     """
@@ -53,9 +57,11 @@ def write(predictor: Predictor, output: str | Path, name: str,
         page_libraries.copy(modules, folder / "lib")
         _convert(predictor, folder)
         shown, photos, masks = _draw(predictor)
-        worst, expected = _compare(predictor, folder, photos, masks)
-        write_json(folder / FACTS, _facts(predictor, name) | {
-            "examples": {"name": shown} | _keep(folder, photos, masks), "expected": expected})
+        worst = _compare(predictor, folder, photos, masks)
+        narrow = (_quantise(photos_of, folder, int8_trials) if photos_of and int8_trials else {})
+        write_json(folder / FACTS, _facts(predictor, name) | narrow | {
+            "examples": {"name": shown} | _keep(folder, photos, masks),
+            "expected": _prototype(page_model(folder), photos[0], masks[0])})
         if output.exists():
             os.rename(output, partial / "before")  # in one move: half a page is no page
         os.rename(folder, output)
@@ -73,6 +79,48 @@ def _convert(predictor, folder):
     for name, function in graphs.functions().items():
         model = onnx_graph.convert(function, graphs.specs()[name], batched=False)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def _quantise(trained, folder, count):
+    """Put 8 bits into `embed`; returns what that changed, for the page's facts."""
+    from export import int8
+    trials, source = trained.validation(count)
+    photos = [{"photo": batch["support_image"][0, 0]}
+              for batch in trained.batches(trained.training(int8.PHOTOS), source)]
+    before, path = page_model(folder), folder / "embed.onnx"
+    size = path.stat().st_size
+    int8.quantise(path, path, (trained.model.encoder.backbone.name, "embedding"), photos)
+    after = page_model(folder)
+    found = int8.compare(functools.partial(_segment, before), functools.partial(_segment, after),
+                         trained.config, trials, source, trained.threshold)
+    int8.refuse(found, int8.has_vnni())
+    return {"int8": int8.told(found, len(photos), size / 1e6, path.stat().st_size / 1e6)}
+
+
+def _segment(model, _, episode):
+    """The signature `segment` by the page's files, of one episode."""
+    taught = [_teach(model, photo, mask) for photo, mask in zip(
+        episode["support_image"][0], episode["support_mask"][0], strict=True)]
+    query = episode["query_image"][0]
+    return model.run("segment_many", {
+        "features": model.run("embed", {"photo": query})["features"],
+        "size": np.array(query.shape[:2], np.int32), **_card(taught)})
+
+
+def _teach(model, photo, mask):
+    features = model.run("embed", {"photo": photo})["features"]
+    return model.run("tune", {"features": features, "mask": mask})
+
+
+def _card(taught):
+    """Inputs of `segment_many` for one class of these shots."""
+    return {"prototype": np.stack([one["prototype"] for one in taught])[None],
+            "score": np.concatenate([one["score"] for one in taught])[None]}
+
+
+def _prototype(model, photo, mask):
+    """What a browser can check."""
+    return [round(float(value), 6) for value in _teach(model, photo, mask)["prototype"]]
 
 
 def _facts(predictor, name):
@@ -119,22 +167,18 @@ def _keep(folder, photos, masks):
 
 
 def _compare(predictor, folder, photos, masks):
-    """The largest difference of probability from `Predictor`, and what a browser can check.
+    """The largest difference of probability from `Predictor`.
 
     Of one and of two shots, of a photo of another shape. UserError where it is too large.
     """
     model, worst = page_model(folder), 0.0
     wide = cv2.resize(photos[2], (400, 150), interpolation=cv2.INTER_AREA)
-    tuned = []
-    for photo, mask in zip(photos[:2], masks[:2], strict=True):
-        features = model.run("embed", {"photo": photo})["features"]
-        tuned.append(model.run("tune", {"features": features, "mask": mask}))
+    tuned = [_teach(model, *one) for one in zip(photos[:2], masks[:2], strict=True)]
     asked = Predictor(predictor.config, predictor.model, predictor.model_sha256,
                       predictor.operating_point, empty=False)
     for shots in (1, 2):
         card: ClassCard = asked.set_support(photos[:shots], masks[:shots], "class")
-        given = {"prototype": np.stack([one["prototype"] for one in tuned[:shots]]),
-                 "score": np.concatenate([one["score"] for one in tuned[:shots]])}
+        given = _card(tuned[:shots])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scenes = asked.predict_all([photos[1], wide])
@@ -142,13 +186,12 @@ def _compare(predictor, folder, photos, masks):
         for query, answer in zip((photos[1], wide), expected, strict=True):
             features = model.run("embed", {"photo": query})["features"]
             got = model.run("segment_many", {
-                "features": features, "size": np.array(query.shape[:2], np.int32),
-                **{name: value[None] for name, value in given.items()}})
+                "features": features, "size": np.array(query.shape[:2], np.int32), **given})
             found = max(float(np.max(np.abs(got["probability"][0] - answer.probability))),
                         abs(float(got["presence"][0]) - answer.score),
-                        float(np.max(np.abs(given["score"] - card.score))))
+                        float(np.max(np.abs(given["score"][0] - card.score))))
             if not found <= TOLERANCE:
                 raise UserError(f"the page's files differ from the Keras model by {found:.1e} (at "
                                 f"most {TOLERANCE:.0e} is allowed); nothing was written")
             worst = max(worst, found)
-    return worst, [round(float(value), 6) for value in tuned[0]["prototype"]]
+    return worst

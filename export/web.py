@@ -9,6 +9,7 @@ The files answer drawn pictures in onnxruntime as `Predictor` does before the fo
 from pathlib import Path
 
 from export import page_libraries, page_server, versions
+from export.encoders import add_int8_options
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.presets.options import add_model_options, run_folder
@@ -24,14 +25,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--open", action="store_true",
                         help="show it in the browser, from this machine alone")
     parser.add_argument("--port", type=int, default=8010, help="of --open")
+    add_int8_options(parser)
     options = parser.parse_args(argv)
     modules = Path(options.libraries) if options.libraries else page_libraries.fetch()
     # TensorFlow takes seconds to import, which --help and a missing npm need not wait for.
     from export.page_files import write
+    from export.trained import Trained
     from sst_tf.photos.predictor import Predictor
 
     run = run_folder(options)
-    folder, worst = write(Predictor.from_run(run), options.output, run.name, modules)
+    narrow = (Trained.load(run, data_root=options.data_root) if options.encoder == "int8"
+              else None)
+    folder, worst = write(Predictor.from_run(run), options.output, run.name, modules, narrow,
+                          options.trials)
     model = sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
     print(f"{folder}: {versions.megabytes(folder):.0f} MB, {model:.1f} of them the model; largest "
           f"difference from Python {worst:.1e}")

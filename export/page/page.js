@@ -164,7 +164,8 @@ class Model {
   /** Load the files; returns model.json and what they run on. `wanted`: a backend, if one is. */
   async load(wanted) {
     this.facts = await (await fetch('model.json')).json();
-    const adapter = wanted !== 'wasm' && await navigator.gpu?.requestAdapter().catch(() => null);
+    // WebGPU has no convolutions of 8 bits.
+    const adapter = wanted !== 'wasm' && !this.facts.int8 && await navigator.gpu?.requestAdapter().catch(() => null);
     const drawn = adapter?.info?.isFallbackAdapter;  // by software: slower than WebAssembly
     const gpu = adapter && (!drawn || wanted === 'webgpu');
     if (!(gpu && await this.start('webgpu').catch(() => false))) await this.start('wasm');

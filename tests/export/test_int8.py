@@ -92,7 +92,7 @@ def test_the_check_looks_at_masks(trained, narrow, monkeypatch):
         promises.onnx_answers(case, narrow)
 
 
-FOUND = int8.Compared(0.5, 0.498, [-0.004, 0.001], 1.4, 1000, "voc")
+FOUND = int8.Compared(0.5, 0.498, [-0.004, 0.001], [140.0, 100.0], 1.4, 1000, "voc")
 
 
 def test_a_loss_and_a_slow_file_are_refused():

@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from export import page_files, page_libraries, page_server, web
+from export import int8, page_files, page_libraries, page_server, web
 from export.page_files import FACTS, PAGE, STATIC, TOLERANCE, page_model, write
+from export.trained import Trained
 from pipelines import open_source
 from pipelines.errors import UserError
+from pipelines.reading.photos import load_photo
 from pipelines.writing import write_json
 from sst_tf.config import DataConfig
 from sst_tf.photos.class_card import ClassCard
@@ -31,10 +33,16 @@ AGREE = 0.99  # least share of a mask's pixels that is Python's
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory):
+def folder(tmp_path_factory):
+    """Of a run."""
     run = make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=65, count=60))
     write_json(run.presence_path, {})
-    return Predictor.from_run(run.folder)
+    return run.folder
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return Predictor.from_run(folder)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +127,7 @@ def converted(site, monkeypatch):
 
 def test_a_page_is_replaced_and_nothing_else_is(site, converted, predictor, libraries, tmp_path,
                                                 monkeypatch):
-    monkeypatch.setattr(page_files, "_compare", lambda *_: (0.0, []))
+    monkeypatch.setattr(page_files, "_compare", lambda *_: 0.0)
     shutil.copytree(site, tmp_path / "site")
     (tmp_path / "site" / "page.js").write_text("old")
     write(predictor, tmp_path / "site", "toy", libraries)
@@ -183,9 +191,9 @@ def test_the_lock_file_names_no_machine():
 class Page:
     """The page as a person uses it."""
 
-    def __init__(self, driver, address, downloads):
+    def __init__(self, driver, address, downloads, query=""):
         self.driver, self.downloads = driver, downloads
-        driver.get(f"{address}/index.html")
+        driver.get(f"{address}/index.html{query}")
         self.wait(lambda: self["model"].text.startswith(("Ready", "The model cannot")))
         assert self["model"].text.startswith("Ready"), self["model"].text
 
@@ -373,6 +381,38 @@ def test_a_shipped_preset_answers_as_in_python(name, libraries, photos, shared, 
     for photo in (second, query):
         expected = predictor.predict(photo).mask
         assert expected.any() and agreement(index[photo.name], expected) > AGREE
+
+
+def test_a_page_in_8_bits_answers_as_onnxruntime_does(folder, predictor, site, converted, libraries,
+                                                      photos, driver, downloads, tmp_path,
+                                                      monkeypatch):
+    monkeypatch.setattr(int8, "PHOTOS", 8)
+    monkeypatch.setattr(int8, "MOST_LOST", 0.1)
+    monkeypatch.setattr(int8, "has_vnni", lambda: False)
+    narrow, _ = write(predictor, tmp_path / "site", "toy", libraries, Trained.load(folder), 4)
+    facts = json.loads((narrow / FACTS).read_text())
+    assert facts["int8"]["episodes"] == 4 and facts["int8"]["calibrated_on"] == 8
+    assert (narrow / "embed.onnx").stat().st_size < (site / "embed.onnx").stat().st_size
+    (first, mask), _, (query, _) = photos
+    with page_server.serving(narrow) as address:
+        page = Page(driver, address, downloads, "?backend=webgpu")
+        assert "WebAssembly" in page["model"].text  # WebGPU has no such convolutions
+        page.open(first, mask)
+        page.give("queries", query)
+        page.teach("cat")
+        page.answered(1)
+        index = page.masks()[0][query.name]
+    model = page_model(narrow)
+    taught = page_files._teach(model, load_photo(first),
+                               (cv2.imread(str(mask), 0) > 127).astype(np.uint8))
+    picture = load_photo(query)
+    probability = model.run("segment_many", {
+        "features": model.run("embed", {"photo": picture})["features"],
+        "size": np.array(picture.shape[:2], np.int32), **page_files._card([taught])}
+        )["probability"][0]
+    expected = probability >= facts["points"][0]["threshold"]
+    assert expected.any() and agreement(index, expected) > AGREE
+    assert not console_errors(driver)
 
 
 def test_python_s_class_card_answers_in_the_page(page, predictor, photos, tmp_path):

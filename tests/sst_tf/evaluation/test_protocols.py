@@ -52,7 +52,7 @@ def small(monkeypatch):
 
 
 @pytest.fixture
-def run(folder, tmp_path):
+def run(folder, small, tmp_path):  # what is kept of masks is under these filters
     made = make_run(tmp_path / "run", DataConfig(
         dataset="voc", root=str(folder / "data"), train_split="train", novel_split="val", fold=1,
         novel_policy="keep", validation_share=0.4, image_size=33))
