@@ -3,7 +3,7 @@
 
 import pytest
 
-from export import saving
+from export import onnx_files, saving
 from export.trained import Trained
 from pipelines.writing import write_json
 from sst_tf.config import Config, DataConfig, ModelConfig, TunerConfig
@@ -44,3 +44,26 @@ def trained(run):
 def exported(trained, tmp_path_factory):
     """Folder of version 1."""
     return saving.export(trained, tmp_path_factory.mktemp("models"))[0]
+
+
+@pytest.fixture(scope="session")
+def converted(trained, tmp_path_factory):
+    """Folder of a version of ONNX files."""
+    return onnx_files.export(trained, tmp_path_factory.mktemp("onnx"), episodes=2)[0]
+
+
+@pytest.fixture(scope="session")
+def convert_again(converted):
+    """In the place of `onnx_graph.convert`, which takes long: the same graphs once more."""
+    import onnx
+
+    def convert(function, specs):
+        return onnx.load(converted / f"{function.__name__}.onnx")
+    return convert
+
+
+@pytest.fixture
+def kept_graphs(convert_again, monkeypatch):
+    from export import onnx_graph  # brings tf2onnx, which most tests need not wait for
+
+    monkeypatch.setattr(onnx_graph, "convert", convert_again)

@@ -9,20 +9,16 @@ import numpy as np
 import onnx
 import pytest
 
-from export import int8, model_card, onnx_files, promises, replay
+from export import int8, model_card, onnx_files, onnx_graph, promises, replay
 from pipelines.errors import DataError, UserError
 
 pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture(scope="module")
-def wide(trained, tmp_path_factory):
-    return onnx_files.export(trained, tmp_path_factory.mktemp("wide"), episodes=1)[0]
-
-
-@pytest.fixture(scope="module")
-def narrow(trained, tmp_path_factory):
+def narrow(trained, convert_again, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "convert", convert_again)
         patch.setattr(int8, "PHOTOS", 8)
         patch.setattr(int8, "has_vnni", lambda: False)  # a small network gains nothing
         patch.setattr(int8, "MOST_LOST", 0.05)
@@ -35,8 +31,8 @@ def operations(folder, name):
 
 
 @pytest.mark.parametrize("name", onnx_files.NAMES)
-def test_the_encoder_alone_has_8_bits(wide, narrow, name):
-    before, after = operations(wide, name), operations(narrow, name)
+def test_the_encoder_alone_has_8_bits(converted, narrow, name):
+    before, after = operations(converted, name), operations(narrow, name)
     made = {output: node for node in after for output in node.output}
     convolutions = [node for node in after if node.op_type == "Conv"]
     assert len(convolutions) == sum(node.op_type == "Conv" for node in before)
@@ -51,10 +47,10 @@ def test_the_encoder_alone_has_8_bits(wide, narrow, name):
             assert not any(one in made and made[one].op_type == "DequantizeLinear"
                            for one in node.input[1:])
     size = (narrow / f"{name}.onnx").stat().st_size
-    assert size < (wide / f"{name}.onnx").stat().st_size
+    assert size < (converted / f"{name}.onnx").stat().st_size
 
 
-def test_all_files_have_the_same_ranges(trained, narrow, wide):
+def test_all_files_have_the_same_ranges(trained, narrow, converted):
     """Tuning first and asking later gives what one call gives, which is not what float32 gives."""
     model = onnx_files.OnnxModel(narrow)
     for batch in trained.batches(*trained.episodes(3, seed=5)):
@@ -62,7 +58,7 @@ def test_all_files_have_the_same_ranges(trained, narrow, wide):
         for answer in (replay.tuned_first(model.run, batch),
                        replay.own_class(replay.all_classes(model.run, batch))):
             assert replay.largest_difference(answer, whole)["probability"] < 1e-4
-        other = onnx_files.OnnxModel(wide).run("segment", batch)
+        other = onnx_files.OnnxModel(converted).run("segment", batch)
         assert 1e-3 < replay.largest_difference(other, whole)["probability"]
         assert np.abs(other["probability"] - whole["probability"]).mean() < 0.05
 
@@ -104,8 +100,7 @@ def test_a_loss_and_a_slow_file_are_refused():
     int8.refuse(FOUND._replace(rate=1.7), vnni=True)
 
 
-@pytest.mark.slow  # a third export; `versions.writing` has tests of its own
-def test_what_is_refused_leaves_no_file(trained, tmp_path, monkeypatch):
+def test_what_is_refused_leaves_no_file(trained, kept_graphs, tmp_path, monkeypatch):
     monkeypatch.setattr(int8, "PHOTOS", 2)
     monkeypatch.setattr(int8, "MOST_LOST", -1.0)
     with pytest.raises(UserError, match="loses"):

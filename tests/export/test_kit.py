@@ -70,6 +70,7 @@ def test_floors_are_the_layers_own(backbone, due):
     assert backbones.CHANNELS[backbone] == 1536
 
 
+@pytest.mark.slow
 def test_the_bench_runs(capsys):
     bench.main(["--backbone", "small", "--image_size", "33", "--batches", "1", "2", "--rounds",
                 "1", "--requests", "4", "--clients", "2", "--variants", "onnx"])

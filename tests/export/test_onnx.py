@@ -182,11 +182,6 @@ def test_an_unknown_operation_is_an_error():
 # ---- whole models --------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def converted(trained, tmp_path_factory):
-    return onnx_files.export(trained, tmp_path_factory.mktemp("onnx"), episodes=2)[0]
-
-
 def test_onnx_gives_keras_answers(trained, converted):
     model = onnx_files.OnnxModel(converted)
     batch = next(trained.batches(*trained.episodes(3, seed=7), batch=3))  # the export saw others
@@ -229,7 +224,7 @@ def test_files_say_what_they_are(converted):
     assert [o.version for o in model.opset_import if o.domain == ""] == [18]
 
 
-def test_a_file_that_differs_is_not_left(trained, tmp_path, monkeypatch):
+def test_a_file_that_differs_is_not_left(trained, kept_graphs, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_files, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="onnxruntime differs from the Keras model"):
         onnx_files.export(trained, tmp_path, episodes=1)

@@ -146,10 +146,12 @@ def test_nan_stops_with_a_message(toy, tmp_path, capsys):
 
 
 def test_shapes_from_the_command_line(tmp_path):
-    done = run([*QUICK, "--data.dataset", "shapes", "--data.count", "240"], tmp_path / "run")
+    done = run([*QUICK, "--data.dataset", "shapes", "--data.count", "240", "--train.epochs", "1",
+                "--skip_evaluation"], tmp_path / "run")
     assert done.model_path.is_file()
 
 
+@pytest.mark.slow  # the sources have tests of their own, the command has voc's
 @pytest.mark.parametrize("arguments", [
     ["--data.dataset", "coco", "--data.root", "data/coco_mini", "--data.layout", "interleaved",
      "--data.novel_policy", "keep", "--evaluate.shots", "[1]"],
@@ -174,8 +176,9 @@ def test_real_photos_with_cached_features(shared, tmp_path):
                  "--data.train_split", "val", "--data.novel_split", "val", "--data.image_size",
                  "65", "--model.backbone", "resnet18", "--model.train_backbone", "false",
                  "--model.weights", str(shared / "weights/resnet18_conv1-layer3.npz"),
-                 "--train.cache_features", "true", "--train.cache_dir", str(tmp_path / "cache")]
-    half = run([*arguments, "--evaluate.shots", "[1]"], tmp_path / "half")
+                 "--train.cache_features", "true", "--train.cache_dir", str(tmp_path / "cache"),
+                 "--train.epochs", "1", "--evaluate.shots", "[1]"]
+    half = run(arguments, tmp_path / "half")
     with pytest.MonkeyPatch.context() as patch:  # so that a cache is all that differs
         patch.setattr(feature_store, "DTYPE", np.dtype(np.float32))
         cached = run(arguments, tmp_path / "cached")

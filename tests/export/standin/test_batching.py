@@ -166,6 +166,7 @@ def test_answers_are_those_of_each_alone(exported, rows):
     assert max(batcher.sizes) > 1, "some were joined"
 
 
+@pytest.mark.slow  # test_serve.py swaps under load, too
 def test_a_swap_of_versions_loses_no_request_of_a_batch(exported, rows, tmp_path):
     shutil.copytree(exported, tmp_path / "1")
     batcher = Batcher(KIT_SIZES)

@@ -189,6 +189,7 @@ def test_children_stop_with_their_parent(tmp_path):
     assert time.time() - started < 30
 
 
+@pytest.mark.slow
 def test_ray_runs_a_grid_and_stops_it(tmp_path):
     """One run is there at the end, one fails with its reason, one is stopped with the grid."""
     from sst_tf.experiments.on_ray import OnRay

@@ -48,11 +48,11 @@ def last(folder):
 
 
 @pytest.mark.parametrize("optimizer", [
-    ["--optimizer.name", "sgd", "--optimizer.learning_rate", "0.05", "--optimizer.weight_decay",
-     "0.01", "--optimizer.clip_norm", "0.05"],
-    ["--optimizer.name", "adam", "--optimizer.learning_rate", "0.001",
-     "--optimizer.weight_decay", "0.0"],
-], ids=["sgd with decay and clipping", "adam"])
+    pytest.param(["--optimizer.name", "sgd", "--optimizer.learning_rate", "0.05",
+                  "--optimizer.weight_decay", "0.01", "--optimizer.clip_norm", "0.05"],
+                 id="sgd with decay and clipping"),
+    pytest.param(["--optimizer.name", "adam", "--optimizer.learning_rate", "0.001",
+                  "--optimizer.weight_decay", "0.0"], id="adam", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one(tmp_path, optimizer):
     one = weights(tmp_path / "one", "none", optimizer)
     two = weights(tmp_path / "two", "mirrored", optimizer)

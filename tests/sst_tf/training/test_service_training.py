@@ -4,6 +4,7 @@
 import csv
 
 import numpy as np
+import pytest
 
 from sst_tf import train
 from tests.pipelines.remote.test_service import Workers
@@ -21,6 +22,7 @@ def losses(root, folder, *options):
         return float(next(csv.DictReader(file))["loss"])
 
 
+@pytest.mark.slow
 def test_two_workers_feed_one_trainer(tmp_path):
     root = write_tiny_voc(tmp_path / "tiny")
     local = losses(root, tmp_path / "local")

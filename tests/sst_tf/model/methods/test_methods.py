@@ -3,6 +3,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from sst_tf.model import methods
@@ -13,6 +14,7 @@ from tests.sst_tf.conftest import build, losses_of_steps, random_episode
 from tests.sst_tf.model.methods.conftest import make
 
 UNMOVED = ("attention",)  # by one shot
+HEAVY = ("canet", "fwb", "oslsm")  # to trace
 
 
 def test_eq_11_against_finite_differences(method, supports):
@@ -73,6 +75,9 @@ def test_every_variable_is_trained(method):
                 assert moved > 0, (steps, auxiliary, shots, variable.path)
 
 
+@pytest.mark.parametrize("method", [
+    pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in METHODS],
+    indirect=True)
 def test_training_lowers_the_loss(method):
     losses = losses_of_steps(build(0, 0.0, method=method), random_episode(), 25)
     assert np.mean(losses[-3:]) < 0.97 * losses[0]  # masks of noise: little can be learnt
