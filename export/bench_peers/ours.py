@@ -38,10 +38,10 @@ def training(folder: Path, options: Options, kind: str) -> Ready:
         episode = {name: tf.constant(arrays[name]) for name in arrays.files
                    if name.endswith((kind, "mask"))}
     batches = iter(tf.data.Dataset.from_tensors(episode).repeat())
-    step = model.make_train_function()
+    model.make_train_function()
 
     def call():
-        return float(step(batches)["loss"])
+        return float(model.train_function(batches)["loss"])
 
     return seconds_of(call), np.array(call())
 

@@ -66,11 +66,15 @@ def run(race: Race, folder: Path, options: Options, rounds: int) -> dict[str, An
     Returns:
         {"seconds": {name: [of each round]}, "failed": {name: reason}, "difference": largest of
         answers}.
+    Raises:
+        UserError: one of ours does not start, or answers differ.
     """
     ready, answers, failed = {}, {}, {}
     with _threads(options.threads), _processes(race, folder, options) as lines:
         for contestant, line in lines:
             kind, value = line("ready")
+            if kind == "failed" and contestant.ours:
+                raise UserError(f"{race.title}: {contestant.name} cannot start ({value})")
             if kind == "failed":
                 failed[contestant.name] = value
             else:

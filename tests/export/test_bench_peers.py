@@ -8,19 +8,31 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.bench_peers import race, table
+from export.bench_peers import ours, race, table
 from export.bench_peers.options import Options
 from pipelines.errors import UserError
 from pipelines.sealed import read_sealed
 from sst_tf.config import Config, DataConfig, ModelConfig
 from sst_tf.runs.factory import build_model
+from tests.export.conftest import make_run
 
 SIZE = 65
 
 
 @pytest.fixture(scope="module")
-def sides():
-    """(our model, PyTorch's of the same weights, an episode of noise with ignored pixels)."""
+def episode():
+    """Noise, with ignored pixels."""
+    rng = np.random.default_rng(0)
+    photos = rng.integers(0, 256, (2, 2, SIZE, SIZE, 3), np.uint8)
+    masks = np.zeros((2, 2, SIZE, SIZE), np.uint8)
+    masks[:, :, 10:40, 20:50], masks[:, :, :, :5] = 1, 255
+    return {"support_image": photos[0][:, None], "support_mask": masks[0][:, None],
+            "query_image": photos[1], "query_mask": masks[1, :, ::-1].copy()}
+
+
+@pytest.fixture(scope="module")
+def sides(episode):
+    """(our model, PyTorch's of the same weights, the episode)."""
     pytest.importorskip("torch", reason="PyTorch comes with the extra peers")
     from export.bench_peers.torch_model import Segmenter
 
@@ -29,12 +41,6 @@ def sides():
     for variable in model.head.trainable_variables:
         if variable.path.endswith("classify/kernel"):  # starts small; here it should matter
             variable.assign(variable * 30)
-    rng = np.random.default_rng(0)
-    photos = rng.integers(0, 256, (2, 2, SIZE, SIZE, 3), np.uint8)
-    masks = np.zeros((2, 2, SIZE, SIZE), np.uint8)
-    masks[:, :, 10:40, 20:50], masks[:, :, :, :5] = 1, 255
-    episode = {"support_image": photos[0][:, None], "support_mask": masks[0][:, None],
-               "query_image": photos[1], "query_mask": masks[1, :, ::-1].copy()}
     weights = {variable.path: variable.numpy() for variable in model.weights}
     return model, Segmenter(16).load(weights), episode
 
@@ -107,18 +113,30 @@ def test_turns_are_timed_and_failures_are_told(tmp_path):
     json.dumps(found)
 
 
+def test_one_of_ours_must_start(tmp_path):
+    with pytest.raises(UserError, match=r"toy: 0 cannot start \(no compiler here\)"):
+        race.run(race.Race("toy", "ms", contestants(None, 1.0)), tmp_path, Options(), rounds=1)
+
+
+def test_our_training_step_is_timed(episode, tmp_path):
+    make_run(tmp_path / "run", DataConfig(image_size=SIZE, count=60))
+    np.savez(tmp_path / "episode.npz", **episode)
+    measure, loss = ours.training(tmp_path, Options(), "image")
+    assert np.isfinite(loss) and measure() > 0
+
+
 def test_other_answers_end_the_race(tmp_path):
     with pytest.raises(UserError, match="answers differ by 1.0e"):
         race.run(race.Race("toy", "ms", contestants(1.0, 2.0), tolerance=0.1), tmp_path,
                  Options(), rounds=1)
 
 
-@pytest.mark.parametrize("ours, theirs, word", [
+@pytest.mark.parametrize("mine, theirs, word", [
     ([1, 1, 1], [2, 2, 2], "ahead: they take 100 % longer"),
     ([2, 2, 2], [1, 1, 1], "behind: we take 100 % longer"),
     ([1, 2, 1], [2, 1, 1], "level")])
-def test_the_verdict(ours, theirs, word):
-    assert table.verdict(*table.ratio(ours, theirs)) == word
+def test_the_verdict(mine, theirs, word):
+    assert table.verdict(*table.ratio(mine, theirs)) == word
 
 
 def test_the_page_shows_the_kept_results():
