@@ -85,7 +85,7 @@ def torch_loader(source: Any, episodes: Sequence[Episode], size: int, workers: i
         raise UserError("the comparison needs PyTorch: pip install 'sst-tf[peers]' (a CPU build "
                         "suffices), or leave it out with --no_torch") from None
     return DataLoader(PillowEpisodes(source, episodes, size), batch_size=batch,
-                      num_workers=workers)
+                      num_workers=workers, persistent_workers=True)
 
 
 def pillow_picture(photo: Path, mask: Path, class_id: int, size: int,
@@ -192,7 +192,9 @@ def compare(root: str | Path, count: int, rounds: int, size: int, workers: int, 
         readers["records"] = lambda: ours(stored, episodes, size, workers, batch, None)
         readers["records augmented"] = lambda: ours(stored, episodes, size, workers, batch, HOW)
     if torch:
-        readers["DataLoader"] = lambda: torch_loader(source, episodes, size, workers, batch)
+        loader = torch_loader(source, episodes, size, workers, batch)
+        rate(loader)  # its processes start
+        readers["DataLoader"] = lambda: loader
     rates: dict[str, list[float]] = {name: [] for name in readers}
     for _ in tqdm(range(rounds), desc="rounds"):
         for name, reader in readers.items():

@@ -68,9 +68,15 @@ def _all(dataset):
         yield dataset[i]
 
 
-def loader(source: Any, episodes: Sequence[Episode], size: int, workers: int,
-           batch: int) -> Iterator[dict[str, Any]]:
+class TaskLoader:
     """Batches; `query_mask` [B, 1, S, S] says how many episodes one holds."""
-    for one in DataLoader(Tasks(source, episodes, size), batch_size=batch, num_workers=workers):
-        yield {"support": one["train"], "query_image": one["test"][0],
-               "query_mask": one["test"][1]}
+
+    def __init__(self, source: Any, episodes: Sequence[Episode], size: int, workers: int,
+                 batch: int):
+        self.loader = DataLoader(Tasks(source, episodes, size), batch_size=batch,
+                                 num_workers=workers, persistent_workers=True)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for one in self.loader:
+            yield {"support": one["train"], "query_image": one["test"][0],
+                   "query_mask": one["test"][1]}

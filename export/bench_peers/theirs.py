@@ -84,11 +84,28 @@ def data_loader(folder: Path, options: Options) -> Ready:
     """A DataLoader that does what `episodes` does, with Pillow; seconds an episode."""
     from pipelines.reading_rates import torch_loader
 
-    return read_by(torch_loader, folder, options)
+    return _started(torch_loader, folder, options)
 
 
 def task_loader(folder: Path, options: Options) -> Ready:
     """Tasks of nested data sets, as pytorch-meta reads them; seconds an episode."""
-    from export.bench_peers.tasks import loader
+    from export.bench_peers.tasks import TaskLoader
 
-    return read_by(loader, folder, options)
+    return _started(TaskLoader, folder, options)
+
+
+def _started(make, folder, options):
+    """One loader for all rounds: its processes start, and import all they need, before the first.
+
+    In a race they are spawned, not forked, which takes longer than a round.
+    """
+    loader = None
+
+    def kept(*arguments):
+        nonlocal loader
+        loader = loader or make(*arguments)
+        return loader
+
+    measure, answer = read_by(kept, folder, options)
+    measure()
+    return measure, answer
