@@ -100,15 +100,13 @@ class SavedModel:
         """
         tf = self._tf
         taken, given = self.signatures[signature]
-        asked = list(given) if outputs is None else list(outputs)
-        # In one order, whatever the client's: the runtime plans each order anew and keeps the plan.
-        feeding, fetching = sorted(inputs), sorted(asked)
-        feeds = [self._output(taken[name].name) for name in feeding]
-        fetches = [self._output(given[name].name) for name in fetching]
+        given = given if outputs is None else {name: given[name] for name in outputs}
+        feeds = [self._output(taken[name].name) for name in inputs]
+        fetches = [self._output(info.name) for info in given.values()]
         values = (c_void_p * len(inputs))()
         try:
-            for i, name in enumerate(feeding):
-                values[i] = self._tensor(inputs[name])
+            for i, value in enumerate(inputs.values()):
+                values[i] = self._tensor(value)
         except RuntimeFailure:
             self._delete(values)
             raise
@@ -122,9 +120,7 @@ class SavedModel:
         if options:
             tf.TF_DeleteBuffer(options)
         self._finish(status)
-        arrays = {name: self._array(c_void_p(answer))
-                  for name, answer in zip(fetching, answers, strict=True)}
-        return {name: arrays[name] for name in asked}
+        return {name: self._array(c_void_p(a)) for name, a in zip(given, answers, strict=True)}
 
     def __del__(self):
         """Give the memory back; a server drops versions while it runs."""
