@@ -2,8 +2,7 @@
 """This package's side: each function gets ready and returns (what measures, first answer)."""
 
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,19 +87,12 @@ def _segment(model, folder):
 
 def reading(folder: Path, options: Options, augment: bool) -> Ready:
     """`pipelines.episodes`, mirrored, scaled and turned or plain; seconds an episode."""
-    from pipelines.reading_rates import HOW, ours
-
-    return read_by(partial(ours, how=HOW if augment else None), folder, options)
-
-
-def read_by(reader: Callable[..., Iterable], folder: Path, options: Options) -> Ready:
-    """Seconds an episode of a reader of (source, episodes, size, workers, batch)."""
-    from pipelines.reading_rates import rate
+    from pipelines.reading_rates import HOW, ours, rate
 
     source, episodes = sample(folder, options)
 
     def measure() -> float:
-        return 1 / rate(reader(source, episodes, options.image_size, options.threads,
-                               options.batch))
+        return 1 / rate(ours(source, episodes, options.image_size, options.threads, options.batch,
+                             HOW if augment else None))
 
     return measure, np.array(len(episodes))

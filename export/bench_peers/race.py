@@ -73,9 +73,9 @@ def run(race: Race, folder: Path, options: Options, rounds: int) -> dict[str, An
     with _threads(options.threads), _processes(race, folder, options) as lines:
         for contestant, line in lines:
             kind, value = line("ready")
-            if kind == "failed" and contestant.ours:
-                raise UserError(f"{race.title}: {contestant.name} cannot start ({value})")
             if kind == "failed":
+                if contestant.ours:
+                    raise UserError(f"{race.title}: {contestant.name} cannot start ({value})")
                 failed[contestant.name] = value
             else:
                 ready[contestant.name], answers[contestant.name] = line, value

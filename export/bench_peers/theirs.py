@@ -10,7 +10,8 @@ from torch import Tensor
 
 from export.bench_peers.materials import settings
 from export.bench_peers.options import Options
-from export.bench_peers.ours import Ready, read_by, seconds_of
+from export.bench_peers.ours import Ready, seconds_of
+from export.bench_peers.photos import sample
 from export.bench_peers.torch_model import Segmenter
 
 
@@ -99,13 +100,9 @@ def _started(make, folder, options):
 
     In a race they are spawned, not forked, which takes longer than a round.
     """
-    loader = None
+    from pipelines.reading_rates import rate
 
-    def kept(*arguments):
-        nonlocal loader
-        loader = loader or make(*arguments)
-        return loader
-
-    measure, answer = read_by(kept, folder, options)
-    measure()
-    return measure, answer
+    source, episodes = sample(folder, options)
+    loader = make(source, episodes, options.image_size, options.threads, options.batch)
+    rate(loader)
+    return lambda: 1 / rate(loader), np.array(len(episodes))

@@ -163,26 +163,30 @@ class Reader:
                    flip, how, both, resize):
         size, resize = int(size), resize.decode()
         how = Augment(tuple(how[:2]), *how[2:])
-        images, masks = aligned((len(support), size, size, 3)), aligned((len(support), size, size))
-        for k, name in enumerate(support):
-            augment(self._photo(name), self._mask(name, support_class, ignore_ids, True), size,
-                    numbers[k], flip, how, resize, (images[k], masks[k]))
-        image, mask = aligned((size, size, 3)), aligned((size, size))
-        whole = self._mask(query, query_class, ignore_ids, False)
-        augment(self._photo(query), whole, size, numbers[-1], flip,
-                how if both else Augment(), resize, (image, mask))
-        return images, masks, image, mask, np.int32(whole.shape)
+
+        def show(k, photo, mask, into):
+            augment(photo, mask, size, numbers[k], flip,
+                    how if both or k < len(support) else Augment(), resize, into)
+
+        return self._shown(support, support_class, query, query_class, ignore_ids, size, show)
 
     def _stored(self, support, support_class, query, query_class, ignore_ids, size, flipped):
+        def show(k, photo, mask, into):
+            step = -1 if flipped[k] else 1
+            into[0][:], into[1][:] = photo[:, ::step], mask[:, ::step]
+
+        return self._shown(support, support_class, query, query_class, ignore_ids, size, show)
+
+    def _shown(self, support, support_class, query, query_class, ignore_ids, size, show):
+        """What `augmented` returns; `show` fills the arrays of a photo, the query's last."""
         images, masks = aligned((len(support), size, size, 3)), aligned((len(support), size, size))
+        for k, name in enumerate(support):
+            show(k, self._photo(name), self._mask(name, support_class, ignore_ids, True),
+                 (images[k], masks[k]))
         image, mask = aligned((size, size, 3)), aligned((size, size))
-        photos = [(name, support_class, True, images[k], masks[k])
-                  for k, name in enumerate(support)] + [(query, query_class, False, image, mask)]
-        for (name, class_id, shows, shown, target), mirrored in zip(photos, flipped, strict=True):
-            step = -1 if mirrored else 1
-            shown[:] = self.source.read_image(name.decode())[:, ::step]
-            target[:] = self._mask(name, class_id, ignore_ids, shows)[:, ::step]
-        return images, masks, image, mask, np.int32(mask.shape)
+        whole = self._mask(query, query_class, ignore_ids, False)
+        show(len(support), self._photo(query), whole, (image, mask))
+        return images, masks, image, mask, np.int32(whole.shape)
 
 
 def check_size(source: Source, image_size: int, resize: str) -> None:

@@ -129,7 +129,7 @@ def _archives(folder):
         for split, part in (("train", names[:5]), ("val", names[5:10]))}
     tar(folder / "voc.tar", files)
     tar(folder / "sbd.tgz", {f"benchmark_RELEASE/dataset/cls/{name}.mat": given[1]
-                              for name in names[5:]})
+                            for name in names[5:]})
     for part in ("train2017", "val2017"):
         with zipfile.ZipFile(folder / f"{part}.zip", "w") as archive:
             for number in range(PHOTOS // 2):
