@@ -139,6 +139,7 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         small = (resize_mask if ways else resize_class_mask)(mask, image_size, resize)
         return images, masks, *shown(name, small, flipped[-1], crop), tf.shape(mask)
 
+    @tf.autograph.experimental.do_not_convert  # no branch depends on a tensor's value
     def load(episode):
         number = episode["episode_id"]
         if how is not None:

@@ -221,6 +221,7 @@ def photo_dataset(source: Source, names: Iterable[str], image_size: int, paralle
     check_size(source, image_size, resize)
     reader = Reader(source, features)
 
+    @tf.autograph.experimental.do_not_convert  # no branch depends on a tensor's value
     def load(name, flip):
         photo = {"name": name}
         if features is not None:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from sst_tf.model.layers import masked_average, pool_weights, resize_aligned
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def prototypes(features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Foreground and background prototypes: [N, h, w, C_b], [N, H, W] -> [N, 2, C_b].
 
@@ -19,7 +19,7 @@ def prototypes(features: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
                      for m in (background, mask)], axis=1)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def segment(features: tf.Tensor, prototypes: tf.Tensor, size: tuple) -> tf.Tensor:
     """1 where the foreground prototype is nearer by cosine, else 0.
 

@@ -45,7 +45,8 @@ class Encodings:
     def __init__(self, model: SSTSegmenter, bank: PhotoBank, batch: int,
                  untrained: Encoder | None = None):
         self.model, self.bank, self.batch, self.untrained = model, bank, batch, untrained
-        self._backbone = untrained and tf.function(untrained.features, reduce_retracing=True)
+        self._backbone = untrained and tf.function(
+            untrained.features, reduce_retracing=True, autograph=False)
         self._kept = Kept(bank.limits["embeddings"])
 
     def beside(self, items: Sequence, photo_of: Callable[[Any], str], views: Sequence = (PLAIN,),

@@ -49,17 +49,17 @@ class Inference:
     def __init__(self, encoder: Encoder, tuner: Tuner, head: Head):
         self.encoder, self.tuner, self.head = encoder, tuner, head
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def embed_photos(self, images: tf.Tensor) -> tf.Tensor:
         """R of raw RGB photos, [N, H, W, 3] -> [N, h, w, C] float32 (Eq. 2, 3)."""
         return tf.cast(self.encoder(images), tf.float32)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def embed_features(self, features: tf.Tensor) -> tf.Tensor:
         """R of a frozen backbone's features, [N, h, w, C_b] -> [N, h, w, C] float32."""
         return tf.cast(self.encoder.embed(features), tf.float32)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def tune(self, support_features: tf.Tensor, mask: tf.Tensor) -> TunedSupport:
         """Tune N supports, each on its own (Eq. 8 to 11).
 
@@ -69,7 +69,7 @@ class Inference:
         """
         return self.teach(support_features, mask)[0]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def self_segment(self, support_features: tf.Tensor, mask: tf.Tensor) -> SelfSegmentation:
         """N supports under their own mask, before and after the step; arguments as in `tune`."""
         return self.teach(support_features, mask)[1]
@@ -87,7 +87,7 @@ class Inference:
         return kept, SelfSegmentation(tuned.logit, after,
                                       resize_aligned(moved, spatial(tuned.logit)))
 
-    @tf.function  # traced anew for each K and each fusion
+    @tf.function(autograph=False)  # traced anew for each K and each fusion
     def segment(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor, size,
                 fusion: str = "weighted") -> tf.Tensor:
         """Foreground probability [B, H, W] of photos under K summaries each (Eq. 7, 13, 14).
@@ -124,7 +124,7 @@ class Inference:
                                _joined(prototypes))
         return tf.reshape(found, [-1, tf.shape(prototypes)[1]])
 
-    @tf.function
+    @tf.function(autograph=False)
     def agreement(self, query_features: tf.Tensor, probability: tf.Tensor,
                   prototypes: tf.Tensor) -> tf.Tensor:
         """How alike what was found is to what was marked, [B] in -1..1.

@@ -37,6 +37,7 @@ def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strat
         if weights is not None:
             model.set_weights(weights)
         model.compile(optimizer=build_optimizer(config))
+        model.optimizer.build(model.trainable_variables)  # else the step is traced twice
         state = (run.restore_last(model) if resume else None) or {"epoch": 0}
     store = open_features(model, config, data, strategy)
     per_epoch = config.train.steps_per_epoch
