@@ -23,20 +23,87 @@ from onnxruntime.quantization import (
 )
 from tqdm import tqdm
 
-from pipelines import Episode, Source, episode_dataset
+from export.trained import Trained
+from pipelines import episode_dataset
 from pipelines.errors import UserError
-from sst_tf.config import Config
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.metrics import Counts, mean_iou
 
 Arrays = dict[str, np.ndarray]
 Model = Callable[[str, Arrays], Arrays]  # of a signature's name and its inputs
+Photos = Sequence[tuple[np.ndarray, np.ndarray]]  # uint8 [S, S, 3] and their masks [S, S]
 
 OPERATIONS = ("Conv", "Relu", "Add", "MaxPool", "Concat")
 PHOTOS = 64  # that ranges are taken from
 MOST_LOST = 0.005  # of mIoU
 LEAST_GAIN = 1.6  # of the rate, on a processor with VNNI
 RESAMPLES = 1000
+
+
+class Trials:
+    """A run's photos on which files in 8 bits prove themselves.
+
+    Args:
+        trained: the run.
+        count: episodes of base classes, of its validation photos.
+    Raises:
+        DataError: the run's data set is not at hand.
+    """
+
+    def __init__(self, trained: Trained, count: int):
+        self.trained = trained
+        self.episodes, self.source = trained.validation(count)
+
+    def narrow(self, folder: Path, names: Sequence[str], model: Callable[[Path], Model],
+               inputs: Callable[[str, Photos, Model], Iterable[Arrays]]) -> dict[str, Any]:
+        """Put 8 bits into the encoder of a folder's ONNX files; what that changed, JSON-able.
+
+        Args:
+            names: of the files that hold an encoder.
+            model: what the folder's files answer, once loaded.
+            inputs: of the file `name` for photos of base classes, given what float32 answers.
+        Raises:
+            UserError: the files, now in 8 bits, lose too much or gain too little.
+        """
+        batches = self.trained.batches(self.trained.training(PHOTOS), self.source)
+        photos = [(batch["support_image"][0, 0], batch["support_mask"][0, 0]) for batch in batches]
+        wide, before = _megabytes(folder), model(folder)
+        for name in names:
+            path = folder / f"{name}.onnx"
+            quantise(path, path, (self.trained.model.encoder.backbone.name, "embedding"),
+                     inputs(name, photos, before))
+        found = self._compare(before, model(folder))
+        refuse(found, has_vnni())
+        return {**found._asdict(), "lost": found.lost, "vnni": has_vnni(),
+                "calibrated_on": len(photos), "megabytes_float32": wide,
+                "megabytes": _megabytes(folder)}
+
+    def _compare(self, before, after):
+        """Segment the episodes by both, in turn."""
+        data, threshold = self.trained.config.data, self.trained.threshold
+        counts = [Counts.empty(self.episodes), Counts.empty(self.episodes)]
+        seconds = np.zeros((len(self.episodes), 2))
+        batches = episode_dataset(self.source, self.episodes, image_size=data.image_size, batch=1,
+                                  resize=data.resize).as_numpy_iterator()
+        for row, batch in enumerate(tqdm(batches, total=len(self.episodes), unit="episode",
+                                         desc="int8 against float32")):
+            given = {name: batch[name] for name in ("support_image", "support_mask", "query_image")}
+            for i, model in enumerate((before, after)):
+                start = time.perf_counter()
+                probability = model("segment", given)["probability"][0]
+                seconds[row, i] = time.perf_counter() - start
+                counts[i].put(row, probability, batch["query_mask"][0])
+        weights = bootstrap.photo_weights(counts[0].photos, RESAMPLES)
+        spread = mean_iou(counts[1], threshold, weights) - mean_iou(counts[0], threshold, weights)
+        wide, narrow = (float(mean_iou(one, threshold)) for one in counts)
+        return Compared(wide, narrow, bootstrap.interval(spread),
+                        [1e3 * float(value) for value in np.median(seconds, 0)],
+                        float(np.median(seconds[:, 0] / seconds[:, 1])), len(self.episodes),
+                        self.source.name)
+
+
+def _megabytes(folder):
+    return sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
 
 
 def quantise(path: Path, target: Path, encoder: Sequence[str], inputs: Iterable[Arrays]) -> None:
@@ -85,14 +152,12 @@ class _Reader(CalibrationDataReader):
         return next(self._inputs, None)
 
 
-def calibrating(name: str, photos: Iterable[tuple[np.ndarray, np.ndarray]], shots: int,
-                tune: Callable[[Arrays], Arrays]) -> Iterator[Arrays]:
+def every_role(name: str, photos: Photos, model: Model, shots: int) -> Iterator[Arrays]:
     """Inputs of the file `name` that show each photo in every role, one photo a time.
 
     Args:
-        photos: uint8 [S, S, 3] and their masks [S, S].
+        model: of the files in float32.
         shots: K.
-        tune: answers the inputs of the file "tune" in float32.
     """
     for image, mask in photos:
         one = {"support_image": image[None], "support_mask": mask[None]}
@@ -104,7 +169,7 @@ def calibrating(name: str, photos: Iterable[tuple[np.ndarray, np.ndarray]], shot
             yield query | {key: np.repeat(value[None], shots, 1) for key, value in one.items()}
         else:
             yield query | {key: np.resize(value, (1, *classes, shots, *value.shape[1:]))
-                           for key, value in tune(one).items()}
+                           for key, value in model("tune", one).items()}
 
 
 class Compared(NamedTuple):
@@ -130,45 +195,6 @@ class Compared(NamedTuple):
     def lost(self) -> float:
         """Of mIoU."""
         return self.float32 - self.int8
-
-
-def compare(before: Model, after: Model, config: Config, episodes: list[Episode],
-            source: Source, threshold: int) -> Compared:
-    """Segment episodes by both.
-
-    Args:
-        threshold: bin of the operating point.
-    """
-    data = config.data
-    counts = [Counts.empty(episodes), Counts.empty(episodes)]
-    seconds = np.zeros((len(episodes), 2))
-    batches = episode_dataset(source, episodes, image_size=data.image_size, batch=1,
-                              resize=data.resize).as_numpy_iterator()
-    for row, batch in enumerate(tqdm(batches, total=len(episodes), unit="episode",
-                                     desc="int8 against float32")):
-        given = {name: batch[name] for name in ("support_image", "support_mask", "query_image")}
-        for i, model in enumerate((before, after)):
-            start = time.perf_counter()
-            probability = model("segment", given)["probability"][0]
-            seconds[row, i] = time.perf_counter() - start
-            counts[i].put(row, probability, batch["query_mask"][0])
-    weights = bootstrap.photo_weights(counts[0].photos, RESAMPLES)
-    spread = mean_iou(counts[1], threshold, weights) - mean_iou(counts[0], threshold, weights)
-    wide, narrow = (float(mean_iou(one, threshold)) for one in counts)
-    return Compared(wide, narrow, bootstrap.interval(spread),
-                    [1e3 * float(value) for value in np.median(seconds, 0)],
-                    float(np.median(seconds[:, 0] / seconds[:, 1])), len(episodes), source.name)
-
-
-def told(found: Compared, photos: int, before: float, after: float) -> dict[str, Any]:
-    """What travels with the files, JSON-able.
-
-    Args:
-        photos: that ranges were taken from.
-        before, after: megabytes in float32 and in 8 bits.
-    """
-    return {**found._asdict(), "lost": found.lost, "vnni": has_vnni(), "calibrated_on": photos,
-            "megabytes_float32": before, "megabytes": after}
 
 
 def refuse(found: Compared, vnni: bool) -> None:

@@ -39,8 +39,11 @@ def main(argv: list[str] | None = None) -> None:
 
     trained = Trained.load(run_folder(options), options.shots, threshold=options.threshold,
                            data_root=options.data_root)
-    folder, worst = export(trained, options.output, options.fixed_size,
-                           int8_trials=options.trials if options.encoder == "int8" else 0)
+    trials = None
+    if options.encoder == "int8":
+        from export.int8 import Trials
+        trials = Trials(trained, options.trials)
+    folder, worst = export(trained, options.output, options.fixed_size, trials=trials)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB in {', '.join(NAMES)}, {options.shots}-"
           f"shot, opset {OPSET}; largest difference from Keras {worst:.1e}")
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing a trained run as ONNX files that answer as the Keras model does, and running them."""
 
+import functools
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,25 +13,27 @@ from export import model_card, replay, versions
 from export.trained import Trained
 from pipelines.errors import UserError
 
+if TYPE_CHECKING:
+    from export.int8 import Trials
+
 TOLERANCE = 1e-4  # of probabilities, against the Keras model
 NAMES = ("segment", "tune", "segment_tuned", "segment_many")
 
 
 def export(trained: Trained, output: str | Path, fixed: bool = False, episodes: int = 4,
-           int8_trials: int = 0) -> tuple[Path, float]:
+           trials: "Trials | None" = None) -> tuple[Path, float]:
     """Write the next version under `output`.
 
     Args:
         fixed: photos of the run's size only.
         episodes: on which the files must answer as Keras does.
-        int8_trials: of base classes, on which files with the encoder in 8 bits must score as those
-            in float32 do, and are then written in their place; 0 leaves them as they are.
+        trials: on which files with the encoder in 8 bits must score as those in float32 do, and
+            are then written in their place; None leaves them as they are.
     Returns:
         Its folder, and the largest difference of the float32 files from Keras.
     """
     from export import onnx_graph  # its packages come with the extra `onnx`
     signatures = trained.signatures(fixed)
-    trials = trained.validation(int8_trials) if int8_trials else None
     with versions.writing(output) as version:
         files = {name: version.folder / f"{name}.onnx" for name in NAMES}
         for name, path in files.items():
@@ -39,7 +42,7 @@ def export(trained: Trained, output: str | Path, fixed: bool = False, episodes: 
         chosen, source = trained.episodes(episodes)
         worst = _compare(trained, OnnxModel(version.folder),
                          list(trained.batches(chosen, source)), fixed)
-        narrow = _quantise(trained, version.folder, *trials) if trials else None
+        narrow = _narrow(trials, version.folder) if trials else None
         model_card.write(trained, version.folder, "int8" if narrow else "float32", fixed, False,
                          worst, source.name, narrow)
         facts = json.loads((version.folder / model_card.SETTINGS).read_text(encoding="utf-8"))
@@ -48,25 +51,10 @@ def export(trained: Trained, output: str | Path, fixed: bool = False, episodes: 
     return version.folder, worst
 
 
-def _quantise(trained, folder, trials, source):
-    """Put 8 bits into the encoder of a folder's files; returns what that changed, for the card."""
+def _narrow(trials, folder):
     from export import int8
-    photos = [(batch["support_image"][0, 0], batch["support_mask"][0, 0])
-              for batch in trained.batches(trained.training(int8.PHOTOS), source)]
-    with tempfile.TemporaryDirectory() as wide:
-        for name in NAMES:
-            (folder / f"{name}.onnx").rename(Path(wide) / f"{name}.onnx")
-        before = OnnxModel(Path(wide))
-        for name in NAMES:
-            int8.quantise(Path(wide) / f"{name}.onnx", folder / f"{name}.onnx",
-                          (trained.model.encoder.backbone.name, "embedding"),
-                          int8.calibrating(name, photos, trained.shots,
-                                           lambda one: before.run("tune", one)))
-        found = int8.compare(before.run, OnnxModel(folder).run, trained.config, trials, source,
-                             trained.threshold)
-        size = versions.megabytes(Path(wide))
-    int8.refuse(found, int8.has_vnni())
-    return int8.told(found, len(photos), size, versions.megabytes(folder))
+    return trials.narrow(folder, NAMES, lambda folder: OnnxModel(folder).run,
+                         functools.partial(int8.every_role, shots=trials.trained.shots))
 
 
 class OnnxModel:

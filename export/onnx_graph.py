@@ -3,6 +3,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def convert(function: Callable, specs: dict[str, tf.TensorSpec], batched: bool =
         UserError: an operation that neither tf2onnx nor `onnx_ops` can convert.
     """
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what counts is checked below
+    # Else it copies the graph before each of its 48 passes, which takes longer than they do.
+    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     traced = tf.function(function, autograph=False)
     model, _ = tf2onnx.convert.from_function(traced, list(specs.values()), opset=OPSET)
     unknown = sorted({node.op_type for node in model.graph.node

@@ -6,19 +6,22 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from export import page_graphs, page_libraries
 from export.onnx_files import OnnxModel
-from export.trained import Trained
 from pipelines import open_source
 from pipelines.errors import UserError
 from pipelines.writing import making, write_json
 from sst_tf import __version__
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
+
+if TYPE_CHECKING:
+    from export.int8 import Trials
 
 PAGE = page_libraries.HERE
 STATIC = ("index.html", "page.css", "page.js")
@@ -31,7 +34,7 @@ TOLERANCE = 5e-3
 
 
 def write(predictor: Predictor, output: str | Path, name: str, modules: Path | None = None,
-          photos_of: Trained | None = None, int8_trials: int = 0) -> tuple[Path, float]:
+          trials: "Trials | None" = None) -> tuple[Path, float]:
     """Write the page's folder; returns it and the largest difference from `Predictor`.
 
     Args:
@@ -39,8 +42,7 @@ def write(predictor: Predictor, output: str | Path, name: str, modules: Path | N
         output: a folder that is not there, or holds a page, which is replaced.
         name: of the model, for people.
         modules: `node_modules` of the page's lock file; npm fetches it by default.
-        photos_of, int8_trials: the run that has the photos for an encoder in 8 bits, and on how
-            many episodes it must score as in float32 (`onnx_files.export`); 0 leaves it as it is.
+        trials: on which the encoder in 8 bits must score as in float32; None leaves it as it is.
     Raises:
         UserError: another folder at `output`, no libraries, or files that answer otherwise.
     """
@@ -58,7 +60,7 @@ def write(predictor: Predictor, output: str | Path, name: str, modules: Path | N
         _convert(predictor, folder)
         shown, photos, masks = _draw(predictor)
         worst = _compare(predictor, folder, photos, masks)
-        narrow = (_quantise(photos_of, folder, int8_trials) if photos_of and int8_trials else {})
+        narrow = {"int8": _narrow(trials, folder)} if trials else {}
         write_json(folder / FACTS, _facts(predictor, name) | narrow | {
             "examples": {"name": shown} | _keep(folder, photos, masks),
             "expected": _prototype(page_model(folder), photos[0], masks[0])})
@@ -81,20 +83,10 @@ def _convert(predictor, folder):
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
 
 
-def _quantise(trained, folder, count):
-    """Put 8 bits into `embed`; returns what that changed, for the page's facts."""
-    from export import int8
-    trials, source = trained.validation(count)
-    photos = [{"photo": batch["support_image"][0, 0]}
-              for batch in trained.batches(trained.training(int8.PHOTOS), source)]
-    before, path = page_model(folder), folder / "embed.onnx"
-    size = path.stat().st_size
-    int8.quantise(path, path, (trained.model.encoder.backbone.name, "embedding"), photos)
-    after = page_model(folder)
-    found = int8.compare(functools.partial(_segment, before), functools.partial(_segment, after),
-                         trained.config, trials, source, trained.threshold)
-    int8.refuse(found, int8.has_vnni())
-    return {"int8": int8.told(found, len(photos), size / 1e6, path.stat().st_size / 1e6)}
+def _narrow(trials, folder):
+    return trials.narrow(
+        folder, ("embed",), lambda folder: functools.partial(_segment, page_model(folder)),
+        lambda name, photos, model: ({"photo": image} for image, _ in photos))
 
 
 def _segment(model, _, episode):

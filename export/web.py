@@ -30,14 +30,15 @@ def main(argv: list[str] | None = None) -> None:
     modules = Path(options.libraries) if options.libraries else page_libraries.fetch()
     # TensorFlow takes seconds to import, which --help and a missing npm need not wait for.
     from export.page_files import write
-    from export.trained import Trained
     from sst_tf.photos.predictor import Predictor
 
     run = run_folder(options)
-    narrow = (Trained.load(run, data_root=options.data_root) if options.encoder == "int8"
-              else None)
-    folder, worst = write(Predictor.from_run(run), options.output, run.name, modules, narrow,
-                          options.trials)
+    trials = None
+    if options.encoder == "int8":
+        from export.int8 import Trials
+        from export.trained import Trained
+        trials = Trials(Trained.load(run, data_root=options.data_root), options.trials)
+    folder, worst = write(Predictor.from_run(run), options.output, run.name, modules, trials)
     model = sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
     print(f"{folder}: {versions.megabytes(folder):.0f} MB, {model:.1f} of them the model; largest "
           f"difference from Python {worst:.1e}")

@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 PRECISIONS = ("float32", "int8")
 
 
-def points(folder):
+def points(facts):
     """(name, precision, mIoU, milliseconds, megabytes) of a version, float32 first."""
-    facts = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     found = facts["int8"]
     for i, precision in enumerate(PRECISIONS):
         size = found["megabytes" if precision == "int8" else "megabytes_float32"]
@@ -25,14 +24,14 @@ def points(folder):
                found["milliseconds"][i], size)
 
 
-def table(folders):
+def table(versions):
     """Markdown."""
     yield "| model | encoder | mIoU | 8 bits minus float32, 95 % | `segment`, ms | rate | MB |"
     yield "|---|---|---|---|---|---|---|"
-    for folder in folders:
-        found = json.loads((folder / "export.json").read_text(encoding="utf-8"))["int8"]
+    for facts in versions:
+        found = facts["int8"]
         low, high = found["interval"]
-        for name, precision, score, time, size in points(folder):
+        for name, precision, score, time, size in points(facts):
             narrow = precision == "int8"
             change = f"{-found['lost']:+.4f} ({low:+.4f} to {high:+.4f})" if narrow else ""
             rate = f"{found['rate']:.2f}" if narrow else "1"
@@ -40,12 +39,12 @@ def table(folders):
                    f"{size:.0f} |")
 
 
-def draw(folders, path):
+def draw(versions, path):
     """The plot."""
     figure = Figure((5, 3.2), layout="constrained")
     axes = figure.add_subplot()
-    for folder in folders:
-        shown = list(points(folder))
+    for facts in versions:
+        shown = list(points(facts))
         _, _, scores, times, sizes = zip(*shown, strict=True)
         axes.plot(times, scores, linewidth=0.8, color="gray", zorder=1)
         axes.scatter(times, scores, s=[12 * size for size in sizes], alpha=0.6, zorder=2)
@@ -63,9 +62,11 @@ def main():
     parser.add_argument("versions", nargs="+", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    print("\n".join(table(options.versions)))
+    versions = [json.loads((folder / "export.json").read_text(encoding="utf-8"))
+                for folder in options.versions]
+    print("\n".join(table(versions)))
     if options.plot:
-        draw(options.versions, options.plot)
+        draw(versions, options.plot)
 
 
 if __name__ == "__main__":

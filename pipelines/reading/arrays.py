@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """NumPy's archives from strangers: no objects in them, and no larger than they should be."""
 
+import contextlib
 import os
 import zipfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -30,3 +32,20 @@ def open_arrays(source: str | os.PathLike | BinaryIO, limit: int = LIMIT) -> Npz
     if not isinstance(source, (str, os.PathLike)):
         source.seek(0)
     return np.load(source, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def expected(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """All that reading an archive raises becomes a DataError that names the file.
+
+    Args:
+        what: the file should be, such as "class card".
+    """
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or f'no {what}'}") from None
+    except Exception as error:  # zip, JSON and NumPy each raise their own
+        raise DataError(f"{path}: no {what} ({type(error).__name__}: {error})") from None

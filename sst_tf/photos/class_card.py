@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.reading.arrays import open_arrays
+from pipelines.reading.arrays import expected, open_arrays
 from pipelines.writing import write_bytes
 
 FORMAT = 1
@@ -71,19 +71,12 @@ class ClassCard:
         Raises:
             DataError: no card, or one of another model than `model_sha256`.
         """
-        try:
-            with open_arrays(path) as arrays:
-                facts = json.loads(str(arrays["facts"]))
-                card = cls(facts["name"], arrays["prototype"], arrays["untuned"], arrays["score"],
-                           arrays["score_after"], arrays["thumbnail"].tobytes(),
-                           tuple(facts["how"]), facts["model_sha256"],
-                           *(arrays.get(name, _unknown()) for name in ("others", "cells")))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or 'no class card'}") from None
-        except Exception as error:  # zip, JSON and NumPy each raise their own
-            raise DataError(f"{path}: no class card ({type(error).__name__}: {error})") from None
+        with expected(path, "class card"), open_arrays(path) as arrays:
+            facts = json.loads(str(arrays["facts"]))
+            card = cls(facts["name"], arrays["prototype"], arrays["untuned"], arrays["score"],
+                       arrays["score_after"], arrays["thumbnail"].tobytes(), tuple(facts["how"]),
+                       facts["model_sha256"],
+                       *(arrays.get(name, _unknown()) for name in ("others", "cells")))
         if not (isinstance(card.name, str) and card.name.isprintable()):
             raise DataError(f"{path}: a class whose name has control characters")
         shapes = {card.prototype.shape, card.untuned.shape}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.errors import DataError, UserError
-from pipelines.reading.arrays import open_arrays
+from pipelines.reading.arrays import expected, open_arrays
 from pipelines.writing import write_bytes
 from sst_tf import config as configuration
 from sst_tf.config import Config
@@ -138,18 +138,12 @@ class Preset:
                 raise UserError(f"{name}: no preset has this name; expected the path of a "
                                 f"preset's file (.npz) or one of: {known}")
             path = HERE / f"{name}{SUFFIX}"
-        try:
+        with expected(path, "preset"):
             data = path.read_bytes()
             with open_arrays(io.BytesIO(data)) as arrays:
                 facts = json.loads(str(arrays["facts"]))
                 names = sorted(one for one in arrays.files if one.startswith("weight_"))
                 preset = cls(facts, [arrays[one] for one in names], arrays["backbone"])
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or 'no preset'}") from None
-        except Exception as error:  # zip, JSON and NumPy each raise their own
-            raise DataError(f"{path}: no preset ({type(error).__name__}: {error})") from None
         if facts.get("format") != FORMAT:
             raise DataError(f"{path}: a preset of format {facts.get('format')}, {FORMAT} is "
                             "expected; make it again with this version")

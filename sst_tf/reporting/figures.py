@@ -47,7 +47,7 @@ class Painter:
         """Figure 3: support, query, truth, before, after, gradient; a row a 1-shot episode."""
         rows, labels = [], []
         for episode in self.batches(episodes):
-            support, query = self.model.encode(episode)
+            support, query = self._encoded(episode)
             mask = episode["support_mask"][:, 0]
             tuned = self.model.inference.tune(support, mask)
             photo, shown = episode["query_image"][0].numpy(), episode["support_image"][0, 0].numpy()
@@ -66,7 +66,7 @@ class Painter:
         """Columns of figure 4: each support segmented by its own prototype, before and after."""
         columns = []
         for episode in self.batches(episodes):
-            features = self.model.encode(episode)[0]
+            features = self._encoded(episode)[0]
             own = self.model.inference.self_segment(features, episode["support_mask"][:, 0])
             photo = episode["support_image"][0, 0].numpy()
             columns.append([overlay(photo, (logit[0] > 0).numpy().astype(np.uint8), ORANGE)
@@ -77,7 +77,7 @@ class Painter:
         """Figure 5: a query under k supports together, then under each alone."""
         rows = []
         for episode in self.batches(episodes):
-            support, query = self.model.encode(episode)
+            support, query = self._encoded(episode)
             tuned = self.model.inference.tune(support, episode["support_mask"][0])
             photo, count = episode["query_image"][0].numpy(), len(tuned.score)
             row = [overlay(photo, episode["query_mask"][0].numpy(), GREEN),
@@ -95,7 +95,7 @@ class Painter:
         """Where false foreground lies: {"background": pixels, class name: pixels}, of all."""
         found = {}
         for episode, arrays in zip(episodes, self.batches(episodes), strict=True):
-            support, query = self.model.encode(arrays)
+            support, query = self._encoded(arrays)
             tuned = self.model.inference.tune(support, arrays["support_mask"][:, 0])
             answer = self._answer(query, tuned.prototype[:, None], tuned.score[None], 1)
             wrong = (answer == 1) & (arrays["query_mask"][0].numpy() == 0)
@@ -106,6 +106,11 @@ class Painter:
                 name = "background" if value in (0, 255) else self.data.source.classes[value - 1]
                 found[name] = found.get(name, 0) + int(pixels)
         return found
+
+    def _encoded(self, episode):
+        """R of the supports [K, h, w, C] and of the query [1, h, w, C] of one episode."""
+        return (self.model.inference.embed_photos(episode["support_image"][0]),
+                self.model.inference.embed_photos(episode["query_image"]))
 
     def _answer(self, query, prototype, scores, shots, name="tuned"):
         size = (self.size, self.size)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run of random weights on drawn shapes, and what it exports."""
 
+import os
+
 import pytest
+from filelock import FileLock
 
 from export import onnx_files, saving
 from export.trained import Trained
@@ -31,8 +34,24 @@ def make_run(folder, data, backbone="small", weights="none", method="sst", steps
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=65, count=500))
+def once(tmp_path_factory):
+    """once(name, make): a folder that `make(folder)` fills, in one of the tests' processes."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def filled(name, make):
+        with FileLock(root / f"{name}.lock"):
+            if not (root / name).exists():
+                make(root / name)
+        return root / name
+    return filled
+
+
+@pytest.fixture(scope="session")
+def run(once):
+    return Run(once("run", lambda folder: make_run(
+        folder, DataConfig(image_size=65, count=500))))
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +60,15 @@ def trained(run):
 
 
 @pytest.fixture(scope="session")
-def exported(trained, tmp_path_factory):
+def exported(trained, once):
     """Folder of version 1."""
-    return saving.export(trained, tmp_path_factory.mktemp("models"))[0]
+    return once("models", lambda folder: saving.export(trained, folder)) / "1"
 
 
 @pytest.fixture(scope="session")
-def converted(trained, tmp_path_factory):
+def converted(trained, once):
     """Folder of a version of ONNX files."""
-    return onnx_files.export(trained, tmp_path_factory.mktemp("onnx"), episodes=2)[0]
+    return once("onnx", lambda folder: onnx_files.export(trained, folder, episodes=2)) / "1"
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def narrow(trained, convert_again, tmp_path_factory):
         patch.setattr(int8, "has_vnni", lambda: False)  # a small network gains nothing
         patch.setattr(int8, "MOST_LOST", 0.05)
         return onnx_files.export(trained, tmp_path_factory.mktemp("narrow"), episodes=1,
-                                 int8_trials=20)[0]
+                                 trials=int8.Trials(trained, 20))[0]
 
 
 def operations(folder, name):
@@ -104,7 +104,8 @@ def test_what_is_refused_leaves_no_file(trained, kept_graphs, tmp_path, monkeypa
     monkeypatch.setattr(int8, "PHOTOS", 2)
     monkeypatch.setattr(int8, "MOST_LOST", -1.0)
     with pytest.raises(UserError, match="loses"):
-        onnx_files.export(trained, tmp_path / "models", episodes=1, int8_trials=2)
+        onnx_files.export(trained, tmp_path / "models", episodes=1,
+                          trials=int8.Trials(trained, 2))
     assert not list((tmp_path / "models").iterdir())
 
 
@@ -112,5 +113,4 @@ def test_photos_are_needed(trained, tmp_path):
     data = replace(trained.config.data, dataset="voc", root=str(tmp_path / "gone"))
     away = replace(trained, config=replace(trained.config, data=data))
     with pytest.raises(DataError, match="gone"):
-        onnx_files.export(away, tmp_path / "models", int8_trials=2)
-    assert not (tmp_path / "models").exists()
+        int8.Trials(away, 2)

@@ -10,7 +10,6 @@ import yaml
 from pipelines.errors import UserError
 from sst_tf import compare, evaluate, train
 from sst_tf.config import Config, identity, parse, parser, sha256
-from sst_tf.data import feature_store
 from sst_tf.runs.directory import Run
 from sst_tf.training import validation
 from tests.pipelines.tiny_voc import write_tiny_voc
@@ -19,7 +18,8 @@ QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_
          "--model.channels", "8", "--data.image_size", "33", "--train.epochs", "2",
          "--train.steps_per_epoch", "2", "--train.batch", "2", "--train.validation_episodes", "6",
          "--train.novel_episodes", "6", "--evaluate.episodes", "8", "--evaluate.shots", "[1,2]",
-         "--evaluate.threshold_episodes", "6", "--evaluate.resamples", "20",
+         "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "4",
+         "--evaluate.resamples", "20",
          "--optimizer.name", "adam", "--optimizer.learning_rate", "0.001"]
 
 
@@ -53,11 +53,11 @@ def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
     assert set(first["scores"]) == {"tuned", "untuned", "prototype", "all_foreground"}
     assert first["protocol"]["novel_classes"] == ["cup", "fork"]
     assert first["scores"]["tuned"]["threshold"]["chosen_on"] == "base"
-    evaluate.main([str(done.folder)])
+    evaluate.main([str(done.folder), "--evaluate.shots", "[1]"])
     again = json.loads(done.evaluation_path("novel_1shot").read_text())
     assert again["scores"] == first["scores"]  # the same episodes, the same bits
 
-    evaluate.main([str(done.folder), "--evaluate.oracle", "true"])
+    evaluate.main([str(done.folder), "--evaluate.shots", "[1]", "--evaluate.oracle", "true"])
     bound = json.loads(done.evaluation_path("novel_1shot").read_text())
     assert bound["scores"].pop("oracle")["miou"] != first["scores"]["tuned"]["miou"]
     assert bound["scores"] == first["scores"] and bound["support_iou"] == first["support_iou"]
@@ -178,21 +178,14 @@ def test_real_photos_with_cached_features(shared, tmp_path):
                  "--model.weights", str(shared / "weights/resnet18_conv1-layer3.npz"),
                  "--train.cache_features", "true", "--train.cache_dir", str(tmp_path / "cache"),
                  "--train.epochs", "1", "--evaluate.shots", "[1]"]
-    half = run(arguments, tmp_path / "half")
-    with pytest.MonkeyPatch.context() as patch:  # so that a cache is all that differs
-        patch.setattr(feature_store, "DTYPE", np.dtype(np.float32))
-        cached = run(arguments, tmp_path / "cached")
+    cached = run(arguments, tmp_path / "cached")
     direct = run([*arguments, "--train.cache_features", "false"], tmp_path / "direct")
     a, b = (json.loads(r.evaluation_path("novel_1shot").read_text())["scores"]
             for r in (cached, direct))
     assert a["tuned"]["miou"] == pytest.approx(b["tuned"]["miou"], abs=0.02)
-    assert a["prototype"]["miou"] == pytest.approx(b["prototype"]["miou"], abs=1e-4)
+    assert a["prototype"]["miou"] == pytest.approx(b["prototype"]["miou"], abs=1e-3)
     for x, y in zip(cached.history(), direct.history(), strict=True):
-        assert float(x["loss"]) == pytest.approx(float(y["loss"]), abs=1e-4)
-    kept = json.loads(half.evaluation_path("novel_1shot").read_text())["scores"]
-    assert kept["prototype"]["miou"] == pytest.approx(b["prototype"]["miou"], abs=1e-3)
-    for x, y in zip(half.history(), direct.history(), strict=True):
-        assert float(x["loss"]) == pytest.approx(float(y["loss"]), abs=1e-3)
+        assert float(x["loss"]) == pytest.approx(float(y["loss"]), abs=1e-3)  # kept in 16 bits
 
 
 def test_every_configuration_file_parses_and_hashes(tmp_path):
@@ -213,7 +206,7 @@ def test_every_configuration_file_parses_and_hashes(tmp_path):
 
 def test_novel_selection_is_written_down(toy, tmp_path):
     done = run([*toy, "--train.select_on", "novel", "--data.novel_classes", "[cup]",
-                "--evaluate.shots", "[1]"], tmp_path / "run")
+                "--train.epochs", "1", "--evaluate.shots", "[1]"], tmp_path / "run")
     result = json.loads(done.evaluation_path("novel_1shot").read_text())
     assert result["protocol"]["select_on"] == "novel"
 

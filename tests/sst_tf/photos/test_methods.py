@@ -6,6 +6,7 @@ import pytest
 
 from sst_tf.config import DataConfig
 from sst_tf.data.run_data import open_data
+from sst_tf.model.methods import fwb
 from sst_tf.photos.predictor import Predictor
 from sst_tf.reporting.figures import Painter
 from tests.export.conftest import make_run
@@ -13,8 +14,10 @@ from tests.export.conftest import make_run
 
 @pytest.fixture(scope="module", params=["panet", "fwb"])
 def run(request, tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=33, count=100),
-                    method=request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fwb, "EXPERTS", 2)  # five take long to trace
+        yield make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=33, count=100),
+                       method=request.param)
 
 
 def photo(seed, box):
