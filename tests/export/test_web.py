@@ -389,7 +389,8 @@ def test_a_page_in_8_bits_answers_as_onnxruntime_does(folder, predictor, site, c
     monkeypatch.setattr(int8, "PHOTOS", 8)
     monkeypatch.setattr(int8, "MOST_LOST", 0.1)
     monkeypatch.setattr(int8, "has_vnni", lambda: False)
-    narrow, _ = write(predictor, tmp_path / "site", "toy", libraries, Trained.load(folder), 4)
+    trials = int8.Trials(Trained.load(folder), 4)
+    narrow, _ = write(predictor, tmp_path / "site", "toy", libraries, trials)
     facts = json.loads((narrow / FACTS).read_text())
     assert facts["int8"]["episodes"] == 4 and facts["int8"]["calibrated_on"] == 8
     assert (narrow / "embed.onnx").stat().st_size < (site / "embed.onnx").stat().st_size

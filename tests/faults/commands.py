@@ -67,7 +67,7 @@ COMMANDS = (
     Command("index", "pipelines.index.__main__:main", lambda inputs, folder: [
         "voc", "--root", inputs / "voc", "--classes", inputs / "voc/classes.txt", "--output",
         folder / "pairs.jsonl"]),
-    Command("train", "sst_tf.train:main", lambda inputs, folder: [
+    Command("train", "tests.faults.commands:train", lambda inputs, folder: [
         *TRAIN, "--data.root", inputs / "voc", "--run_dir", folder / "run", "--resume"]),
     Command("export saved_model", "export.saved_model:main", lambda inputs, folder: [
         "--run_dir", inputs / "run", "--output", folder / "models"], 0.5),
@@ -139,6 +139,16 @@ def _archives(folder):
             archive.writestr(f"annotations/instances_{part}.json", "{}")
     (folder / DIGESTS).write_text(json.dumps({
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}))
+
+
+def train(argv):
+    """A job: `sst_tf.train` without graphs, as tracing takes longer than these few steps."""
+    import tensorflow as tf
+
+    from sst_tf import train
+
+    tf.config.run_functions_eagerly(True)
+    train.main(argv)
 
 
 def prepare(argv):

@@ -13,6 +13,14 @@ CHANNELS = 6
 
 
 @pytest.fixture
+def eagerly():
+    """No graphs: tracing takes most of a training of a few steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def head():
     tf.keras.utils.set_random_seed(0)
     head = SST(CHANNELS)

@@ -36,7 +36,7 @@ def test_all_photos_of_all_classes_are_base_ones(tmp_path):
     assert len(photos) == 24
 
 
-def test_train_and_evaluate_end_with_the_operating_points(tmp_path, capsys):
+def test_train_and_evaluate_end_with_the_operating_points(tmp_path, capsys, eagerly):
     write_tiny_voc(tmp_path / "data", photos=48, suffix=".jpg")
     done = run([*QUICK, "--data.dataset", "voc", "--data.root", str(tmp_path / "data"),
                 "--data.novel_classes", "[]", "--data.validation_share", "0.4"], tmp_path / "run")

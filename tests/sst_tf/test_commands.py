@@ -63,7 +63,7 @@ def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
     assert bound["scores"] == first["scores"] and bound["support_iou"] == first["support_iou"]
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, tmp_path):
+def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, tmp_path, eagerly):
     whole = run([*toy, "--skip_evaluation"], tmp_path / "whole")
     killed = tmp_path / "killed"
 
@@ -98,7 +98,7 @@ def fails(capsys, arguments, command=train.main):
     return lines[0]
 
 
-def test_resume_with_another_configuration_is_refused(toy, tmp_path, capsys):
+def test_resume_with_another_configuration_is_refused(toy, tmp_path, capsys, eagerly):
     folder = str(tmp_path / "run")
     run([*toy, "--skip_evaluation"], folder)
     assert "holds a run already" in fails(capsys, [*toy, "--run_dir", folder])
@@ -139,13 +139,13 @@ def test_data_errors_inside_training_are_one_line(toy, tmp_path, capsys):
     assert "damaged photo" in fails(capsys, [*toy, "--run_dir", str(tmp_path / "run")])
 
 
-def test_nan_stops_with_a_message(toy, tmp_path, capsys):
+def test_nan_stops_with_a_message(toy, tmp_path, capsys, eagerly):
     line = fails(capsys, [*toy, "--run_dir", str(tmp_path / "run"), "--optimizer.name", "sgd",
                           "--optimizer.learning_rate", "1e30"])
     assert "the loss is" in line and "learning_rate" in line
 
 
-def test_shapes_from_the_command_line(tmp_path):
+def test_shapes_from_the_command_line(tmp_path, eagerly):
     done = run([*QUICK, "--data.dataset", "shapes", "--data.count", "240", "--train.epochs", "1",
                 "--skip_evaluation"], tmp_path / "run")
     assert done.model_path.is_file()
@@ -171,7 +171,7 @@ def test_other_data_sets_through_the_same_command(shared, tmp_path, arguments):
         assert set(novel) == set((shared / "data/fss_mini/splits/test.txt").read_text().split())
 
 
-def test_real_photos_with_cached_features(shared, tmp_path):
+def test_real_photos_with_cached_features(shared, tmp_path, eagerly):
     arguments = [*QUICK, "--data.dataset", "voc", "--data.root", str(shared / "data/pascal_mini"),
                  "--data.train_split", "val", "--data.novel_split", "val", "--data.image_size",
                  "65", "--model.backbone", "resnet18", "--model.train_backbone", "false",
@@ -204,7 +204,7 @@ def test_every_configuration_file_parses_and_hashes(tmp_path):
     assert sha256(other) != sha256(Config())
 
 
-def test_novel_selection_is_written_down(toy, tmp_path):
+def test_novel_selection_is_written_down(toy, tmp_path, eagerly):
     done = run([*toy, "--train.select_on", "novel", "--data.novel_classes", "[cup]",
                 "--train.epochs", "1", "--evaluate.shots", "[1]"], tmp_path / "run")
     result = json.loads(done.evaluation_path("novel_1shot").read_text())
@@ -216,7 +216,7 @@ def test_a_missing_run_names_what_is_missing(tmp_path):
         Run.open(tmp_path)
 
 
-def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys):
+def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys, eagerly):
     arguments = [*toy, "--evaluate.shots", "[1]", "--train.epochs", "1"]
     names = [str(tmp_path / n) for n in ("plain", "tuned", "other")]
     run([*arguments, "--tuner.steps", "0"], names[0])

@@ -69,7 +69,7 @@ def test_resume_sees_another_value_of_a_key_that_identities_leave_out(tmp_path, 
         refuse_changes(run, config("--model.method", now))
 
 
-def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys):
+def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys, eagerly):
     """The class list is edited in place between two starts."""
     from tests.pipelines.tiny_voc import write_tiny_voc
     write_tiny_voc(tmp_path / "data", photos=48, suffix=".jpg")

@@ -97,7 +97,7 @@ def test_writers_at_the_same_time_lose_nothing(run):
     assert sorted(entry["tuned"] for entry in run.thresholds().values()) == list(range(60))
 
 
-def test_training_ends_well_whatever_the_fusion_and_the_views(tmp_path, capsys):
+def test_training_ends_well_whatever_the_fusion_and_the_views(tmp_path, capsys, eagerly):
     arguments = [*QUICK, "--data.count", "240", "--data.dataset", "shapes", "--train.epochs", "1",
                  "--evaluate.absent_episodes", "0"]
     train.main([*arguments, "--model.fusion", "average", "--evaluate.flip", "true",

@@ -494,7 +494,8 @@ TINY = ["finetune", "--model.backbone", "small", "--model.channels", "16", "--da
         "--evaluate.shots", "[1,3]", "--evaluate.absent_episodes", "4"]
 
 
-def test_training_starts_from_a_preset_and_keeps_its_points(folder, toy, tmp_path, monkeypatch):
+def test_training_starts_from_a_preset_and_keeps_its_points(folder, toy, tmp_path, monkeypatch,
+                                                            eagerly):
     monkeypatch.chdir(tmp_path)
     few = few_photos(tmp_path / "mine")
     tiny = [*TINY, "--data.root", str(few), "--model.weights", str(folder / "small.npz")]
