@@ -81,6 +81,13 @@ def _json(data):
         return [_stable(json.loads(line)) for line in data.splitlines()]
 
 
+def _points(data):
+    """Operating points, whose names and settings have the hash of the model's file: it is dated."""
+    return {name.split()[0]: point | {"settings": {
+        key: value for key, value in point["settings"].items() if key != "model"}}
+        for name, point in _json(data).items()}
+
+
 def _number(text):
     try:
         return float(text)
@@ -159,5 +166,6 @@ def _plain(data):
 READ = {".json": _json, ".csv": _csv, ".npz": _npz, ".keras": _keras, ".png": _picture,
         ".jpg": _picture, ".jsonl": _lines, ".txt": _lines, ".yaml": _lines, ".md": _whole,
         ".parquet": _parquet, ".onnx": _onnx, ".index": len}
-NAMED = {"saved_model.pb": _saved_model, "fingerprint.pb": len, "tf_serving_warmup_requests": len}
+NAMED = {"saved_model.pb": _saved_model, "fingerprint.pb": len, "tf_serving_warmup_requests": len,
+         "thresholds.json": _points, "presence.json": _points}
 TEXTS = {".json", ".jsonl", ".txt", ".yaml", ".csv"}
