@@ -17,6 +17,7 @@ from export.standin import repository as repositories
 from export.standin.batching import Batcher
 from export.standin.batching_config import Parameters, read_parameters
 from export.standin.errors import RequestError
+from export.standin.memory import share_one_arena
 from export.standin.models_config import ModelConfig, read_config
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -86,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
               {options.model_name: ModelConfig(options.model_base_path)})
     for name in ("starlette", "uvicorn"):  # known to be there before a model is loaded
         importlib.import_module(name)
+    share_one_arena()
     batcher = Batcher(_parameters(options)) if options.enable_batching else None
     repository = repositories.Repository(
         models, lambda line: print(line, flush=True), batcher,
