@@ -147,9 +147,12 @@ def _parquet(data):
 def _onnx(data):
     import onnx
 
-    model = onnx.load_model_from_string(data)
-    return {"operations": [node.op_type for node in model.graph.node],
-            **{one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}}
+    graph = onnx.load_model_from_string(data).graph
+    constants = [onnx.numpy_helper.to_array(one) for one in graph.initializer]
+    # tf2onnx gives the same graph another order and other names each time.
+    return {"operations": sorted(node.op_type for node in graph.node),
+            "constants": sorted((one.dtype.name, one.shape, float(np.abs(one, dtype=float).sum()))
+                                for one in constants)}
 
 
 def _saved_model(data):
@@ -159,6 +162,13 @@ def _saved_model(data):
     return {name: len(one.inputs) for name, one in graph.signature_def.items()}
 
 
+def _fingerprint(data):
+    """That it can be read: a number's length depends on its value."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+
+    return len(fingerprint_pb2.FingerprintDef.FromString(data).DESCRIPTOR.fields)
+
+
 def _plain(data):
     return hashlib.sha256(data).hexdigest()
 
@@ -166,6 +176,6 @@ def _plain(data):
 READ = {".json": _json, ".csv": _csv, ".npz": _npz, ".keras": _keras, ".png": _picture,
         ".jpg": _picture, ".jsonl": _lines, ".txt": _lines, ".yaml": _lines, ".md": _whole,
         ".parquet": _parquet, ".onnx": _onnx, ".index": len}
-NAMED = {"saved_model.pb": _saved_model, "fingerprint.pb": len, "tf_serving_warmup_requests": len,
-         "thresholds.json": _points, "presence.json": _points}
+NAMED = {"saved_model.pb": _saved_model, "fingerprint.pb": _fingerprint,
+         "tf_serving_warmup_requests": len, "thresholds.json": _points, "presence.json": _points}
 TEXTS = {".json", ".jsonl", ".txt", ".yaml", ".csv"}
