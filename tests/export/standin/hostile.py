@@ -4,8 +4,10 @@
 import contextlib
 import socket
 import threading
+from pathlib import Path
 
 import grpc
+import pytest
 
 from tests.export.standin.malformed import PREDICT
 
@@ -64,3 +66,11 @@ def half_calls(server, number):
             call.cancel()
         release.set()
         channel.close()
+
+
+def memory(pid: int) -> float:
+    """Resident megabytes of a process."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.is_file():
+        pytest.skip("memory is read from /proc")
+    return int(status.read_text().split("VmRSS:")[1].split()[0]) / 1024

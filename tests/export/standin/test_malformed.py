@@ -8,9 +8,11 @@ must get their right answers all the time. `make test-server-faults` sends 10,00
 
 import json
 
+import numpy as np
 import pytest
 import requests
 
+from tests.export.standin.hostile import memory
 from tests.export.standin.malformed import PROTOCOLS, SIGNATURES, Sender, as_json
 from tests.export.standin.real_clients import RealClients
 
@@ -42,6 +44,22 @@ def test_each_gets_a_reason_and_nobody_else_notices(server, sender, clients, sig
     sender.run(signature, protocol, EACH, 0)
     assert server.alive()
     clients.check()
+
+
+def test_refused_requests_leave_no_memory(server, good):
+    """With an arena a thread, 200 of these left 20 MB and more."""
+    bad = good["segment"] | {"support_mask": np.full_like(good["segment"]["support_mask"], 7)}
+    body = json.dumps({"signature_name": "segment", "inputs": as_json(bad)})
+
+    def send(count):
+        for _ in range(count):
+            answer = requests.post(f"http://{server.host}:{server.rest_port}/v1/models/sst:predict",
+                                   data=body, timeout=60)
+            assert answer.status_code == 400 and "support_mask" in answer.json()["error"]
+        return memory(server.process.pid)
+
+    before = send(60)
+    assert send(200) < before + 5
 
 
 def test_enough_were_sent(sender):

@@ -7,13 +7,12 @@
 import itertools
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tests.export.standin.hostile import held_connections
+from tests.export.standin.hostile import held_connections, memory
 from tests.export.standin.malformed import PROTOCOLS, SIGNATURES, Sender
 from tests.export.standin.real_clients import RealClients
 
@@ -61,15 +60,7 @@ def test_many_malformed_requests(server, sender, good, capsys):
     clients.check()
 
 
-def memory(pid):
-    """Resident megabytes of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-
 def test_memory_is_flat(server, sender, good, capsys):
-    if not Path("/proc/self/status").is_file():
-        pytest.skip("memory is read from /proc")
     pid, samples, start = server.process.pid, [], time.monotonic()
     rounds = itertools.cycle(itertools.product(SIGNATURES, PROTOCOLS))
     with RealClients(server, good, clients=4, pause=PAUSE) as clients:
