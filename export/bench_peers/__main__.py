@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--cpus", type=int, nargs="+",
                         help="run on these processors alone (default: all that we may use)")
     parser.add_argument("--note", default="", help="on the machine, beside the table")
-    parser.add_argument("--output", default="docs/results/peers.json", help="file of results")
+    parser.add_argument("--output", default="docs/results/bench/peers.json", help="file of results")
     parser.add_argument("--page", help="Markdown page whose tables are written anew")
     for name, text in (("preset", "whose network and recipe"),
                        ("root", "photos in VOC layout; drawn ones where they are missing"),

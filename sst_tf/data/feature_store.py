@@ -96,8 +96,7 @@ class FeatureStore:
         if not names:
             return
         photos = photo_dataset(self.source, names, self.image_size, resize=self.resize, crop=crop)
-        compute = tf.function(self.encoder.features, reduce_retracing=True,
-                                      autograph=False)
+        compute = tf.function(self.encoder.features, reduce_retracing=True, autograph=False)
         with tqdm(total=len(names), desc="backbone features", unit="photo") as bar:
             for photo in photos.batch(BATCH).prefetch(2):
                 image = photo["image"][:, :, ::-1] if flipped else photo["image"]

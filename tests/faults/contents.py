@@ -151,8 +151,8 @@ def _onnx(data):
     constants = [onnx.numpy_helper.to_array(one) for one in graph.initializer]
     # tf2onnx gives the same graph another order and other names each time.
     return {"operations": sorted(node.op_type for node in graph.node),
-            "constants": sorted((one.dtype.name, one.shape, float(np.abs(one, dtype=float).sum()))
-                                for one in constants)}
+            "constants": sorted(constants, key=lambda one: (one.dtype.name, one.shape,
+                                                            one.tobytes()))}
 
 
 def _saved_model(data):

@@ -417,7 +417,7 @@ def test_the_page_of_results_shows_what_was_kept():
     docs = Path(__file__).parents[3] / "docs"
     text = (docs / "results.md").read_text(encoding="utf-8")
     assert filled(text, docs / "results") == text
-    for path in (docs / "results").glob("table*.json"):
+    for path in (docs / "results").glob("*.json"):
         assert f"<!-- results: {path.stem}" in text, path
 
 
