@@ -24,18 +24,24 @@ QUICK = ["--data.count", "400", "--data.image_size", "33", "--model.channels", "
          "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "4",
          "--evaluate.resamples", "10"]
 
-# `sst` where no extra is installed.
+# `sst` where no extra is installed: an import fails, and `find_spec` answers None.
 BARE = """
 import sys
 from pipelines.extras import EXTRAS
 from sst_tf.cli import main
 
-class NoExtras:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in EXTRAS:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class WithoutExtras:
+    def __init__(self, finder):
+        self.finder = finder
 
-sys.meta_path.insert(0, NoExtras())
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in EXTRAS:
+            return self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(WithoutExtras, sys.meta_path)
 main()
 """
 
