@@ -26,7 +26,7 @@ def fixtures(shared):
 
 def pytest_collection_modifyitems(items):
     """The longest file first: at the end one process would be alone with it."""
-    items.sort(key=lambda item: item.path.name != "test_distribute.py")
+    items.sort(key=lambda item: item.path.name != "test_commands.py")
 
 
 def pytest_terminal_summary(terminalreporter):

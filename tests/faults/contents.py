@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 # Differ from run to run by what they are: dates, durations, the model file's own date.
 VOLATILE = {"seconds", "commit", "command", "model_sha256", "sha256_of_the_rest", "run",
@@ -36,9 +37,11 @@ def temporary(folder: Path) -> list[str]:
             if TEMPORARY.search(name := path.relative_to(folder).as_posix())]
 
 
-def content(path: Path, folder: Path) -> object:
+def content(path: Path, folder: Path, inputs: Path | None = None) -> object:
     """A file's content; numbers stay numbers.
 
+    Args:
+        folder, inputs: their paths are told by other words, as two runs lie in different places.
     Raises:
         Half: it is not whole.
     """
@@ -46,10 +49,9 @@ def content(path: Path, folder: Path) -> object:
         return None
     data = path.read_bytes()
     try:
-        if path.suffix in TEXTS:
-            for name in (str(folder), json.dumps(str(folder))[1:-1]):
-                data = data.replace(name.encode(), b"FOLDER")
-        return NAMED.get(path.name, READ.get(path.suffix, _plain))(data)
+        value = NAMED.get(path.name, READ.get(path.suffix, _plain))(data)
+        return _elsewhere(value, {str(folder): "FOLDER"} | ({str(inputs): "INPUTS"} if inputs
+                                                            else {}))
     except Exception as error:  # of many libraries
         raise Half(f"{path.relative_to(folder)}: {type(error).__name__} {error}"[:200]) from None
 
@@ -68,6 +70,17 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
+def _elsewhere(value, names):
+    if isinstance(value, dict):
+        return {_elsewhere(key, names): _elsewhere(one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_elsewhere(one, names) for one in value]
+    if isinstance(value, str):
+        for name, other in names.items():
+            value = value.replace(name, other)
+    return value
+
+
 def _stable(value):
     if isinstance(value, dict):
         return {key: _stable(one) for key, one in value.items() if key not in VOLATILE}
@@ -78,7 +91,15 @@ def _json(data):
     try:
         return _stable(json.loads(data))
     except json.JSONDecodeError:  # a value a line, as of the index's cache
-        return [_stable(json.loads(line)) for line in data.splitlines()]
+        return _rows(data)
+
+
+def _rows(data):
+    return [_stable(json.loads(line)) for line in _lines(data).splitlines()]
+
+
+def _yaml(data):
+    return _stable(yaml.safe_load(_lines(data)))
 
 
 def _points(data):
@@ -174,8 +195,7 @@ def _plain(data):
 
 
 READ = {".json": _json, ".csv": _csv, ".npz": _npz, ".keras": _keras, ".png": _picture,
-        ".jpg": _picture, ".jsonl": _lines, ".txt": _lines, ".yaml": _lines, ".md": _whole,
+        ".jpg": _picture, ".jsonl": _rows, ".txt": _lines, ".yaml": _yaml, ".md": _whole,
         ".parquet": _parquet, ".onnx": _onnx, ".index": len}
 NAMED = {"saved_model.pb": _saved_model, "fingerprint.pb": _fingerprint,
          "tf_serving_warmup_requests": len, "thresholds.json": _points, "presence.json": _points}
-TEXTS = {".json", ".jsonl", ".txt", ".yaml", ".csv"}

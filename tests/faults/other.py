@@ -167,7 +167,7 @@ def odd_paths(tries: Tries, commands: Iterable[Command], *_) -> Tally:
         tally.tries += 1
         ended = tries.nursery.run(command.job(inputs, folder))[0]
         tries.told(ended, tally, 0)
-        tries.compare(command, folder, tally, but="cache/")  # its files are named by their data
+        tries.compare(command, folder, tally, "cache/", inputs)  # its files are named by their data
         shutil.rmtree(folder.parent)
     return tally
 

@@ -83,7 +83,7 @@ class Tries:
                 if ended.seconds > SLOW:
                     break
             self._references[command.name] = ended, {
-                name: contents.content(path, folder)
+                name: contents.content(path, folder, self.inputs)
                 for name, path in contents.files(folder).items()}
             shutil.rmtree(folder)
         return self._references[command.name]
@@ -113,8 +113,14 @@ class Tries:
         if ended.status not in statuses or "Traceback (most" in ended.err:
             tally.note("untold", f"status {ended.status}: {ended.err.strip()[-600:]}")
 
-    def compare(self, command: Command, folder: Path, tally: Tally, but: str = "//") -> None:
-        """Hold a folder against what an undisturbed run leaves, but for names with this start."""
+    def compare(self, command: Command, folder: Path, tally: Tally, but: str = "//",
+                inputs: Path | None = None) -> None:
+        """Hold a folder against what an undisturbed run leaves.
+
+        Args:
+            but: names with this start are left out.
+            inputs: what the command read, if not this object's.
+        """
         _, expected = self.reference(command)
         # A kill after a version's last step: the next start makes another, equal one.
         found = {name: path for name, path in contents.files(folder).items()
@@ -126,7 +132,8 @@ class Tries:
             tally.note("stale", name)
         for name in sorted(known & found.keys()):
             try:
-                if not contents.same(contents.content(found[name], folder), expected[name]):
+                if not contents.same(contents.content(found[name], folder, inputs or self.inputs),
+                                     expected[name]):
                     tally.note("wrong", name)
             except contents.Half as half:
                 tally.note("half", str(half))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small heads, features and episodes for tests of the method."""
 
+import hashlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 from sst_tf.model.methods.sst import SST
 from sst_tf.model.segmenter import SSTSegmenter
+from sst_tf.runs.directory import Run
 
 CHANNELS = 6
 
@@ -18,6 +21,22 @@ def eagerly():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def kept_models():
+    """A run's model is loaded once, so that its graphs are traced once."""
+    load, kept = Run.model, {}
+
+    def model(run):
+        key = hashlib.sha256(run.model_path.read_bytes()).hexdigest()
+        if key not in kept:
+            kept[key] = load(run)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "model", model)
+        yield
 
 
 @pytest.fixture

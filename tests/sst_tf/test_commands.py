@@ -12,6 +12,7 @@ from sst_tf import compare, evaluate, train
 from sst_tf.config import Config, identity, parse, parser, sha256
 from sst_tf.data import feature_store
 from sst_tf.runs.directory import Run
+from sst_tf.runs.factory import build_model
 from sst_tf.training import validation
 from tests.pipelines.tiny_voc import write_tiny_voc
 
@@ -19,7 +20,7 @@ QUICK = ["--model.backbone", "small", "--model.weights", "none", "--model.train_
          "--model.channels", "8", "--data.image_size", "33", "--train.epochs", "2",
          "--train.steps_per_epoch", "2", "--train.batch", "2", "--train.validation_episodes", "6",
          "--train.novel_episodes", "6", "--evaluate.episodes", "8", "--evaluate.shots", "[1,2]",
-         "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "4",
+         "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "0",
          "--evaluate.resamples", "20",
          "--optimizer.name", "adam", "--optimizer.learning_rate", "0.001"]
 
@@ -38,7 +39,7 @@ def run(arguments, folder):
 
 
 def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
-    done = run(toy, tmp_path / "run")
+    done = run([*toy, "--evaluate.absent_episodes", "4"], tmp_path / "run")
     printed = capsys.readouterr().out
     assert "sanity" in printed and "unseen classes, 2-shot" in printed
     for name in ("config.yaml", "environment.json", "model.keras", "last.npz", "history.csv",
@@ -51,6 +52,7 @@ def test_train_and_evaluate_on_the_toy(toy, tmp_path, capsys):
     assert {"loss", "base_miou", "novel_miou", "support_iou_before"} <= rows[0].keys()
 
     first = json.loads(done.evaluation_path("novel_1shot").read_text())
+    assert 0 <= first["presence"]["base"]["answered_where_absent"] <= 1
     assert set(first["scores"]) == {"tuned", "untuned", "prototype", "all_foreground"}
     assert first["protocol"]["novel_classes"] == ["cup", "fork"]
     assert first["scores"]["tuned"]["threshold"]["chosen_on"] == "base"
@@ -134,7 +136,7 @@ def test_command_line_errors(tmp_path, capsys):
     assert "no finished run" in fails(capsys, [str(tmp_path)], evaluate.main)
 
 
-def test_data_errors_inside_training_are_one_line(toy, tmp_path, capsys):
+def test_data_errors_inside_training_are_one_line(toy, tmp_path, capsys, eagerly):
     for path in sorted((tmp_path / "data/JPEGImages").glob("*.jpg")):
         path.write_bytes(path.read_bytes()[:900])
     assert "damaged photo" in fails(capsys, [*toy, "--run_dir", str(tmp_path / "run")])
@@ -225,11 +227,12 @@ def test_a_missing_run_names_what_is_missing(tmp_path):
 
 
 def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys, eagerly):
-    arguments = [*toy, "--evaluate.shots", "[1]", "--train.epochs", "1"]
     names = [str(tmp_path / n) for n in ("plain", "tuned", "other")]
-    run([*arguments, "--tuner.steps", "0"], names[0])
-    run(arguments, names[1])
-    run([*arguments, "--evaluate.seed", "7"], names[2])
+    for name, *words in ((names[0], "--tuner.steps", "0"), (names[1],),
+                         (names[2], "--evaluate.seed", "7")):
+        config, _ = parse(parser(), [*toy, "--evaluate.shots", "[1]", *words], None)
+        Run.create(name, config).save_model(build_model(config))
+        evaluate.main([name])
     capsys.readouterr()
     compare.main(["--resamples", "50", *names[:2]])
     printed = capsys.readouterr().out

@@ -39,6 +39,7 @@ def closed(held, seconds):
     return True
 
 
+@pytest.mark.slow  # waits for time limits; `make test-server-faults` has it, too
 def test_held_connections_stop_nobody(server, good):
     with (held_connections(server, EACH) as held, half_calls(server, 4 * EACH) as calls,
           RealClients(server, good, clients=4) as clients):

@@ -19,6 +19,8 @@ from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 from tests.sst_tf.test_commands import QUICK
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 SMALL = ["--evaluate.episodes", "6", "--evaluate.shots", "[1]", "--evaluate.resamples", "20",
          "--evaluate.absent_episodes", "0"]
 

@@ -21,6 +21,8 @@ from tests.export.conftest import make_run
 from tests.pipelines.tiny_voc import write_tiny_voc
 from tests.sst_tf.test_commands import fails
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 QUICK = ["--evaluate.shots", "[1]", "--evaluate.resamples", "20",
          "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "0"]
 VAL = range(40, 64)

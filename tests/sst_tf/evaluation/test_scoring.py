@@ -30,6 +30,8 @@ SIDE = 33
 QUICK = ["--evaluate.episodes", "21", "--evaluate.shots", "[1]", "--evaluate.resamples", "20",
          "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "0"]
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -80,7 +82,7 @@ def test_what_a_process_fails_of_is_said(run, capsys):
     episodes = [SimpleNamespace(query="a"), SimpleNamespace(query="b")]
     broken = Run(run.folder / "nowhere")
     with pytest.raises(Exception, match="not there"):
-        parallel.score_sharded(broken, config, episodes, ScoringOptions(), 2)
+        parallel.score_sharded(broken, config, episodes, ScoringOptions(), 1)
     assert model == run.model_path.read_bytes()
 
 

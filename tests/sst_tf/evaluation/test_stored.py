@@ -14,6 +14,8 @@ from sst_tf.experiments.grid import Cell
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 OWN = ["--evaluate.episodes", "8", "--evaluate.shots", "[1]", "--evaluate.resamples", "20",
        "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "0"]
 TRIAL = ["--evaluate.episodes", "4"]

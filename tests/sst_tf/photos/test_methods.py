@@ -41,7 +41,7 @@ def test_a_card_answers_in_another_predictor(run, tmp_path):
     np.testing.assert_array_equal(one.probability, other.probability)
 
 
-def test_pictures_of_a_report(run):
+def test_pictures_of_a_report(run, eagerly):
     config = run.config()
     data = open_data(config)
     painter = Painter(run, config, run.model(), data)

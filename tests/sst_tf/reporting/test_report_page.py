@@ -20,6 +20,8 @@ from sst_tf.runs.directory import Run
 from tests.browser import browser, console_errors  # noqa: F401  a fixture
 from tests.export.conftest import make_run
 
+pytestmark = pytest.mark.usefixtures("kept_models")
+
 QUICK = ["--evaluate.episodes", "24", "--evaluate.shots", "[1,2]", "--evaluate.resamples", "20",
          "--evaluate.threshold_episodes", "6", "--evaluate.absent_episodes", "6"]
 

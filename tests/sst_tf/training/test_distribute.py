@@ -89,6 +89,7 @@ def free_ports(count):
     return ports
 
 
+@pytest.mark.slow  # five starts of TensorFlow
 def test_two_workers_train_as_one_also_after_a_kill(tmp_path):
     finish(worker(0, [], tmp_path / "one", "none"))
     ports, folder = free_ports(2), tmp_path / "two"
