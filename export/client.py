@@ -7,6 +7,7 @@ they lie on disk, JPEG or PNG of any size; a mask is a gray PNG of its photo's s
 
 import statistics
 import time
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 from export.standin import protos, tensors
 from pipelines.commands import command
 from pipelines.errors import UserError
+from pipelines.reading.photos import load_photo
 from sst_tf.config import ArgumentParser
 
 MAX_MESSAGE = 256 * 2**20
@@ -140,17 +142,16 @@ def segment(client: GrpcClient | RestClient, supports: list[tuple[str | Path, st
     photos, masks = (read(paths)[None] for paths in zip(*supports, strict=True))
     answer = client.run("segment_bytes", {"support_image": photos, "support_mask": masks,
                                           "query_image": read([query])})
-    return _pixels(answer["mask_bytes"][0], cv2.IMREAD_GRAYSCALE), answer["support_iou"][0]
+    mask = cv2.imdecode(np.frombuffer(answer["mask_bytes"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    return mask, answer["support_iou"][0]
 
 
 def save_answer(folder: str | Path, query: str | Path, mask: np.ndarray) -> Path:
-    """Write NAME_mask.png and NAME_overlay.png; returns the overlay's path."""
+    """Write NAME_mask.png and NAME_overlay.png of an upright photo; returns the overlay's path."""
     from sst_tf.reporting import drawing
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # The pixels as stored, which the mask was made for.
-    image = _pixels(_read(query), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    shown = drawing.overlay(image[..., ::-1], (mask > 0).astype(np.uint8), (0, 200, 0))
+    shown = drawing.overlay(load_photo(query), (mask > 0).astype(np.uint8), (0, 200, 0))
     stem = Path(query).stem
     drawing.save(folder / f"{stem}_mask.png", np.repeat(mask[..., None], 3, -1))
     drawing.save(folder / f"{stem}_overlay.png", shown)
@@ -172,13 +173,6 @@ def _read(path):
         raise UserError(f"{path}: {error.strerror}") from None
 
 
-def _pixels(data, flags):
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if pixels is None:
-        raise UserError("expected an encoded picture; these bytes are none that OpenCV reads")
-    return pixels
-
-
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.client", description=__doc__)
@@ -196,6 +190,11 @@ def main(argv: list[str] | None = None) -> None:
     supports = [pair.rpartition("=")[::2] for pair in options.support]
     if any(not photo or not mask for photo, mask in supports):
         raise UserError("--support: expected PHOTO=MASK, such as mug.jpg=mug_mask.png")
+    twice = [name for name, count in Counter(
+        Path(query).stem for query in options.query).items() if count > 1]
+    if twice:
+        raise UserError(f"--query: two photos are called {twice[0]}, their answers would have one "
+                        "name; ask for them one after the other, with another --output")
     clients: dict[str, tuple[type[GrpcClient | RestClient], int]] = {
         "grpc": (GrpcClient, options.port),
         "rest": (RestClient, options.rest_api_port)}

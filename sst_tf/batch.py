@@ -14,7 +14,6 @@ yet; a killed worker's photos are answered by another.
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -55,6 +54,11 @@ def _parser():
     return parser
 
 
+def everywhere(place: str) -> str:
+    """A path or URI as Ray's workers understand it, which run in another folder."""
+    return place if "://" in place else os.path.abspath(place)
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     options = _parser().parse_args(argv)
@@ -66,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     from sst_tf.photos.batch.engine import answer
     from sst_tf.photos.batch.worker import Question
     from sst_tf.photos.class_card import ClassCard
-    from sst_tf.presets.preset import Preset
+    from sst_tf.presets.preset import SUFFIX, Preset
     from sst_tf.runs.directory import Run
 
     sha256 = (Preset.load(options.preset).sha256 if options.preset
@@ -75,12 +79,13 @@ def main(argv: list[str] | None = None) -> None:
     names = [card.name for card in cards]
     if len(set(names)) < len(names):
         raise UserError(f"--card: two cards of one class ({', '.join(sorted(names))})")
-    model = options.preset or str(Path(options.run_dir).resolve())
+    by_name = options.preset and not options.preset.endswith(SUFFIX)
+    model = options.preset if by_name else everywhere(options.preset or options.run_dir)
     done = answer(
-        Question(model, options.weights, cards, not options.always_answer, options.tiles,
-                 options.masks, options.batch),
-        options.input, options.output, options.workers, options.address, options.kind,
-        options.photo, options.id, options.block)
+        Question(model, options.weights and everywhere(options.weights), cards,
+                 not options.always_answer, options.tiles, options.masks, options.batch),
+        everywhere(options.input), everywhere(options.output), options.workers, options.address,
+        options.kind, options.photo, options.id, options.block)
     print(f"{done.photos} rows in {options.output}, {done.before} of them from before")
     if done.errors:
         from sst_tf.photos.batch.output import Output

@@ -110,8 +110,8 @@ def _tabulate(experiment, cells, folder):
     found = summary(experiment, there)
     text = document.markdown(experiment_table.parts_of(found))
     path = folder / experiment.name
-    write_json(path.with_suffix(".json"), found)
-    write_text(path.with_suffix(".md"), text)
+    write_json(f"{path}.json", found)
+    write_text(f"{path}.md", text)
     print(f"\n{text}\nwritten to {path}.md and {path}.json")
 
 

@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         predictor, found, options.output, max(1, options.batch), max(1, options.every),
         chosen=options.format, photos_at=options.photos_at, marked=teachers)
     for key, path in videos(found):
-        if video := write_video(options.output, key, path, max(1, options.every)):
+        if video := write_video(options.output, key, path, max(1, options.every), done):
             print(f"written to {video}")
     print(f"{len(done)} answered, in {options.output}")
     for one in written:

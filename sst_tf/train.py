@@ -49,14 +49,16 @@ def _run(folder, config, options):
     from sst_tf.reporting.after_training import report
     from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
     from sst_tf.training.loop import train
-    from sst_tf.training.resume import refuse_changes
+    from sst_tf.training.resume import refuse_changes, refuse_without_last
 
     last = Run(folder).last_path
     if last.is_file() and not options.resume:
         raise UserError(f"{folder}: holds a run already; --resume goes on with it, --run_dir "
                         "names another folder")
-    if options.resume and last.is_file():
+    if last.is_file():
         refuse_changes(Run(folder), config)
+    else:
+        refuse_without_last(Run(folder))
     strategy = open_strategy(config.train.strategy)
     refuse_uneven(config.train.batch, strategy.num_replicas_in_sync)
     start = Start.of(config.train.init, config) if config.train.init else None

@@ -73,7 +73,7 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
     Args:
         source: a `pipelines.sources.Source`. One that has `files(image_id)`, the paths that a
             photo's masks depend on, is read again only where their sizes or times have changed;
-            one that has `facts(image_id)` is asked for them and not read.
+            one that has `facts(image_id)` is asked for them, and read where it answers None.
         image_ids: photos to look at; one that stands twice is read once.
         progress: show a bar while masks are read.
         cache: folder where what was read is kept; None keeps nothing, and so does a folder that
@@ -82,12 +82,15 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
         DataError: the first photo whose files are missing, damaged or disagree.
     """
     image_ids = list(dict.fromkeys(image_ids))
-    if hasattr(source, "facts"):
-        return {i: tuple(Seen(number, area, tuple(names)) for number, area, names
-                         in source.facts(i)) for i in image_ids}
+    own = getattr(source, "facts", lambda image_id: None)
     kept = IndexCache(cache, source, tuple(PAIR_FILTERS))
-    facts = {i: tuple(Seen(number, area, tuple(names)) for number, area, names in known)
-             for i in image_ids if (known := kept.known(i)) is not None}
+    facts = {}
+    for i in image_ids:
+        known = own(i)
+        if known is None:
+            known = kept.known(i)
+        if known is not None:
+            facts[i] = tuple(Seen(number, area, tuple(names)) for number, area, names in known)
     missing = [i for i in image_ids if i not in facts]
 
     def read(image_id):

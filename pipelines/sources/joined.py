@@ -166,6 +166,15 @@ class JoinedSource:
         name, own = self._part(image_id)
         return self.parts[name].source.files(own)
 
+    def facts(self, image_id: str) -> list | None:
+        """As of `RecordsSource.facts`; None where the photo's part has none."""
+        name, own = self._part(image_id)
+        source = self.parts[name].source
+        if not hasattr(source, "facts"):
+            return None
+        return sorted([self._joint[name][number - 1], *seen] for number, *seen
+                      in source.facts(own))
+
     def check(self, image_id: str) -> None:
         """Photo and mask are there and agree in size; else a DataError."""
         name, own = self._part(image_id)

@@ -56,11 +56,13 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
         "select_on": config.train.select_on, **protocol_options.facts(config)}
     path = results_path(run, config, shots)
     if settings.ways > 1:
+        drawn = multiclass.draw(config, data, shots)
         scores, gauges, facts, counts = multiclass.evaluate(
-            config, model, data, shots, thresholds, store, progress,
+            config, model, data, drawn, thresholds, store, progress,
             protocol_options.counting(config))
         results = results_of(run, config, {**protocol, **facts}, scores, *gauges)
         save_counts(path.with_suffix(".npz"), counts)
+        dump_episodes(drawn, path.with_suffix(".jsonl"))
         return _finish(path, results, started)
     by_run = protocol_options.test_runs(settings, data, shots)
     episodes = [episode for one in by_run for episode in one]

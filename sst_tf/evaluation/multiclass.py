@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from pipelines.sampler import WaySampler, episodes_sha256
+from pipelines.sampler import WayEpisode, WaySampler, episodes_sha256
 from sst_tf.config import Config, resolved
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.photo_bank import PhotoBank, open_bank
@@ -20,10 +20,19 @@ from sst_tf.evaluation.scoring import Scored, answers, kinds_of, own_scores, tun
 from sst_tf.model.segmenter import SSTSegmenter
 
 
-def evaluate(config: Config, model: SSTSegmenter, data: RunData, shots: int,
+def draw(config: Config, data: RunData, shots: int) -> list[WayEpisode]:
+    """The N-way episodes of novel classes that a configuration asks for."""
+    settings = resolved(config).evaluate
+    sampler = WaySampler(data.novel, settings.ways, shots,
+                         evaluation_seed(settings.seed), data.source.classes)
+    assert settings.episodes is not None  # of a resolved configuration
+    return sampler.take(settings.episodes)
+
+
+def evaluate(config: Config, model: SSTSegmenter, data: RunData, episodes: list[WayEpisode],
              thresholds: dict[str, int], store: FeatureStore | None = None, progress: bool = True,
              options: ScoringOptions | None = None) -> tuple:
-    """Score N-way episodes of novel classes; their results.
+    """Score N-way episodes; their results.
 
     Returns:
         (scores, (support IoU, gauges), facts of the protocol, {name: (`Counts`, threshold bin)}).
@@ -33,10 +42,6 @@ def evaluate(config: Config, model: SSTSegmenter, data: RunData, shots: int,
     foreground counts in photos without the class as in others.
     """
     settings = resolved(config).evaluate
-    sampler = WaySampler(data.novel, settings.ways, shots,
-                         evaluation_seed(settings.seed), data.source.classes)
-    assert settings.episodes is not None  # of a resolved configuration
-    episodes = sampler.take(settings.episodes)
     bank = open_bank(config, data.source, episodes, store, options)
     encodings = Encodings(model, bank, settings.batch)
     supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in

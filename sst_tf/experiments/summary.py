@@ -65,6 +65,11 @@ class Grid:
                         for fold in self.folds for seed in seeds])
         return float(mean), bootstrap.interval(self._resampled(row, point, seeds))
 
+    def of_mean(self, row: str, fold: str, point: str) -> float | None:
+        """What a fold adds to the mean of `over_folds`: its own over `whole_seeds`."""
+        values = [self.score(row, fold, seed, point) for seed in self.whole_seeds(row)]
+        return float(np.mean(values)) if values else None
+
     def fb_iou(self, row: str, point: str) -> float | None:
         """Mean over folds and `whole_seeds`; None without any, or of an earlier version's file."""
         if not (seeds := self.whole_seeds(row)):
@@ -184,7 +189,8 @@ def _table(experiment, grid, shots, point):
         mean, photos = grid.over_folds(row, point)
         by_fold = {fold: grid.mean(row, fold, point) for fold in grid.folds}
         rows[row] = {
-            "folds": {fold: {"mean": value, "sd": sd} for fold, (value, sd) in by_fold.items()},
+            "folds": {fold: {"mean": value, "sd": sd, "of_mean": grid.of_mean(row, fold, point)}
+                      for fold, (value, sd) in by_fold.items()},
             "mean": mean, "mean_seeds": grid.whole_seeds(row), "over_photos": photos,
             "over_seeds": grid.over_seeds(row, None, point), "fb_iou": grid.fb_iou(row, point)}
     differences = []

@@ -18,7 +18,7 @@ from pipelines.writing import replacing, write_bytes, write_json
 from sst_tf.photos import formats
 from sst_tf.photos.formats.coco import mask_of_run_lengths, run_lengths
 from sst_tf.photos.formats.shapes import Answer
-from sst_tf.photos.inputs import VIDEOS, content_sha256, files_in, items, videos
+from sst_tf.photos.inputs import VIDEOS, content_sha256, items, videos
 from sst_tf.photos.predictor import Predictor, Scene
 from sst_tf.reporting import drawing
 
@@ -156,9 +156,16 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
                                                 photos_at))
 
 
-def write_video(folder: str | Path, key: str, path: Path, every: int) -> Path | None:
-    """Overlays of a video's frames as a video beside them; returns its path, None without any."""
-    shown = files_in(Path(folder) / key, (".jpg",))
+def write_video(folder: str | Path, key: str, path: Path, every: int, done: Sequence[str]
+                ) -> Path | None:
+    """Overlays of a video's frames as a video beside them; returns its path, None without any.
+
+    Args:
+        key, path: of the video, as `find_photos` gives them.
+        every: every n-th frame was answered.
+        done: keys answered, `Answered.done`; earlier answers to other frames stay out.
+    """
+    shown = [Path(folder) / f"{one}.overlay.jpg" for one in done if one.startswith(f"{key}/")]
     if not shown:
         return None
     video = cv2.VideoCapture(str(path))

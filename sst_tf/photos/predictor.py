@@ -23,6 +23,8 @@ from sst_tf.photos.tiles import cut, merge
 from sst_tf.presets.preset import Preset
 from sst_tf.runs.directory import Run
 
+PHOTOS = 32  # encoded at once
+MOST_CLASSES = 254  # of an index map, whose 255 is void
 ROWS = 64  # photos times classes that go through the head at once: bounds the memory
 
 
@@ -204,9 +206,14 @@ class Predictor:
             raise UserError(f"no class card of: {', '.join(sorted(unknown)) or 'any class'}; "
                             "set_support comes first")
         cards = [self.cards[name] for name in names or self.cards]
-        if not queries:
-            return []
-        images = [load_photo(query) for query in queries]
+        if len(cards) > MOST_CLASSES:
+            raise UserError(f"{len(cards)} classes: an index map holds {MOST_CLASSES}; ask for "
+                            "some at a time, by their names")
+        return [scene for start in range(0, len(queries), PHOTOS) for scene in self._scenes(
+            [load_photo(query) for query in queries[start:start + PHOTOS]], cards, tuned)]
+
+    def _scenes(self, images, cards, tuned):
+        """`Scene`s of as many photos as are encoded together."""
         features = self._embed(images)
         answers = {}
         for group, shots, maps in self._maps(cards, features, tuned):

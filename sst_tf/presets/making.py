@@ -72,14 +72,14 @@ def fold_scores(path: str | Path, row: str) -> dict[str, Any]:
                             "all of them: run the experiment to its end")
         shots[str(table["shots"])] = {
             "mean": entry["mean"], "interval": entry["over_photos"],
-            "folds": {fold: one["mean"] for fold, one in entry["folds"].items()},
-            "auc": _auc(summary, row, str(table["shots"]))}
+            "folds": {fold: one["of_mean"] for fold, one in entry["folds"].items()},
+            "auc": _auc(summary, row, str(table["shots"]), entry["mean_seeds"])}
     return {"file": path.name, "row": row, "shots": shots}
 
 
-def _auc(summary, row, shots):
+def _auc(summary, row, shots, seeds):
     found = [one["evaluations"][shots]["presence_auc"] for one in summary["runs"]
-             if one["row"] == row and shots in one["evaluations"]]
+             if one["row"] == row and one["seed"] in seeds and shots in one["evaluations"]]
     return None if not found or None in found else float(np.mean(found))
 
 

@@ -111,7 +111,10 @@ def _differences(one) -> Iterator[str]:
 
 
 def gauges_of(found: dict) -> list[Part]:
-    """What explains the scores, a row's mean over its runs: supports, thresholds, presence."""
+    """What explains the scores: supports, thresholds, presence; means as the tables' are.
+
+    Of the seeds that all folds have; where there are none, of all runs, which the table names.
+    """
     rows = {}
     for run in found["runs"]:
         for shots, one in run["evaluations"].items():
@@ -120,16 +123,34 @@ def gauges_of(found: dict) -> list[Part]:
         return []
     table = []
     for (row, shots), some in rows.items():
+        some = _whole(found, row, int(shots), some)
         iou = [one["support_iou"] for _, one in some]
         table.append([
-            row, shots, f"{_mean(i['before'] for i in iou)}, {_mean(i['after'] for i in iou)}",
+            row, _runs(run for run, _ in some), shots,
+            f"{_mean(i['before'] for i in iou)}, {_mean(i['after'] for i in iou)}",
             _mean(run["other_class"] if shots == "1" else None for run, _ in some),
             f"{_mean(one['chosen'] for _, one in some)}",
             _mean(one["presence_auc"] for _, one in some),
             f"{sum(run['minutes'] for run, _ in some) / len(some):.1f}"])
     return [Heading("Gauges, means over folds and seeds", 3), Table(
-        ["", "shots", "support IoU before, after", "mIoU under a support of another class",
-         "threshold chosen", "presence AUC", "minutes of training"], table)]
+        ["", "folds and seeds", "shots", "support IoU before, after",
+         "mIoU under a support of another class", "threshold chosen", "presence AUC",
+         "minutes of training"], table)]
+
+
+def _whole(found, row, shots, some):
+    """Of a row's (run, evaluation) those of `mean_seeds`; all of them where there are none."""
+    seeds = next((table["rows"][row]["mean_seeds"] for table in found["tables"]
+                  if table["shots"] == shots and row in table["rows"]), [])
+    return [one for one in some if one[0]["seed"] in seeds] or some
+
+
+def _runs(runs):
+    by_seed = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], []).append(run["fold"])
+    return "; ".join(f"{', '.join(sorted(folds))} of seed {seed}"
+                     for seed, folds in sorted(by_seed.items()))
 
 
 def _mean(values):

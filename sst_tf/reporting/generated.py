@@ -66,7 +66,7 @@ def block(words: str, folder: str | Path) -> str:
         made += [Paragraph(f"{one['shots']}-shot, mIoU {POINTS[one['point']]}:"),
                  *table_of(found, one)]
     if "gauges" in which:
-        made += gauges_of(found)[1:]
+        made += [Paragraph("Gauges, means over folds and seeds:"), *gauges_of(found)[1:]]
     if not which or "cost" in which:
         made.append(Paragraph(cost_of(found)))
     if not made:

@@ -22,3 +22,15 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
                      f"{now}: another content than when the run began")
             raise UserError(f"{run.folder}: --resume with another {section}.{key} ({words}) would "
                             "not be the same run; use another --run_dir")
+
+
+def refuse_without_last(run: Run) -> None:
+    """A model that has come further than its first epoch, but has lost what it would go on from.
+
+    Raises:
+        UserError: training would begin anew and replace it.
+    """
+    further = len(run.history()) > 1 or any(run.folder.glob("evaluations/*.json"))
+    if run.model_path.is_file() and further:
+        raise UserError(f"{run.folder}: holds a trained model whose {run.last_path.name} is gone, "
+                        "so training cannot go on; --run_dir names another folder")

@@ -107,6 +107,11 @@ def test_resume_with_another_configuration_is_refused(toy, tmp_path, capsys, eag
     assert "holds a run already" in fails(capsys, [*toy, "--run_dir", folder])
     line = fails(capsys, [*toy, "--run_dir", folder, "--resume", "--tuner.steps", "0"])
     assert "tuner.steps" in line and "1 then, 0 now" in line
+    Run(folder).last_path.unlink()
+    kept = Run(folder).model_sha256()
+    for words in ([], ["--resume"]):
+        assert "last.npz is gone" in fails(capsys, [*toy, "--run_dir", folder, *words])
+    assert Run(folder).model_sha256() == kept
 
 
 @pytest.mark.parametrize("text, words", [

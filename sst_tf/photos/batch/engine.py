@@ -69,6 +69,9 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
             for answered in results.iter_rows():
                 bar.update(answered["photos"])
     ids, errors = output.done()
+    if source.ids is not None and (without := sorted(source.ids - ids)):
+        raise UserError(f"{input_uri}: {len(without)} photos have no row, such as {without[0]}; "
+                        "start again")
     if source.total is not None and len(ids) < source.total:
         raise UserError(f"{input_uri}: {source.total} photos and {len(ids)} rows; some names "
                         "occur twice")

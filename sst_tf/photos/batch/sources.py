@@ -26,12 +26,14 @@ class Source(NamedTuple):
         total: number of photos, those that are done included; None where only reading tells.
         left_out: those that are in no block because they are done.
         filesystem: of the paths; None where rows hold bytes.
+        ids: of all photos, those that are done included; None where only reading tells.
     """
 
     blocks: ray.data.Dataset
     total: int | None
     left_out: int
     filesystem: fs.FileSystem | None
+    ids: Set[str] | None = None
 
 
 def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: str, name: str
@@ -72,7 +74,7 @@ def _folder(filesystem, root, files, done, rows):
                         "path": [ids[one] for one in part]}, ROW)
               for part in (left[i:i + rows] for i in range(0, len(left), rows))]
     return Source(ray.data.from_arrow(blocks or ROW.empty_table()), len(ids),
-                  len(ids) - len(left), filesystem)
+                  len(ids) - len(left), filesystem, ids.keys())
 
 
 def _parquet(filesystem, files, rows, photo, name):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 
 from export import client, replay, server_process, walkthrough
 from export.client import GrpcClient, RequestFailed, RestClient
@@ -62,6 +63,23 @@ def test_files_get_masks_and_overlays(trained, caller, tmp_path):
     shown = cv2.imread(str(path))
     assert shown.shape[:2] == due.shape
     assert (cv2.imread(str(tmp_path / "answers" / "query_mask.png"))[..., 0] == mask).all()
+
+
+def test_a_turned_photo_gets_its_overlay_upright(tmp_path):
+    photo, exif = Image.new("RGB", (60, 40), (200, 10, 10)), Image.Exif()
+    exif[0x0112] = 6  # a quarter turn, as phones write it
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    mask = np.zeros((60, 40), np.uint8)  # of the upright photo
+    mask[:20] = 255
+    shown = cv2.imread(str(client.save_answer(tmp_path, tmp_path / "turned.jpg", mask)))
+    assert shown.shape == (60, 40, 3)
+    assert shown[5, 5, 1] > shown[50, 5, 1]  # the green lies on what is marked
+
+
+def test_two_photos_of_one_name_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        client.main(["--support", "a.jpg=a.png", "--query", "x/1.jpg", "y/1.jpg"])
+    assert "two photos are called 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("change, reason, codes", [

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from pipelines import Augment, DataError, EpisodeSampler, episode_dataset, open_source
-from pipelines.index import build_index
+from pipelines.index import build_index, read_facts
 from pipelines.prepare import __main__ as prepare
 from pipelines.prepare.records import records
 from pipelines.reading.transforms import resize_image, resize_mask
+from pipelines.sources.joined import JoinedSource, Part
 from pipelines.sources.records import FACTS, MASKS, PHOTOS, RecordsSource
 from tests.pipelines.tiny_voc import write_mask, write_tiny_voc
 
@@ -182,3 +183,15 @@ def test_a_killed_process_leaves_no_records_and_the_next_starts_clean(made, tmp_
     assert not list(tmp_path.glob(".partial-*"))
     for one, two in zip(read_all(output), read_all(made[1]), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_joined_records_keep_the_facts_of_the_masks_they_were_made_of(made):
+    """Pair filters count the pixels of masks before they were resized."""
+    root, folder = made
+    plain, stored = open_source("voc", root), RecordsSource(folder)
+    other = open_source("shapes", image_size=SIZE, count=6)
+    by_photo, by_record = (read_facts(joined, joined.image_ids("all"), cache=None) for joined in (
+        JoinedSource({"main": Part(one, {"train": "train"}),
+                      "shapes": Part(other, {"train": "all"})}) for one in (plain, stored)))
+    assert by_photo == by_record and any(
+        by_record[f"shapes:{name}"] for name in other.image_ids("all"))

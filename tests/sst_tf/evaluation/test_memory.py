@@ -78,7 +78,8 @@ def test_several_ways_do_not_depend_on_memory(model, source):
     def found(memory):
         config = Config(data=DataConfig(image_size=SIDE), evaluate=EvaluateConfig(
             ways=2, episodes=9, batch=BATCH, resamples=5, memory=memory))
-        scores, *_, counts = multiclass.evaluate(config, model, data, 1, {"tuned": 40},
+        drawn = multiclass.draw(config, data, 1)
+        scores, *_, counts = multiclass.evaluate(config, model, data, drawn, {"tuned": 40},
                                                  progress=False)
         return scores, {name: one.histogram for name, (one, _) in counts.items()}
 

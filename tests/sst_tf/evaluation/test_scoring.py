@@ -13,7 +13,7 @@ import pytest
 from pipelines import open_source
 from pipelines.index import build_index, split_pairs
 from pipelines.protocols import PROTOCOLS
-from pipelines.sampler import EpisodeSampler, WayEpisode, load_episodes
+from pipelines.sampler import EpisodeSampler, WayEpisode, episodes_sha256, load_episodes
 from sst_tf import compare, evaluate, train
 from sst_tf.config import Config, DataConfig, EvaluateConfig, parse, parser, resolved
 from sst_tf.data.photo_bank import PhotoBank
@@ -278,6 +278,8 @@ def test_two_ways_are_evaluated(run):
     found = results(run, "--evaluate.ways", "2", name="_2way")
     entry = found["scores"]["tuned"]
     assert found["protocol"]["ways"] == 2 and 0 <= entry["miou"] <= 1
+    kept = load_episodes(newest(run, "_2way", ".jsonl"))
+    assert episodes_sha256(kept) == found["protocol"]["episodes_sha256"]
     assert len(entry["per_class"]) == 5 and entry["threshold"]["interval"]
     assert "untuned" in found["scores"]
     results(run)

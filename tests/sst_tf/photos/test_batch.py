@@ -189,6 +189,21 @@ def test_what_cannot_work_is_said_before_ray_starts(run, card, photos, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_workers_are_told_whole_paths(run, card, monkeypatch):
+    """Ray's workers run in another folder."""
+    from sst_tf.photos.batch import engine
+    asked = []
+    monkeypatch.setattr(engine, "answer", lambda *words: asked.append(words) or engine.Answered(
+        1, 0, 0))
+    folder = run.folder.resolve()
+    monkeypatch.chdir(folder.parent)
+    batch.main(["--run_dir", folder.name, "--card", str(card), "--input", "in", "--output",
+                "s3://bucket/out"])
+    question, source, output, *_ = asked[0]
+    assert question.model == str(folder)
+    assert (source, output) == (str(folder.parent / "in"), "s3://bucket/out")
+
+
 def test_inputs_that_are_none(photos, tmp_path):
     for uri, words in ((str(tmp_path / "no"), "no such file"), (str(tmp_path), "nothing of kind"),
                        ("nobody://x/y", "nobody")):

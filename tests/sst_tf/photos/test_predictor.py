@@ -18,6 +18,7 @@ from sst_tf import predict
 from sst_tf.config import DataConfig
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations, answers, inputs, mark_cost
+from sst_tf.photos import predictor as predictor_module
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.formats.coco import run_lengths
 from sst_tf.photos.predictor import Predictor
@@ -354,6 +355,18 @@ def test_run_lengths_are_coco_s():
         assert (back == mask).all()
 
 
+def test_many_photos_are_worked_through_in_parts(predictor, monkeypatch):
+    predictor.set_support(*scene())
+    queries = [scene(box=(10 + 5 * i, 20, 50 + 5 * i, 60))[0] for i in range(3)]
+    together = predictor.predict_all(queries)
+    monkeypatch.setattr(predictor_module, "PHOTOS", 2)
+    for one, other in zip(together, predictor.predict_all(queries), strict=True):
+        np.testing.assert_array_equal(one.index, other.index)
+    monkeypatch.setattr(predictor_module, "MOST_CLASSES", 0)
+    with pytest.raises(UserError, match="1 classes: an index map holds 0"):
+        predictor.predict_all(queries)
+
+
 def test_a_video(run, predictor, tmp_path):
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (120, 90))
@@ -367,14 +380,16 @@ def test_a_video(run, predictor, tmp_path):
                                          progress=False)
     assert done == ["clip.avi/000000", "clip.avi/000002", "clip.avi/000004"]
     assert list(failed) == ["bad.mp4"]
-    shown = cv2.VideoCapture(str(answers.write_video(tmp_path / "out", "clip.avi", path, 2)))
+    (tmp_path / "out" / "clip.avi" / "000001.overlay.jpg").write_bytes(  # of a run by --every 1
+        (tmp_path / "out" / "clip.avi" / "000000.overlay.jpg").read_bytes())
+    shown = cv2.VideoCapture(str(answers.write_video(tmp_path / "out", "clip.avi", path, 2, done)))
     assert int(shown.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
     (tmp_path / "out" / "clip.avi" / ".partial-0-000004.overlay.jpg").write_bytes(b"half")
     with pytest.MonkeyPatch.context() as patch:  # as on a full disk
         patch.setattr(cv2.VideoWriter, "write", lambda *_: None)
         with pytest.raises(UserError, match=r"clip.avi.overlay.mp4: cannot be written whole"):
-            answers.write_video(tmp_path / "out", "clip.avi", path, 2)
-    assert answers.write_video(tmp_path / "out", "clip.avi", path, 2)
+            answers.write_video(tmp_path / "out", "clip.avi", path, 2, done)
+    assert answers.write_video(tmp_path / "out", "clip.avi", path, 2, done)
 
 
 @pytest.mark.parametrize("arguments, reason", [

@@ -38,10 +38,12 @@ from tests.sst_tf.test_commands import fails
 SCORES = {
     "tables": [
         {"shots": 1, "point": point, "rows": {"both": {
-            "mean": mean, "over_photos": [0.5, 0.56],
-            "folds": {"0": {"mean": 0.41, "sd": None}, "1": {"mean": 0.65, "sd": None}}}}}
+            "mean": mean, "mean_seeds": [0], "over_photos": [0.5, 0.56],
+            "folds": {"0": {"mean": 0.2, "sd": 0.1, "of_mean": 0.41},
+                      "1": {"mean": 0.65, "sd": None, "of_mean": 0.65}}}}}
         for point, mean in (("half", 0.5), ("chosen", 0.53))],
-    "runs": [{"row": "both", "evaluations": {"1": {"presence_auc": auc}}} for auc in (0.7, 0.82)]}
+    "runs": [{"row": "both", "seed": seed, "evaluations": {"1": {"presence_auc": auc}}}
+             for seed, auc in ((0, 0.7), (0, 0.82), (1, 0.1))]}  # seed 1 lacks a fold
 
 
 def arrays_of(backbone):
