@@ -23,6 +23,7 @@ from sst_tf.runs.provenance import NAME
 
 FOLDERS = {"here": ".", "cache": "~/.cache"}
 PROGRAMS = {"tensorflow_model_server": "serves SavedModels; without it sst serve stands in",
+            "npm": "brings the libraries of the page of sst web",
             "chromedriver": "drives the browser in the tests of the demo page"}
 
 

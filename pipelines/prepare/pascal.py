@@ -93,11 +93,8 @@ def _mask(name, source, folder, palette):
 
 def _sbd_classes(path):
     """uint8 [H, W] of 0..20 from an SBD .mat file."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise DataError("SBD's masks are MATLAB files: pip install 'sst-tf[prepare]' (scipy)"
-                        ) from None
+    from scipy.io import loadmat  # takes half a second
+
     try:
         return np.asarray(loadmat(path)["GTcls"][0, 0]["Segmentation"], np.uint8)
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:

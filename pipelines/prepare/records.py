@@ -69,8 +69,8 @@ def records(source: Source, output: str | os.PathLike, image_size: int,
             partial.replace(output)
         except (OSError, RuntimeError) as error:  # ArrayRecord raises the latter
             reason = str(error).splitlines()[0]
-            raise DataError(f"{partial}: cannot be written ({reason}); see that the disk has room"
-                            ) from None
+            raise DataError(f"--output {output}: cannot be written ({reason}); see that the disk "
+                            "has room") from None
     return output
 
 

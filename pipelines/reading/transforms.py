@@ -57,7 +57,7 @@ def resize_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash")
 def resize_class_mask(mask: tf.Tensor | np.ndarray, size: int, resize: str = "squash") -> tf.Tensor:
     """Resize a mask of 0, 1, 255 so that an object never vanishes.
 
-    Nearest sampling can step over an object of a few pixels (rule `none` keeps such pairs);
+    Nearest sampling can step over an object of a few pixels (pair filter `none` keeps such pairs);
     then every cell that the object touches is foreground instead.
     """
     framed = _framed(mask, size, resize)

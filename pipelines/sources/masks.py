@@ -32,7 +32,7 @@ def one_class(index: np.ndarray, class_id: int, ignore_ids: Collection[int] = ()
     """[H, W] of class numbers and 255 to uint8 [H, W] of 0, 1 and 255.
 
     Args:
-        ignore_ids: classes whose pixels become 255 (training with `novel: ignore255`).
+        ignore_ids: classes whose pixels become 255 (training with `novel_policy: ignore255`).
     """
     mask = (index == class_id).view(np.uint8)
     for hidden in {VOID, *ignore_ids} - {class_id}:

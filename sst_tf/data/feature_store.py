@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frozen backbone's features, computed once a photo and kept on disk."""
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,8 +29,9 @@ BATCH = 4  # photos computed at once
 class FeatureStore:
     """Backbone features of a data set's photos in an array on disk.
 
-    The folder's name is a hash of the weights, the photo ids, the data set, the photo size and
-    how features are kept: other weights or photos never meet old features. Kill and start again
+    The folder's name is a hash of the weights, the photos' ids, the sizes and times of their
+    files, the data set, the photo size and how features are kept: other weights or photos never
+    meet old features. Kill and start again
     at will, in as many processes as you like: one computes at a time, and a photo counts as done
     only once its features are written.
 
@@ -116,6 +119,11 @@ class FeatureStore:
     def _row(self, name, flipped):
         return self.position[name] + (len(self.names) if flipped else 0)
 
+    def _files(self):
+        """What the photos depend on, each path once; nothing of sources that keep no files."""
+        files = getattr(self.source, "files", None)
+        return dict.fromkeys(path for name in self.names for path in files(name)) if files else {}
+
     def _key(self):
         digest = hashlib.sha256()
         for variable in self.encoder.backbone.weights:
@@ -123,6 +131,10 @@ class FeatureStore:
         digest.update(repr((self.encoder.backbone.name, self.image_size, self.source.name,
                             str(getattr(self.source, "root", "")), self.names)).encode())
         digest.update(f"{self.resize} {RESIZE_METHOD} {DTYPE.name}".encode())
+        for path in self._files():
+            with contextlib.suppress(OSError):  # whoever reads the photo says it
+                stat = os.stat(path)
+                digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The method of the paper, equation by equation; knows configuration alone."""
+"""The method of the paper, equation by equation; knows neither data nor files."""

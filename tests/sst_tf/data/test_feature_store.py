@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pipelines import open_source
 from pipelines.errors import DataError
 from sst_tf.data.feature_store import FeatureStore
+from tests.pipelines.tiny_voc import write_tiny_voc
 from tests.sst_tf.conftest import build
 
 SIDE, PHOTOS = 33, 24
@@ -65,6 +67,21 @@ def test_features_are_kept_as_half_floats(tmp_path):
         np.testing.assert_allclose(found, true, rtol=1e-3, atol=1e-4)
     assert np.load(store.folder / "features.npy", mmap_mode="r").dtype == np.float16
     assert not np.array_equal(store.read(store.names[0], flipped=True), store.read(store.names[0]))
+
+
+def test_a_photo_that_changed_under_its_name_is_computed_again(tmp_path):
+    root = write_tiny_voc(tmp_path / "data", photos=6)
+    source = open_source("voc", root)
+    name = source.image_ids("all")[0]
+
+    def features():
+        return FeatureStore(fake(brightness), source, SIDE, tmp_path / "cache").read(name)
+
+    before = features()
+    np.testing.assert_array_equal(features(), before)
+    path = source.image_path(name)
+    Image.fromarray(255 - source.read_image(name)).save(path)
+    assert np.abs(features() - before).max() > 10
 
 
 @pytest.mark.parametrize("value, said", [(70000.0, "70000"), (float("nan"), "nan")])
