@@ -140,7 +140,7 @@ def gauges_of(found: dict) -> list[Part]:
 
 def _whole(found, row, shots, some):
     """Of a row's (run, evaluation) those of `mean_seeds`; all of them where there are none."""
-    seeds = next((table["rows"][row]["mean_seeds"] for table in found["tables"]
+    seeds = next((table["rows"][row].get("mean_seeds", []) for table in found["tables"]
                   if table["shots"] == shots and row in table["rows"]), [])
     return [one for one in some if one[0]["seed"] in seeds] or some
 

@@ -367,16 +367,17 @@ KEPT = {
     "paper_notes": {"FWB": "ResNet-101"},
     "paper": {"both": {"1": {"0": 54.4, "mean": 57.4}}, "FWB": {"1": {"mean": 56.2}}},
     "hours": {"trainings": 2, "training": 1.5},
-    "runs": [{"row": "both", "fold": fold, "seed": 0, "run": "x", "minutes": 45.0,
+    "runs": [{"row": "both", "fold": fold, "seed": seed, "run": "x", "minutes": 45.0 + 9 * seed,
               "photos": {"train": {"voc": 1000 + 500 * int(fold), "mini80": 80}},
               "other_class": 0.25, "evaluations": {"1": {
                   "support_iou": {"before": 0.5, "after": 0.52}, "chosen": 0.55,
-                  "presence_auc": 0.71}}} for fold in "01"],
+                  "presence_auc": 0.71 - seed / 2}}} for fold, seed in (
+                      ("0", 0), ("1", 0), ("0", 1))],  # seed 1 lacks a fold
     "tables": [{"shots": 1, "point": point, "seeds": [0], "episodes": "Episodes a fold: 9.",
                 "rows": {"both": {"folds": {"0": {"mean": 0.4, "sd": None},
                                             "1": {"mean": 0.5, "sd": None}},
-                                  "mean": 0.45, "over_photos": [0.4, 0.5], "over_seeds": None,
-                                  "fb_iou": 0.7}},
+                                  "mean": 0.45, "mean_seeds": [0], "over_photos": [0.4, 0.5],
+                                  "over_seeds": None, "fb_iou": 0.7}},
                 "differences": []} for point in ("half", "chosen")]}
 
 
@@ -400,7 +401,9 @@ def test_tables_of_a_page_are_made_of_kept_results(tmp_path):
     everything = block("t", tmp_path)
     assert everything.count("1-shot") == 2 and "2 trainings took 1.5 hours" in everything
     assert "fold 1 1,500 of voc + 80 of mini80" in everything
-    assert "| both | 1 | 0.50, 0.52 | 0.25 | 0.55 | 0.71 | 45.0 |" in block("t gauges", tmp_path)
+    gauges = block("t gauges", tmp_path)
+    assert gauges.startswith("Gauges, means over folds and seeds:")
+    assert "| both | 0, 1 of seed 0 | 1 | 0.50, 0.52 | 0.25 | 0.55 | 0.71 | 45.0 |" in gauges
 
 
 def test_blocks_that_cannot_be_filled_are_told(tmp_path):
