@@ -91,11 +91,7 @@ def _json(data):
     try:
         return _stable(json.loads(data))
     except json.JSONDecodeError:  # a value a line, as of the index's cache
-        return _rows(data)
-
-
-def _rows(data):
-    return [_stable(json.loads(line)) for line in _lines(data).splitlines()]
+        return [_stable(json.loads(line)) for line in _lines(data).splitlines()]
 
 
 def _yaml(data):
@@ -195,7 +191,7 @@ def _plain(data):
 
 
 READ = {".json": _json, ".csv": _csv, ".npz": _npz, ".keras": _keras, ".png": _picture,
-        ".jpg": _picture, ".jsonl": _rows, ".txt": _lines, ".yaml": _yaml, ".md": _whole,
+        ".jpg": _picture, ".jsonl": _lines, ".txt": _lines, ".yaml": _yaml, ".md": _whole,
         ".parquet": _parquet, ".onnx": _onnx, ".index": len}
 NAMED = {"saved_model.pb": _saved_model, "fingerprint.pb": _fingerprint,
          "tf_serving_warmup_requests": len, "thresholds.json": _points, "presence.json": _points}
