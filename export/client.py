@@ -143,6 +143,8 @@ def segment(client: GrpcClient | RestClient, supports: list[tuple[str | Path, st
     answer = client.run("segment_bytes", {"support_image": photos, "support_mask": masks,
                                           "query_image": read([query])})
     mask = cv2.imdecode(np.frombuffer(answer["mask_bytes"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise UserError("expected an encoded picture; these bytes are none that OpenCV reads")
     return mask, answer["support_iou"][0]
 
 

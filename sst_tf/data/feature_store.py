@@ -31,9 +31,8 @@ class FeatureStore:
 
     The folder's name is a hash of the weights, the photos' ids, the sizes and times of their
     files, the data set, the photo size and how features are kept: other weights or photos never
-    meet old features. Kill and start again
-    at will, in as many processes as you like: one computes at a time, and a photo counts as done
-    only once its features are written.
+    meet old features. Kill and start again at will, in as many processes as you like: one computes
+    at a time, and a photo counts as done only once its features are written.
 
     Args:
         encoder: `sst_tf.model.encoder.Encoder` with the backbone frozen.

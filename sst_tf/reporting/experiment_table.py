@@ -9,6 +9,8 @@ from sst_tf.experiments.summary import summary
 from sst_tf.reporting import document
 from sst_tf.reporting.document import Heading, Items, Paragraph, Part, Table
 
+GAUGES = "Gauges, means over folds and seeds"  # the heading of their table
+
 
 def markdown(experiment: Experiment, cells: list[Cell]) -> str:
     """The tables of an experiment as Markdown."""
@@ -132,7 +134,7 @@ def gauges_of(found: dict) -> list[Part]:
             f"{_mean(one['chosen'] for _, one in some)}",
             _mean(one["presence_auc"] for _, one in some),
             f"{sum(run['minutes'] for run, _ in some) / len(some):.1f}"])
-    return [Heading("Gauges, means over folds and seeds", 3), Table(
+    return [Heading(GAUGES, 3), Table(
         ["", "folds and seeds", "shots", "support IoU before, after",
          "mIoU under a support of another class", "threshold chosen", "presence AUC",
          "minutes of training"], table)]

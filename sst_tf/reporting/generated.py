@@ -15,7 +15,7 @@ from pipelines.writing import write_text
 from sst_tf.evaluation.stored import POINTS
 from sst_tf.reporting import document
 from sst_tf.reporting.document import Paragraph, Part
-from sst_tf.reporting.experiment_table import cost_of, gauges_of, table_of
+from sst_tf.reporting.experiment_table import GAUGES, cost_of, gauges_of, table_of
 
 BLOCK = re.compile(r"<!-- results: ([^\n]+?) -->\n.*?<!-- end -->", re.S)
 
@@ -65,8 +65,8 @@ def block(words: str, folder: str | Path) -> str:
             continue
         made += [Paragraph(f"{one['shots']}-shot, mIoU {POINTS[one['point']]}:"),
                  *table_of(found, one)]
-    if "gauges" in which:
-        made += [Paragraph("Gauges, means over folds and seeds:"), *gauges_of(found)[1:]]
+    if "gauges" in which and (gauges := gauges_of(found)):
+        made += [Paragraph(f"{GAUGES}:"), *gauges[1:]]
     if not which or "cost" in which:
         made.append(Paragraph(cost_of(found)))
     if not made:

@@ -95,7 +95,7 @@ def _json(data):
 
 
 def _yaml(data):
-    return _stable(yaml.safe_load(_lines(data)))
+    return yaml.safe_load(_lines(data))
 
 
 def _points(data):
