@@ -56,8 +56,8 @@ class Conv2D(keras.layers.Layer):
             side = self.dilation * (self.kernel_size - 1) // 2
             padding = [[0, 0], [side, side], [side, side], [0, 0]]
         kernel = tf.cast(self.kernel, x.dtype)
-        if self.dilation > 1 and self.strides == 1 and padding == "SAME":
-            x = convolve_dilated(x, kernel, self.dilation)
+        if self.strides == 1 and padding == "SAME" and (self.dilation > 1 or narrows(kernel)):
+            x = convolve(x, kernel, self.dilation)
         else:
             x = tf.nn.conv2d(x, kernel, self.strides, padding, dilations=self.dilation)
         if self.bias is not None:
@@ -84,38 +84,60 @@ class Conv2D(keras.layers.Layer):
         }
 
 
-def convolve_dilated(x: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
-    """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` whose gradients run everywhere.
+def convolve(x: tf.Tensor, kernel: tf.Tensor, dilation: int = 1) -> tf.Tensor:
+    """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` with gradients of our own.
 
-    TensorFlow's own need a GPU or oneDNN where the kernel is dilated: processors without AVX-512,
-    where oneDNN is off unless asked for, and those that are not x86 refuse them. The gradient by
-    the input is a dilated convolution itself, by the turned kernel; the one by the kernel is a
-    matrix product for each of its cells. Gradients of any order.
+    TensorFlow's need a GPU or oneDNN where the kernel is dilated: processors without AVX-512,
+    where oneDNN is off unless asked for, and those that are not x86 refuse them. Where many
+    channels become few, theirs by the kernel takes two to three times as long as ours. The gradient
+    by the input is a convolution itself, by the turned kernel; the one by the kernel is made of
+    matrix products. Gradients of any order.
     """
     @tf.custom_gradient
-    def convolve(x, kernel):
+    def convolved(x, kernel):
         def gradient(upstream):
             turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            return (convolve_dilated(upstream, turned, dilation),
-                    _by_dilated_kernel(x, upstream, kernel.shape, dilation))
+            by_kernel = _narrowing if narrows(kernel) else _cell_by_cell
+            return (convolve(upstream, turned, dilation),
+                    by_kernel(x, upstream, kernel.shape, dilation))
 
         return tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation), gradient
 
-    return convolve(x, kernel)
+    return convolved(x, kernel)
 
 
-def _by_dilated_kernel(x, upstream, shape, dilation):
+def narrows(kernel: tf.Tensor) -> bool:
+    """Whether an odd kernel wider than a pixel [k, k, in, out] makes few channels of many."""
+    size, _, channels, filters = kernel.shape
+    return size > 1 and size % 2 == 1 and channels >= 4 * filters
+
+
+def _cell_by_cell(x, upstream, shape, dilation):
     """Gradient by the kernel, [k, k, in, out]: cell (i, j) saw x moved by (i, j) dilations."""
     size, _, channels, filters = shape
+    upstream = tf.reshape(upstream, [-1, filters])
+    cells = [tf.matmul(tf.reshape(moved, [-1, channels]), upstream, transpose_a=True)
+             for moved in _moved(x, size, dilation)]
+    return tf.reshape(tf.stack(cells), shape)
+
+
+def _narrowing(x, upstream, shape, dilation):
+    """The same in one product: the upstream, which is narrow, is moved the other way."""
+    size, _, channels, filters = shape
+    moved = tf.concat(_moved(upstream, size, dilation)[::-1], axis=-1)
+    product = tf.matmul(tf.reshape(moved, [-1, size * size * filters]),
+                        tf.reshape(x, [-1, channels]), transpose_a=True)
+    return tf.transpose(tf.reshape(product, [size, size, filters, channels]), [0, 1, 3, 2])
+
+
+def _moved(x, size, dilation):
+    """x as each cell of a kernel sees it, zeros around it."""
     side = dilation * (size - 1) // 2
     height, width = grid(x)
     padded = tf.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
-    upstream = tf.reshape(upstream, [-1, filters])
-    cells = [tf.matmul(tf.reshape(padded[:, i:i + height, j:j + width], [-1, channels]), upstream,
-                       transpose_a=True)
-             for i in range(0, size * dilation, dilation)
-             for j in range(0, size * dilation, dilation)]
-    return tf.reshape(tf.stack(cells), shape)
+    return [padded[:, i:i + height, j:j + width]
+            for i in range(0, size * dilation, dilation)
+            for j in range(0, size * dilation, dilation)]
 
 
 def interpolation_matrix(target, source) -> tf.Tensor:
