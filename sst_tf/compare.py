@@ -21,16 +21,23 @@ def main(argv: list[str] | None = None) -> None:
                              "run is then compared with its own, and the mean over seeds printed")
     parser.add_argument("--shots", type=int, default=1, help="which evaluation")
     parser.add_argument("--name", help="file of the evaluation, such as novel_1shot_pfenet")
+    parser.add_argument("--names", nargs="+", default=[], metavar="NAME",
+                        help="of one run in the place of several: these of its evaluations, such "
+                             "as novel_1shot novel_1shot_views1flip; they may differ in how a "
+                             "query is looked at, and in nothing else")
     parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of photos")
     parser.add_argument("--json", action="store_true", help="print JSON in the place of tables")
     options = parser.parse_args(argv)
     if options.against and len(options.against) != len(options.runs):
         raise UserError(f"{len(options.runs)} runs against {len(options.against)}: one for one is "
                         "expected, of the same seeds in the same order")
-    evaluations, yardsticks = (
-        [Evaluation(folder, options.shots, options.name) for folder in folders]
-        for folders in (options.runs, options.against))
-    refuse_unequal(evaluations + yardsticks)
+    if options.names:
+        evaluations, yardsticks = _of_one_run(options), []
+    else:
+        evaluations, yardsticks = (
+            [Evaluation(folder, options.shots, options.name) for folder in folders]
+            for folders in (options.runs, options.against))
+        refuse_unequal(evaluations + yardsticks)
     found = list(over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
                  else differences(evaluations, options.resamples))
     if options.json:
@@ -38,6 +45,17 @@ def main(argv: list[str] | None = None) -> None:
                                    for one in evaluations + yardsticks}, "differences": found}))
         return
     print(markdown([table(evaluations + yardsticks), Items.of(map(line_of, found))]), end="")
+
+
+def _of_one_run(options):
+    if len(options.runs) > 1 or options.against or options.name:
+        raise UserError("--names: evaluations of one run; leave out further runs, --against and "
+                        "--name")
+    evaluations = [Evaluation(options.runs[0], options.shots, name) for name in options.names]
+    refuse_unequal(evaluations, but={"views"})
+    for one, name in zip(evaluations, options.names, strict=True):
+        one.name = name
+    return evaluations
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ place of another evaluation, and each reader sees that it has what it asked for.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -146,11 +146,15 @@ class Evaluation:
         return metrics.pooled_iou(inter, union, self.counts.class_ids, weights)
 
 
-def refuse_unequal(evaluations: Sequence[Evaluation]) -> None:
-    """Results of unequal protocols are not comparable: name the difference."""
+def refuse_unequal(evaluations: Sequence[Evaluation], but: Collection[str] = ()) -> None:
+    """Results of unequal protocols are not comparable: name the difference.
+
+    Args:
+        but: of `SAME`, what may differ.
+    """
     first = evaluations[0]
     for other in evaluations[1:]:
-        for key in SAME:
+        for key in (key for key in SAME if key not in but):
             a, b = (e.results["protocol"].get(key) for e in (first, other))
             if a != b:
                 raise UserError(f"{other.name} and {first.name} differ in {key} ({b!r}, {a!r}): "

@@ -2,6 +2,7 @@
 """Results files: no trial takes the place of another evaluation, no reader takes it for one."""
 
 import json
+import shutil
 
 import pytest
 
@@ -47,6 +48,27 @@ def test_a_trial_has_a_file_of_its_own(run):
     with pytest.raises(UserError, match="differ in episodes_sha256"):
         stored.refuse_unequal([stored.Evaluation(run.folder, 1, name) for name in (
             "novel_1shot", trial.stem)])
+
+
+def test_evaluations_of_one_run_are_paired(run, tmp_path, capsys):
+    run = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    evaluate.main([str(run.folder), "--evaluate.flip", "true"])
+    mirrored, = run.evaluation_path("x").parent.glob("novel_1shot_views1flip_*.json")
+    capsys.readouterr()
+    names = ["--names", "novel_1shot", "novel_1shot_views1flip"]
+    compare.main([str(run.folder), *names, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    plain, other = (json.loads(path.read_text())["scores"]["tuned"]["miou"]
+                    for path in (run.evaluation_path("novel_1shot"), mirrored))
+    half = told["differences"][0]
+    assert (half["run"], half["against"]) == (names[2], names[1])
+    assert half["difference"] == pytest.approx(other - plain) and other != plain
+    trial, = run.evaluation_path("x").parent.glob("novel_1shot_????????.json")
+    for wrong, reason in (([names[1], trial.stem], "differ in episodes_sha256"),
+                          ([*names[1:], "--name", "x"], "--names: evaluations of one run")):
+        with pytest.raises(SystemExit):
+            compare.main([str(run.folder), "--names", *wrong])
+        assert reason in capsys.readouterr().err
 
 
 def test_a_grid_takes_its_own_protocol_only(run, tmp_path):
