@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         evaluations, yardsticks = (
             [Evaluation(folder, options.shots, options.name) for folder in folders]
             for folders in (options.runs, options.against))
-        refuse_unequal(evaluations + yardsticks)
+    refuse_unequal(evaluations + yardsticks, but={"views"} if options.names else ())
     found = list(over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
                  else differences(evaluations, options.resamples))
     if options.json:
@@ -52,8 +52,7 @@ def _of_one_run(options):
         raise UserError("--names: evaluations of one run; leave out further runs, --against and "
                         "--name")
     evaluations = [Evaluation(options.runs[0], options.shots, name) for name in options.names]
-    refuse_unequal(evaluations, but={"views"})
-    for one, name in zip(evaluations, options.names, strict=True):
+    for one, name in zip(evaluations, options.names, strict=True):  # the run's would tell nothing
         one.name = name
     return evaluations
 

@@ -84,7 +84,7 @@ class Conv2D(keras.layers.Layer):
         }
 
 
-def convolve(x: tf.Tensor, kernel: tf.Tensor, dilation: int = 1) -> tf.Tensor:
+def convolve(x: tf.Tensor, kernel: tf.Tensor, dilation: int) -> tf.Tensor:
     """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)` with gradients of our own.
 
     TensorFlow's need a GPU or oneDNN where the kernel is dilated: processors without AVX-512,

@@ -64,7 +64,8 @@ def test_evaluations_of_one_run_are_paired(run, tmp_path, capsys):
     assert (half["run"], half["against"]) == (names[2], names[1])
     assert half["difference"] == pytest.approx(other - plain) and other != plain
     trial, = run.evaluation_path("x").parent.glob("novel_1shot_????????.json")
-    for wrong, reason in (([names[1], trial.stem], "differ in episodes_sha256"),
+    for wrong, reason in (([names[1], trial.stem],
+                           f"{trial.stem} and novel_1shot differ in episodes_sha256"),
                           ([*names[1:], "--name", "x"], "--names: evaluations of one run")):
         with pytest.raises(SystemExit):
             compare.main([str(run.folder), "--names", *wrong])
