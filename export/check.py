@@ -8,6 +8,8 @@ Keras model and sends requests that must be refused. Ends with status 1 at the f
 
 import sys
 
+from jsonargparse.typing import PositiveInt
+
 from export import server_process
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
@@ -20,16 +22,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="a version's folder, such as models/sst/1")
     add_model_options(parser)
     parser.add_argument("--onnx", help="a version's folder of ONNX files, checked too")
-    parser.add_argument("--episodes", type=int, default=3, help="episodes of the run's photos")
+    parser.add_argument("--episodes", type=PositiveInt, default=3,
+                        help="episodes of the run's photos")
     options = parser.parse_args(argv)
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from export.promises import Broken, Case, rows
 
-    case = Case(options.model, run_folder(options), options.episodes)
+    case = Case(options.model, run_folder(options), options.episodes, options.onnx)
     print(f"{options.model}: {case.facts['backbone']}, {case.facts['shots']}-shot, encoder in "
           f"{case.facts['encoder']}; {len(case.episodes)} episodes of {case.source.name}")
     try:
-        for where, check, result in rows(case, options.onnx):
+        for where, check, result in rows(case):
             promise = " ".join((check.__doc__ or "").split())
             print(f"ok  {where:12} {promise:88} {result}", flush=True)
     except Broken as error:

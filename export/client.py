@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from export.ports import Port
 from export.standin import protos, tensors
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -49,6 +50,7 @@ class GrpcClient:
         self._grpc, self._apis = grpc, protos.serving()
         self.model, self.version, self.timeout = model, version, timeout
         self._channel = grpc.insecure_channel(address, options=[
+            ("grpc.enable_http_proxy", int(not _here(address))),
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.max_send_message_length", MAX_MESSAGE)])
         self._stub = self._apis.prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
@@ -83,6 +85,7 @@ class RestClient:
                  timeout: float = 60.0):
         import requests
         self._requests, self._session = requests, requests.Session()
+        self._session.trust_env = not _here(address)
         which = f"/versions/{version}" if version else ""
         self.url = f"http://{address}/v1/models/{model}{which}"
         self.timeout = timeout
@@ -127,6 +130,11 @@ class RestClient:
         self._session.close()
 
 
+def _here(address):
+    """Whether a server is on this machine, where no proxy of the environment leads."""
+    return address.rpartition(":")[0].strip("[]") in ("localhost", "127.0.0.1", "::1")
+
+
 def segment(client: GrpcClient | RestClient, supports: list[tuple[str | Path, str | Path]],
             query: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """The mask of a query at its own size, uint8 [H, W] of 0 and 255, and the supports' own IoU.
@@ -155,7 +163,7 @@ def save_answer(folder: str | Path, query: str | Path, mask: np.ndarray) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     shown = drawing.overlay(load_photo(query), (mask > 0).astype(np.uint8), (0, 200, 0))
     stem = Path(query).stem
-    drawing.save(folder / f"{stem}_mask.png", np.repeat(mask[..., None], 3, -1))
+    drawing.save(folder / f"{stem}_mask.png", mask)
     drawing.save(folder / f"{stem}_overlay.png", shown)
     return folder / f"{stem}_overlay.png"
 
@@ -179,8 +187,8 @@ def _read(path):
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.client", description=__doc__)
     parser.add_argument("--host", default="localhost", help="where the server is")
-    parser.add_argument("--port", type=int, default=8500, help="of gRPC")
-    parser.add_argument("--rest_api_port", type=int, default=8501)
+    parser.add_argument("--port", type=Port, default=8500, help="of gRPC")
+    parser.add_argument("--rest_api_port", type=Port, default=8501)
     parser.add_argument("--model_name", default="sst")
     parser.add_argument("--protocol", default="grpc", choices=["grpc", "rest", "both"])
     parser.add_argument("--support", required=True, nargs="+", metavar="PHOTO=MASK",

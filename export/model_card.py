@@ -12,10 +12,11 @@ from export.trained import Trained
 from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.evaluation.metrics import BINS
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.stored import read_results
 from sst_tf.runs.provenance import commit, environment
 
-SETTINGS = "export.json"  # read by the client and the check
+SETTINGS = "export.json"  # read by the check
 
 
 def sha256(trained: Trained) -> str:
@@ -24,7 +25,7 @@ def sha256(trained: Trained) -> str:
 
 
 def settings(trained: Trained, encoder: str, fixed: bool, jit_compile: bool, worst: float,
-             photos: str, int8: dict[str, Any] | None = None) -> dict[str, Any]:
+             photos: str, **changed: dict[str, Any] | None) -> dict[str, Any]:
     """What a program must know of the export."""
     data = trained.config.data
     return {
@@ -34,24 +35,28 @@ def settings(trained: Trained, encoder: str, fixed: bool, jit_compile: bool, wor
         "channels": trained.model.settings["model"]["channels"],
         "summary_size": trained.model.head.summary_size,
         "backbone": trained.model.settings["model"]["backbone"],
-        "fusion": trained.model.fusion, "tuner": trained.model.settings["tuner"],
+        "fusion": trained.model.fusion, "second_look": trained.model.second_look,
+        "tuner": trained.model.settings["tuner"],
         "encoder": encoder, "xla": jit_compile, "max_pixels": guards.MAX_PIXELS,
         "largest_difference_from_keras": worst, "compared_on": photos,
         "model_sha256": sha256(trained),
         "config_sha256": configuration.sha256(trained.config),
         "commit": commit(), "versions": environment()["versions"],
-        **({"int8": int8} if int8 else {}),
+        **{key: value for key, value in changed.items() if value},
     }
 
 
 def write(trained: Trained, folder: Path, encoder: str, fixed: bool, jit_compile: bool,
-          worst: float, photos: str, int8: dict[str, Any] | None = None) -> None:
+          worst: float, photos: str, int8: dict[str, Any] | None = None,
+          fewer_bits: dict[str, float] | None = None) -> None:
     """Fill a SavedModel's `assets` folder, or that of ONNX files.
 
     Args:
         int8: what 8 bits changed, where the encoder has them.
+        fewer_bits: what 16 bits changed of the answers of the run's float32.
     """
-    facts = settings(trained, encoder, fixed, jit_compile, worst, photos, int8)
+    facts = settings(trained, encoder, fixed, jit_compile, worst, photos, int8=int8,
+                     fewer_bits=fewer_bits)
     write_json(folder / SETTINGS, facts)
     write_text(folder / "config.yaml", yaml.safe_dump(
         configuration.to_dict(trained.config), sort_keys=False))
@@ -72,9 +77,11 @@ def _licence(trained):
 
 def _card(trained, facts, names):
     evaluations = sorted((trained.run.folder / "evaluations").glob("novel_*shot.json"))
-    rows = [_row(read_results(path)) for path in evaluations]
-    table = "\n".join(["| shots | mIoU at the threshold | 95 % over photos | episodes | data |",
-                       "|---|---|---|---|---|", *rows]) if rows else "Not evaluated."
+    # Results of a model of before may lie beside it: a training that went on is evaluated anew.
+    rows = [_row(found) for found in map(read_results, evaluations)
+            if not trained.run.replaced(found)]
+    head = "| shots | mIoU at the threshold of base classes | 95 % over photos | episodes | data |"
+    table = "\n".join([head, "|---|---|---|---|---|", *rows]) if rows else "Not evaluated."
     steps = trained.model.tuner.steps
     return f"""# Few-shot segmenter, {facts['backbone']}, {trained.shots}-shot
 
@@ -85,7 +92,7 @@ Method: {trained.model.head.paper};
 
 Photos: uint8 RGB; encoded ones are brought to {facts['image_size']} pixels ({facts['resize']}).
 Masks: 0 background, 1 the class, 255 does not count. A pixel is foreground from a probability of
-{facts['threshold']:.2f} on, chosen on base classes.
+{facts['threshold']:.2f} on, {_whence(trained)}.
 
 ## Measured on classes it was not trained on
 
@@ -96,11 +103,24 @@ Masks: 0 background, 1 the class, 255 does not count. A pixel is foreground from
 Trained on {len(names['base'])} base classes, which stand in classes.txt beside the novel ones. It
 always answers: a photo without the class gets a mask as well. Small objects and classes far from
 the base classes are where it is worst. Encoder type {facts['encoder']}; largest difference from the
-Keras model {facts['largest_difference_from_keras']:.1e} (probability{_int8(facts)}
+Keras model {facts['largest_difference_from_keras']:.1e} (probability{_changed(facts)}
 """
 
 
-def _int8(facts):
+def _whence(trained):
+    chosen = OperatingPoint(trained.run).known(trained.shots)
+    if chosen is not None and chosen["tuned"] == trained.threshold:
+        return "chosen on base classes"
+    return "as whoever exported it asked for"
+
+
+def _changed(facts):
+    """The end of the sentence: of a model in the encoder's type, or before 8 bits."""
+    if "fewer_bits" in facts:
+        found = facts["fewer_bits"]
+        return (f", its encoder in {facts['encoder']}, too).\nBeside the run's own float32 a "
+                f"probability differs by up to {found['probability']:.1e}, and {found['mask']:.2%} "
+                f"of the masks' pixels are decided otherwise ({facts['compared_on']}).")
     if "int8" not in facts:
         return ")."
     found = facts["int8"]

@@ -12,6 +12,8 @@ the run's data set must be at hand. Files that lose more than 0.005 of mIoU on b
 refused.
 """
 
+from jsonargparse.typing import PositiveInt
+
 from export import versions
 from export.encoders import add_int8_options
 from pipelines.commands import command
@@ -25,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     add_model_options(parser)
     parser.add_argument("--output", required=True,
                         help="model folder; versions are numbered in it")
-    parser.add_argument("--shots", type=int, default=1, help="K, supports a query")
+    parser.add_argument("--shots", type=PositiveInt, default=1, help="K, supports a query")
     parser.add_argument("--threshold", type=float,
                         help="0..1 instead of the one the run's evaluation chose on base classes")
     parser.add_argument("--fixed_size", action="store_true",

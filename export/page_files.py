@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PAGE = page_libraries.HERE
 STATIC = ("index.html", "page.css", "page.js")
 FACTS = "model.json"
+ENTRIES = {*STATIC, FACTS, "lib", "examples"}  # beside the ONNX files
 MAX_SHOTS = 10
 EXAMPLES, EXAMPLE_SIZE = 6, 257
 # Of probabilities. A photo is resized by another order of sums than TensorFlow's, so that one of
@@ -46,10 +47,8 @@ def write(predictor: Predictor, output: str | Path, name: str, modules: Path | N
     Raises:
         UserError: another folder at `output`, no libraries, or files that answer otherwise.
     """
-    output = Path(output)
-    if output.exists() and not (output / FACTS).is_file() and (
-            not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"--output {output}: holds something else than a page; name a new folder")
+    output = Path(output).absolute()  # "." cannot be renamed
+    check_place(output)
     modules = modules or page_libraries.fetch()
     with making(output.parent) as partial:
         folder = partial / "page"
@@ -68,6 +67,22 @@ def write(predictor: Predictor, output: str | Path, name: str, modules: Path | N
             os.rename(output, partial / "before")  # in one move: half a page is no page
         os.rename(folder, output)
     return output, worst
+
+
+def check_place(output: Path) -> None:
+    """UserError where a page's folder would take the place of anything but a page."""
+    if not output.exists():
+        return
+    if output.resolve() == Path.cwd():
+        raise UserError(f"--output {output}: the folder that this command runs in cannot be "
+                        "replaced; name another")
+    if not output.is_dir():
+        raise UserError(f"--output {output}: a file; name a new folder")
+    others = sorted({one.name for one in output.iterdir()} - ENTRIES - {
+        f"{name}.onnx" for name in page_graphs.NAMES})
+    if others:
+        raise UserError(f"--output {output}: holds {others[0]}, which is no part of a page and "
+                        "would be lost; name a new folder")
 
 
 def page_model(folder: Path) -> OnnxModel:

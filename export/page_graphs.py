@@ -8,12 +8,14 @@ Three, so that a photo is encoded once, however many classes are looked for in i
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
-from pipelines.reading.transforms import resize_class_mask, resize_image, restore
+from pipelines.reading.transforms import framed_size, resize_class_mask, resize_image, restore
 from sst_tf.evaluation.metrics import BINS
-from sst_tf.model.inference import TOP, Inference
+from sst_tf.model.found import TOP
+from sst_tf.model.inference import Inference
 from sst_tf.photos.predictor import Predictor
 from sst_tf.photos.teaching import cells_of
 
@@ -31,7 +33,7 @@ class PageGraphs:
         self.inference: Inference = predictor.model.inference
         self.summary_size = predictor.model.head.summary_size
         self.channels = predictor.config.model.channels
-        self.fusion = predictor.config.model.fusion
+        self.answering = predictor.config.model.answering
         self.side, self.resize = predictor.config.data.image_size, predictor.config.data.resize
 
     def specs(self) -> dict[str, dict[str, tf.TensorSpec]]:
@@ -92,18 +94,25 @@ class PageGraphs:
         """
         shots = prototype[None]
         maps = self.inference.segment_many(features, shots, score[None], (self.side, self.side),
-                                           self.fusion)
+                                           *self.answering)
         agreement = self.inference.agreement_many(features, maps, shots)
         return {"probability": restore(maps[0], size, self.resize),
-                "presence": presence_score(maps[0], agreement[0])}
+                "presence": presence_score(maps[0], agreement[0], framed_size(
+                    size[0], size[1], self.side, self.resize))}
 
 
-def presence_score(probability: tf.Tensor, agreement: tf.Tensor) -> tf.Tensor:
-    """`evaluation.presence.score_map` of N maps in TensorFlow's operations; their size is known."""
-    height, width = probability.shape[1:]
-    levels = tf.floor(tf.reshape(probability, [-1, height * width]) * BINS) / BINS
-    count = height * width * TOP  # pixels that count, the last of them in part
-    whole = int(count)
-    highest = tf.math.top_k(levels, whole + 1)[0]
-    mean = (tf.reduce_sum(highest[:, :whole], 1) + (count - whole) * highest[:, whole]) / count
-    return mean * tf.square(tf.maximum(agreement, 0.0))
+def presence_score(probability: tf.Tensor, agreement: tf.Tensor, filled: tuple[Any, Any]
+                   ) -> tf.Tensor:
+    """`evaluation.presence.score_map` of N maps [S, S] in TensorFlow's operations.
+
+    Args:
+        filled: (rows, columns) of the maps that the photo fills; the rest is padding.
+    """
+    side = probability.shape[1]
+    rows, columns = (tf.range(side) < one for one in filled)
+    levels = tf.where(rows[:, None] & columns, tf.floor(probability * BINS) / BINS, 0.0)
+    count = tf.cast(filled[0] * filled[1], tf.float32) * TOP  # pixels, the last of them in part
+    most = int(side * side * TOP) + 1
+    highest = tf.math.top_k(tf.reshape(levels, [-1, side * side]), most)[0]
+    share = tf.clip_by_value(count - tf.range(most, dtype=tf.float32), 0.0, 1.0)
+    return tf.linalg.matvec(highest, share) / count * tf.square(tf.maximum(agreement, 0.0))

@@ -57,10 +57,7 @@ def serving(folder: str | Path, port: int = 0, isolated: bool = True) -> Iterato
         UserError: the port is taken.
     """
     handler = functools.partial(_Handler if isolated else _Single, directory=str(folder))
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    except OSError as error:
-        raise UserError(f"--port {port}: {error.strerror}") from None
+    server = _server(port, handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -68,6 +65,18 @@ def serving(folder: str | Path, port: int = 0, isolated: bool = True) -> Iterato
     finally:
         server.shutdown()
         server.server_close()
+
+
+def refuse_taken(port: int) -> None:
+    """Before minutes of work, the UserError that `serving` would end in after them."""
+    _server(port, _Handler).server_close()
+
+
+def _server(port, handler):
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise UserError(f"--port {port}: {error.strerror}") from None
 
 
 def show(folder: str | Path, port: int, browser: bool = True) -> None:

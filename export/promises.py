@@ -19,7 +19,6 @@ from sst_tf.model import losses
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
 DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round up or down
-OTHER_MASKS = 0.05  # where the encoder has fewer bits than in float32
 
 
 Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]  # a signature by name
@@ -42,20 +41,26 @@ class Case:
         folder: the version.
         run_dir: the run; its model must be the exported one.
         episodes: how many.
+        onnx: a version's folder of ONNX files of the same model and shots, to be checked too.
     """
 
-    def __init__(self, folder: str | Path, run_dir: str | Path, episodes: int = 3):
+    def __init__(self, folder: str | Path, run_dir: str | Path, episodes: int = 3,
+                 onnx: str | Path | None = None):
         self.folder = Path(folder)
-        path = self.folder / "assets" / model_card.SETTINGS
-        try:
-            self.facts = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; --model is a version's folder, such as "
-                            "models/sst/1, written by python -m export.saved_model") from None
+        self.facts = _facts(self.folder / "assets", "--model is a version's folder, such as "
+                            "models/sst/1, written by python -m export.saved_model")
         self.trained = Trained.load(run_dir, self.facts["shots"], self.facts["encoder"],
                                     self.facts["threshold"])
         if model_card.sha256(self.trained) != self.facts["model_sha256"]:
             raise UserError(f"{run_dir}: not the model that {folder} was exported from")
+        self.onnx = Path(onnx) if onnx else None
+        if self.onnx:
+            self.onnx_facts = _facts(self.onnx, "--onnx is a version's folder, such as "
+                                     "models/sst-onnx/1, written by python -m export.onnx")
+            for key in ("model_sha256", "shots"):
+                if self.onnx_facts[key] != self.facts[key]:
+                    raise UserError(f"{onnx}: {key} is {self.onnx_facts[key]}, in {folder} "
+                                    f"{self.facts[key]}; export both alike")
         self.tolerance = saving.TOLERANCE[self.facts["encoder"]]
         self.episodes, self.source = self.trained.episodes(episodes, seed=2)
         self.batches = list(self.trained.batches(self.episodes, self.source))
@@ -70,6 +75,17 @@ class Case:
         require(found <= self.tolerance, f"{what} differs by {found:.1e}, above "
                                          f"{self.tolerance:.0e}")
         return found
+
+
+def _facts(folder, remedy):
+    """What an export says of itself."""
+    path = folder / model_card.SETTINGS
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {remedy}") from None
+    except ValueError:
+        raise UserError(f"{path}: damaged; export again") from None
 
 
 # ---- what the file holds -----------------------------------------------------------------------
@@ -127,6 +143,15 @@ def whole_episode(case: Case, run: Run) -> str:
     return f"{worst:.1e}"
 
 
+def fewer_bits(case: Case, run: Run) -> str:
+    """An encoder in fewer bits answers nearly as the run itself does."""
+    if case.trained.wide is None:
+        return "float32 as the run"
+    probability, other = replay.beside(case.trained.wide, run, case.batches)
+    require(other <= saving.OTHER_MASKS, f"{other:.2%} of a mask are other than the run's")
+    return f"{probability:.1e}, {other:.2%} of pixels"
+
+
 def tuned_first(case: Case, run: Run) -> str:
     """tune, then segment_tuned, give the same probabilities."""
     worst = max(case.near(replay.tuned_first(run, batch)["probability"], expected["probability"],
@@ -156,7 +181,7 @@ def encoded_photos(case: Case, run: Run) -> str:
         require(mask.shape == expected.shape,
                 f"mask of {mask.shape} for a photo of {expected.shape}")
         worst = max(worst, float(np.mean(mask != expected)))
-    allowed = DIFFERENT_MASKS if case.facts["encoder"] == "float32" else OTHER_MASKS
+    allowed = DIFFERENT_MASKS if case.facts["encoder"] == "float32" else saving.OTHER_MASKS
     require(worst <= allowed, f"{worst:.2%} of a mask differ")
     return f"{worst:.3%} of pixels"
 
@@ -257,29 +282,30 @@ def guards(case: Case, run: Run) -> str:
 FILE_CHECKS: tuple[Callable[[Case], str], ...] = (
     gradient_operations, nothing_must_compile, output_types)
 SERVER_CHECKS: tuple[Callable[[Case, Run], str], ...] = (
-    whole_episode, tuned_first, several_classes, encoded_photos, own_segmentation, batching,
-    tuning_inside, guards)
+    whole_episode, fewer_bits, tuned_first, several_classes, encoded_photos, own_segmentation,
+    batching, tuning_inside, guards)
 
 
-def onnx_answers(case: Case, folder: str | Path) -> str:
+def onnx_answers(case: Case) -> str:
     """onnxruntime gives the Keras model's probabilities; with 8 bits, nearly its masks."""
     from export import onnx_files
-    facts = json.loads((Path(folder) / model_card.SETTINGS).read_text(encoding="utf-8"))
-    model, worst, other = onnx_files.OnnxModel(Path(folder)), 0.0, 0.0
+    assert case.onnx is not None  # as `rows` asks for it
+    model, worst, other = onnx_files.OnnxModel(case.onnx), 0.0, 0.0
     for batch, expected in zip(case.batches, case.expected, strict=True):
         for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch)):
             worst = max(worst, replay.largest_difference(answer, expected)["probability"])
             other = max(other, float(np.mean(answer["mask"] != expected["mask"])))
-    if facts["encoder"] == "int8":
-        require(other <= OTHER_MASKS, f"{other:.2%} of a batch's masks differ")
+        many = replay.own_class(replay.all_classes(model.run, batch))
+        worst = max(worst, replay.largest_difference(many, expected)["probability"])
+    if case.onnx_facts["encoder"] == "int8":
+        require(other <= saving.OTHER_MASKS, f"{other:.2%} of a batch's masks differ")
         return f"{other:.3%} of pixels"
     require(worst <= onnx_files.TOLERANCE,
             f"differs by {worst:.1e}, above {onnx_files.TOLERANCE:.0e}")
     return f"{worst:.1e}"
 
 
-def rows(case: Case, onnx: str | Path | None = None,
-         seconds: float = 120) -> Iterator[tuple[str, Callable, str]]:
+def rows(case: Case, seconds: float = 120) -> Iterator[tuple[str, Callable, str]]:
     """Run all checks; yields (where, what, result); raises `Broken` with its row's name."""
     for of_file in FILE_CHECKS:
         yield "file", of_file, _named(of_file, case)
@@ -292,8 +318,8 @@ def rows(case: Case, onnx: str | Path | None = None,
                     yield server.kind, check, _named(check, case, client.run)
                 require(server.alive(), f"{server.kind} has ended")
                 client.close()
-    if onnx:
-        yield "onnxruntime", onnx_answers, _named(onnx_answers, case, onnx)
+    if case.onnx:
+        yield "onnxruntime", onnx_answers, _named(onnx_answers, case)
 
 
 def _named(check, *arguments):

@@ -93,3 +93,16 @@ def largest_difference(one: Arrays, other: Arrays) -> dict[str, float]:
     """The largest absolute difference of two dictionaries of arrays, by their common names."""
     return {name: float(np.max(np.abs(one[name].astype(np.float64) - other[name])))
             for name in one.keys() & other.keys() if name != "mask"}
+
+
+def beside(trained: Trained, call: Callable[[str, Arrays], Arrays], batches: list[Arrays]
+           ) -> tuple[float, float]:
+    """How far `segment` is from a Keras model: (largest difference of probability, share of the
+    masks' pixels that differ).
+
+    Args:
+        call: as of `tuned_first`.
+    """
+    pairs = [(call("segment", batch), expected(trained, batch)) for batch in batches]
+    return (max(largest_difference(*pair)["probability"] for pair in pairs),
+            float(np.mean([np.mean(one["mask"] != other["mask"]) for one, other in pairs])))

@@ -5,6 +5,8 @@ A new integer version appears under --output in one move, once its answers have 
 the Keras model's; a failed or killed export leaves no version.
 """
 
+from jsonargparse.typing import PositiveInt
+
 from export import versions
 from export.encoders import ENCODERS
 from pipelines.commands import command
@@ -18,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     add_model_options(parser)
     parser.add_argument("--output", required=True,
                         help="model folder that a server watches; versions are numbered in it")
-    parser.add_argument("--shots", type=int, default=1, help="K, supports a query")
+    parser.add_argument("--shots", type=PositiveInt, default=1, help="K, supports a query")
     parser.add_argument("--threshold", type=float,
                         help="0..1 instead of the one the run's evaluation chose on base classes")
     parser.add_argument("--fixed_size", action="store_true",
@@ -27,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--encoder", default="float32", choices=list(ENCODERS),
                         help="type of the encoder; the tuning step stays in float32")
     parser.add_argument("--xla", action="store_true",
-                        help="compile the signatures by XLA when first called (not segment_bytes)")
+                        help="compile by XLA, when first called, all but checks and decoding")
     parser.add_argument("--no_warmup", action="store_true",
                         help="leave out the warm-up requests (they need the extra `serving`)")
     options = parser.parse_args(argv)
@@ -39,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     folder, worst = export(trained, options.output, options.fixed_size, options.xla,
                            options.encoder, not options.no_warmup)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB, {options.shots}-shot, threshold "
-          f"{trained.threshold / 100:.2f}; largest difference from Keras {worst:.1e}")
+          f"{trained.threshold / 100:.2f}; largest difference from Keras {worst:.1e}"
+          + (f"; what {options.encoder} changes: assets/MODEL_CARD.md" if trained.wide else ""))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from pipelines.errors import UserError
 # Largest difference of probabilities from the Keras model of the same types, by encoder type:
 # fused kernels round half-precision sums in another order.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
+OTHER_MASKS = 0.05  # share of pixels that fewer bits than the run's float32 may decide otherwise
 TUNING = ("segment", "segment_bytes", "tune", "self_segment")  # signatures with the step inside
 
 
 def save(trained: Trained, folder: str | Path, fixed: bool = False,
          jit_compile: bool = False) -> None:
-    """Write a SavedModel of the five signatures to a folder."""
+    """Write a SavedModel of the signatures to a folder."""
     functions = trained.signatures(fixed, jit_compile).functions()
     root = tf.Module()
     # The TensorFlow variables alone: saving the Keras model would save its training too.
@@ -50,22 +51,28 @@ def export(trained: Trained, output: str | Path, fixed: bool = False, jit_compil
         save(trained, folder, fixed, jit_compile)
         prove_tuning(folder, trained.model.tuner.steps)
         chosen, source = trained.episodes(episodes)
-        worst = _compare(trained, folder, list(trained.batches(chosen, source)),
-                         TOLERANCE[encoder])
+        batches, call = list(trained.batches(chosen, source)), _signatures(folder)
+        worst = _compare(trained, call, batches, TOLERANCE[encoder])
+        fewer = _fewer_bits(trained.wide, call, batches) if trained.wide else None
         model_card.write(trained, folder / "assets", encoder, fixed, jit_compile, worst,
-                         source.name)
+                         source.name, fewer_bits=fewer)
         if warm:
             warmup.write(trained, folder / "assets.extra", chosen, source)
     return version.folder, worst
 
 
-def _compare(trained, folder, batches, tolerance):
+def _signatures(folder):
+    """A SavedModel's signatures as a function of (name, arrays)."""
     loaded = tf.saved_model.load(str(folder))
 
     def call(name, inputs):
         answer = loaded.signatures[name](**{k: tf.constant(v) for k, v in inputs.items()})
         return {key: value.numpy() for key, value in answer.items()}
 
+    return call
+
+
+def _compare(trained, call, batches, tolerance):
     worst = 0.0
     for batch in batches:
         expected = replay.expected(trained, batch)
@@ -79,3 +86,13 @@ def _compare(trained, folder, batches, tolerance):
                                 f"most {tolerance:.0e} is allowed); nothing was exported")
             worst = max(worst, difference)
     return worst
+
+
+def _fewer_bits(wide, call, batches):
+    """What fewer bits change of the run's own answers: {"probability", "mask"}."""
+    probability, other = replay.beside(wide, call, batches)
+    if not other <= OTHER_MASKS:
+        raise UserError(f"{other:.1%} of the masks' pixels are other than in the run's float32 (at "
+                        f"most {OTHER_MASKS:.0%} is allowed); nothing was exported: leave "
+                        "--encoder out")
+    return {"probability": probability, "mask": other}

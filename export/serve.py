@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 
+from export.ports import Port
 from export.standin import grpc_api
 from export.standin import repository as repositories
 from export.standin.batching import Batcher
@@ -68,12 +69,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--allow_version_labels_for_unavailable_models", action="store_true",
                         help="a label may name a version that is not loaded yet")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--rest_api_port", type=int, default=8501, help="0 takes a free one")
+    parser.add_argument("--rest_api_port", type=Port, default=8501, help="0 takes a free one")
     parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30000,
                         help="for the model's work on a request; gRPC's comes with each call")
-    parser.add_argument("--port", type=int, default=8500, help="of gRPC; 0 takes a free one")
+    parser.add_argument("--port", type=Port, default=8500, help="of gRPC; 0 takes a free one")
     parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0,
-                        help="how often new versions are looked for")
+                        help="how often new versions are looked for; 0: at the start alone")
     parser.add_argument("--enable_batching", action="store_true",
                         help="answer requests of one signature together")
     parser.add_argument("--batching_parameters_file",
@@ -97,7 +98,8 @@ def main(argv: list[str] | None = None) -> None:
         try:
             repository.status(name)
         except RequestError:
-            raise UserError(f"{model.base_path}: no numbered version in it; write one with "
+            wanted = f"version {model.specific[0]}" if model.specific else "numbered version"
+            raise UserError(f"{model.base_path}: no {wanted} in it; write one with "
                             "python -m export.saved_model") from None
     try:
         repository.label()

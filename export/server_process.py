@@ -22,6 +22,8 @@ from pipelines.errors import UserError
 STANDIN, REAL, CONTAINER = "stand-in", "tensorflow_model_server", "container"
 KINDS = (STANDIN, REAL, CONTAINER)
 IMAGE = "SST_SERVING_IMAGE"  # the container image, if another than the kit's
+# This machine is asked itself, whatever proxy the environment names.
+DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 READY = re.compile(r"REST (\S+):(\d+) gRPC \S+:(\d+)")
 
 
@@ -83,7 +85,7 @@ def serving(base_path: str | Path, name: str = "sst", kind: str = STANDIN, secon
         options: further ones, which both servers know; their files lie under `base_path`. Where
             --model_config_file is among them, it says what is served.
     """
-    host = "127.0.0.1"
+    host, base_path = "127.0.0.1", Path(base_path).resolve()  # the real one takes no other path
     models = [f"--model_name={name}", f"--model_base_path={base_path}"]
     if any(option.startswith("--model_config_file=") for option in options):
         models = []
@@ -131,7 +133,7 @@ def _wait(address, name, deadline):
 def _available(address, name):
     url = f"http://{address.host}:{address.rest_port}/v1/models/{name}"
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with DIRECTLY.open(url, timeout=5) as answer:
             states = json.load(answer)["model_version_status"]
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -22,7 +22,7 @@ class Signatures:
         image_size: side S that encoded photos are resized to.
         resize: how, "squash" or "pad".
         fixed: photos of any other size than S are refused, and the graph knows its shapes.
-        jit_compile: compile by XLA.
+        jit_compile: compile by XLA what lies behind the guards.
     """
 
     def __init__(self, model, shots, threshold, image_size, resize="squash", fixed=False,
@@ -59,9 +59,7 @@ class Signatures:
                 for name, inputs in self.specs().items()}
 
     def _function(self, name):
-        # Strings cannot be compiled.
-        compiled = self.jit_compile and name != "segment_bytes"
-        return tf.function(getattr(self, name), autograph=False, jit_compile=compiled or None)
+        return tf.function(getattr(self, name), autograph=False)
 
     # ---- the signatures ---------------------------------------------------------------------
 
@@ -74,7 +72,7 @@ class Signatures:
         query_image = guards.photos("query_image", query_image, [None], self.side)
         query_image = guards.batch("query_image", query_image, support_image, "support_image")
         query_image = guards.same_size("query_image", query_image, support_image, "support_image")
-        return self._segment(support_image, support_mask, query_image)
+        return self._work(self._segment, support_image, support_mask, query_image)
 
     def segment_bytes(self, support_image: tf.Tensor, support_mask: tf.Tensor,
                       query_image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -94,7 +92,7 @@ class Signatures:
         queries, sizes = self._decode(graph_decoding.photo, query_image, [3])
         marks = guards.required(marks, [(tf.reduce_all(image_sizes == mask_sizes),
                                          "support_mask: a mask is not of its photo's size")])
-        answer = self._segment(images, marks, queries)
+        answer = self._work(self._segment, images, marks, queries)
         encoded = tf.map_fn(
             lambda pair: graph_decoding.answer(pair[0], pair[1], self.threshold, self.resize),
             (answer["probability"], sizes), fn_output_signature=tf.string)
@@ -105,9 +103,7 @@ class Signatures:
 
         The prototype is the method's summary of a support; D = C with SST.
         """
-        support_image, support_mask = self._one(support_image, support_mask)
-        tuned = self.inference.tune(self.inference.embed_photos(support_image), support_mask)
-        return {"prototype": tuned.prototype, "score": tuned.score}
+        return self._work(self._tune, *self._one(support_image, support_mask))
 
     def segment_tuned(self, query_image: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor
                       ) -> dict[str, tf.Tensor]:
@@ -116,9 +112,7 @@ class Signatures:
         prototype, score = guards.tuned(prototype, score,
                                         [self.shots, self.model.head.summary_size])
         query_image = guards.batch("query_image", query_image, prototype, "prototype")
-        return self._answer(self.inference.segment(
-            self.inference.embed_photos(query_image), prototype, score, _size(query_image),
-            self.model.fusion))
+        return self._work(self._segment_tuned, query_image, prototype, score)
 
     def segment_many(self, query_image: tf.Tensor, prototype: tf.Tensor, score: tf.Tensor
                      ) -> dict[str, tf.Tensor]:
@@ -132,10 +126,7 @@ class Signatures:
                                         [None, self.shots, self.model.head.summary_size])
         query_image = guards.batch("query_image", query_image, prototype, "prototype")
         query_image = guards.answers("query_image", query_image, prototype)
-        probability = self.inference.segment_many(
-            self.inference.embed_photos(query_image), prototype, score, _size(query_image),
-            self.model.fusion)
-        return {"probability": probability, "index": index_map(probability, self.threshold)}
+        return self._work(self._segment_many, query_image, prototype, score)
 
     def self_segment(self, support_image: tf.Tensor, support_mask: tf.Tensor
                      ) -> dict[str, tf.Tensor]:
@@ -144,12 +135,35 @@ class Signatures:
         `before`, `after`: probabilities [B, H, W]; `after` is the tuned prototype on the untouched
         photo. `gradient` [B, H, W] is the length of the correction at each place.
         """
-        support_image, support_mask = self._one(support_image, support_mask)
+        return self._work(self._self_segment, *self._one(support_image, support_mask))
+
+    # ---- the work behind the guards ---------------------------------------------------------
+
+    def _work(self, function, *checked):
+        # XLA compiles assertions to nothing, so no guard may be inside of what it compiles.
+        if not self.jit_compile:
+            return function(*checked)
+        return tf.function(function, autograph=False, jit_compile=True)(*checked)
+
+    def _tune(self, support_image, support_mask):
+        tuned = self.inference.tune(self.inference.embed_photos(support_image), support_mask)
+        return {"prototype": tuned.prototype, "score": tuned.score}
+
+    def _segment_tuned(self, query_image, prototype, score):
+        return self._answer(self.inference.segment(
+            self.inference.embed_photos(query_image), prototype, score, _size(query_image),
+            *self.model.answering))
+
+    def _segment_many(self, query_image, prototype, score):
+        probability = self.inference.segment_many(
+            self.inference.embed_photos(query_image), prototype, score, _size(query_image),
+            *self.model.answering)
+        return {"probability": probability, "index": index_map(probability, self.threshold)}
+
+    def _self_segment(self, support_image, support_mask):
         own = self.inference.self_segment(self.inference.embed_photos(support_image), support_mask)
         return {"before": tf.sigmoid(own.before), "after": tf.sigmoid(own.after),
                 "gradient": own.step}
-
-    # ---- what they share --------------------------------------------------------------------
 
     def _segment(self, support_image, support_mask, query_image):
         answer = self.model({"support_image": support_image, "support_mask": support_mask,
@@ -158,6 +172,8 @@ class Signatures:
         flat = [tf.reshape(maps, [-1, *size]) for maps in (answer.support_logit, support_mask)]
         iou = tf.reshape(losses.hard_iou(*flat), [-1, self.shots])
         return self._answer(tf.sigmoid(answer.logit)) | {"support_iou": iou}
+
+    # ---- what they share --------------------------------------------------------------------
 
     def _answer(self, probability):
         return {"probability": probability,

@@ -33,6 +33,8 @@ class Trained:
         model: `SSTSegmenter`, its encoder in the asked-for type, the rest in float32.
         shots: K.
         threshold: bin of the operating point at K shots.
+        wide: the same with the run's own model, where the encoder is in fewer bits; else None.
+        told: whether whoever loaded it named the folder of its data set.
     """
 
     run: Run
@@ -40,6 +42,8 @@ class Trained:
     model: SSTSegmenter
     shots: int
     threshold: int
+    wide: "Trained | None" = None
+    told: bool = False
 
     @classmethod
     def load(cls, run_dir: str | Path, shots: int = 1, encoder: str = "float32",
@@ -53,12 +57,6 @@ class Trained:
                 were joined to it are left out.
         """
         run = Run.open(run_dir)
-        model = run.model()
-        if encoder != "float32":
-            with dtype_policy(ENCODERS[encoder]):
-                narrow = SSTSegmenter(**model.settings)
-            narrow.set_weights(model.get_weights())
-            model = narrow
         if threshold is None:
             chosen = OperatingPoint(run).known(shots)
             if chosen is None:
@@ -69,10 +67,20 @@ class Trained:
             threshold = chosen["tuned"] / BINS
         if not 0 <= threshold <= 1:
             raise UserError(f"--threshold: {threshold} is not within 0..1")
+        if abs(threshold * BINS - round(threshold * BINS)) > 1e-6:
+            raise UserError(f"--threshold: {threshold}: expected a whole number of hundredths, as "
+                            f"{round(threshold * BINS) / BINS:.2f}")
         config = run.config()
         if data_root is not None:
             config = replace(config, data=replace(config.data, root=data_root, join=[]))
-        return cls(run, config, model, shots, round(threshold * BINS))
+        trained = cls(run, config, run.model(), shots, round(threshold * BINS),
+                      told=data_root is not None)
+        if encoder == "float32":
+            return trained
+        with dtype_policy(ENCODERS[encoder]):
+            narrow = SSTSegmenter(**trained.model.settings)
+        narrow.set_weights(trained.model.get_weights())
+        return replace(trained, model=narrow, wide=trained)
 
     @functools.cached_property
     def answer(self) -> Callable[[dict[str, tf.Tensor]], Segmentation]:
@@ -96,11 +104,13 @@ class Trained:
         """(list of `count` episodes of base classes, a source) and what they come from.
 
         From the run's own validation photos; where its data set is not at hand, from the drawn
-        shapes, which every installation has.
+        shapes, which every installation has. A folder that `load` was told must hold it.
         """
         try:
             _ = self._data
         except DataError:
+            if self.told:
+                raise
             source = open_source("shapes", image_size=self.config.data.image_size, count=200)
             pairs = build_index(source, source.image_ids("all"), "none").pairs
             sampler = EpisodeSampler(pairs, self.shots, seed, class_names=source.classes)

@@ -32,7 +32,7 @@ def writing(output: str | Path) -> Iterator[Version]:
 
 def numbers(output: str | Path) -> list[int]:
     """Version numbers under a model's folder, ascending."""
-    return sorted(int(p.name) for p in Path(output).iterdir() if p.name.isdigit() and p.is_dir())
+    return sorted(int(p.name) for p in Path(output).iterdir() if p.name.isdecimal() and p.is_dir())
 
 
 def _publish(folder, output):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import cv2
+from jsonargparse.typing import PositiveInt
 
 from export import client, server_process
 from pipelines import Episode, Source
@@ -37,7 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.walkthrough", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--output", default="serve-demo", help="folder for all that is made")
-    parser.add_argument("--repeats", type=int, default=10, help="requests by each protocol")
+    parser.add_argument("--repeats", type=PositiveInt, default=10,
+                        help="requests by each protocol")
     options = parser.parse_args(argv)
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from export import saving

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from export import page_libraries, page_server, versions
 from export.encoders import add_int8_options
+from export.ports import Port
 from pipelines.commands import command
+from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.presets.options import add_model_options, run_folder
 
@@ -24,21 +26,26 @@ def main(argv: list[str] | None = None) -> None:
                                             "cannot run")
     parser.add_argument("--open", action="store_true",
                         help="show it in the browser, from this machine alone")
-    parser.add_argument("--port", type=int, default=8010, help="of --open")
+    parser.add_argument("--port", type=Port, default=8010, help="of --open")
     add_int8_options(parser)
     options = parser.parse_args(argv)
+    if options.data_root and options.encoder != "int8":
+        raise UserError("--data_root: photos are needed for --encoder int8 alone")
+    if options.open and options.port:
+        page_server.refuse_taken(options.port)
     modules = Path(options.libraries) if options.libraries else page_libraries.fetch()
     # TensorFlow takes seconds to import, which --help and a missing npm need not wait for.
     from export.page_files import write
     from sst_tf.photos.predictor import Predictor
 
     run = run_folder(options)
-    trials = None
+    predictor, trials = Predictor.from_run(run), None
     if options.encoder == "int8":
         from export.int8 import Trials
         from export.trained import Trained
-        trials = Trials(Trained.load(run, data_root=options.data_root), options.trials)
-    folder, worst = write(Predictor.from_run(run), options.output, run.name, modules, trials)
+        trials = Trials(Trained.load(run, threshold=predictor.threshold(1),
+                                     data_root=options.data_root), options.trials)
+    folder, worst = write(predictor, options.output, run.name, modules, trials)
     model = sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
     print(f"{folder}: {versions.megabytes(folder):.0f} MB, {model:.1f} of them the model; largest "
           f"difference from Python {worst:.1e}")

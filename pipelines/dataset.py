@@ -11,6 +11,7 @@ import tensorflow as tf
 from pipelines.errors import DataError
 from pipelines.reading.augment import PRESETS, Augment
 from pipelines.reading.augment import draw as draw_augmentation
+from pipelines.reading.cached import cache_file
 from pipelines.reading.reader import Reader, check_size
 from pipelines.reading.transforms import (
     RESIZES,
@@ -58,7 +59,8 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         parallel_calls: episodes read at once; by default twice as many as cores, since one can
             decode while another waits for Python's lock.
         shard: (index, n): every n-th episode from the index-th on, for one of n readers.
-        cache: "memory" or a file: a finite list is decoded once.
+        cache: "memory", or a file's name, to which a hash of episodes, options and photo files is
+            appended: a finite list is decoded once.
         threads: of a private pool; None shares TensorFlow's.
         deterministic: False lets a fast episode overtake a slow one.
         device: batches wait on it, such as "GPU:0".
@@ -78,16 +80,13 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
             without a pixel of its class.
     """
     _check(episodes, features, augment, resize, count, cache, shard, service, crops)
-    check_size(source, image_size, resize)
-    if full_mask and getattr(source, "stored_size", None) is not None:
-        raise DataError("full_mask: records hold masks at training size alone; read the photos "
-                        "themselves to score at their own size")
+    check_size(source, image_size, resize, full_mask)
     parallel_calls = parallel_calls or 2 * (os.cpu_count() or 1)
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)
     endless = isinstance(episodes, EpisodeSampler) and count is None
     if isinstance(episodes, EpisodeSampler) and count is not None and (
-            episodes.mismatched or service):
+            episodes.mismatched or service or cache is not None):
         episodes = episodes.take(count, start)
     stream, shots, ways = _stream(episodes, reader, start, count)
     supports = (ways or 1) * shots
@@ -106,7 +105,7 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     def whole_mask(episode):
         """The query's, at the photo's own size."""
         if ways:
-            return reader.way_mask(episode["query_name"], episode["class_id"])
+            return reader.way_mask(episode["query_name"], episode["class_id"], ignore_ids)
         return reader.class_mask(episode["query_name"], episode["class_id"], ignore_ids)
 
     def plain(episode, flipped, numbers=None):
@@ -173,7 +172,14 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         dataset = _all_of(episodes[index::readers], service,  # type: ignore[index]  # a list by now
                           lambda some: distribute(loaded(_table(some)), service))
     if cache is not None:
-        dataset = dataset.cache("" if cache == "memory" else str(cache))
+        if cache == "memory":
+            cache = ""
+        else:
+            store = getattr(features, "folder", type(features).__qualname__)
+            cache = cache_file(cache, source, episodes,  # type: ignore[arg-type]  # a list by now
+                               image_size, sorted(ignore_ids), flip, crops, how, seed, resize,
+                               full_mask, store, shard)
+        dataset = dataset.cache(cache)
     dataset = dataset.batch(batch)
     options = tf.data.Options()
     options.deterministic = deterministic
@@ -213,6 +219,9 @@ def _check(episodes, features, augment, resize, count, cache, shard, service, cr
             found = sorted(len(e.support) for e in episodes)
             raise DataError("a list of episodes must hold at least one, all with as many "
                             f"supports; found {len(episodes)} of {found[:1]} to {found[-1:]}")
+        if service is not None and len({e.episode_id for e in episodes}) < len(episodes):
+            raise DataError("episodes of a list that a service reads are told apart by their ids, "
+                            "and some occur twice; read it in parts, or without service")
         if augment is not None and isinstance(episodes[0], WayEpisode):
             raise DataError("augment changes the mask of one class; episodes of N ways can be "
                             "mirrored (flip) but not augmented")

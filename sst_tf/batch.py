@@ -48,6 +48,8 @@ def _parser():
     parser.add_argument("--batch", type=int, default=8, help="photos at once")
     parser.add_argument("--block", type=int, default=128,
                         help="photos of an output file; a killed worker answers so many again")
+    parser.add_argument("--retry_errors", action="store_true",
+                        help="answer photos again whose row holds an error")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
     parser.add_argument("--tiles", type=int, default=1, help="as of sst predict")
@@ -85,14 +87,15 @@ def main(argv: list[str] | None = None) -> None:
         Question(model, options.weights and everywhere(options.weights), cards,
                  not options.always_answer, options.tiles, options.masks, options.batch),
         everywhere(options.input), everywhere(options.output), options.workers, options.address,
-        options.kind, options.photo, options.id, options.block)
+        options.kind, options.photo, options.id, options.block,
+        retry_errors=options.retry_errors)
     print(f"{done.photos} rows in {options.output}, {done.before} of them from before")
     if done.errors:
         from sst_tf.photos.batch.output import Output
 
         lines = [f"  {error}" for _, error in Output(options.output).errors(SHOWN)]
-        print(f"{done.errors} photos could not be answered, the column `error` says why:\n"
-              + "\n".join(lines), file=sys.stderr)
+        print(f"{done.errors} photos could not be answered, the column `error` says why "
+              "(--retry_errors asks them again):\n" + "\n".join(lines), file=sys.stderr)
         sys.exit(1)
 
 

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser
 
 from pipelines.commands import command
 from pipelines.errors import UserError
-from sst_tf.evaluation.stored import Evaluation, refuse_unequal
+from sst_tf.evaluation.stored import ASKED, Evaluation, refuse_unequal
 from sst_tf.reporting.comparison import differences, line_of, over_seeds, table
 from sst_tf.reporting.document import Items, markdown
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         evaluations, yardsticks = (
             [Evaluation(folder, options.shots, options.name) for folder in folders]
             for folders in (options.runs, options.against))
-    refuse_unequal(evaluations + yardsticks, but={"views"} if options.names else ())
+    refuse_unequal(evaluations + yardsticks, but=ASKED if options.names else ())
     found = list(over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
                  else differences(evaluations, options.resamples))
     if options.json:

@@ -56,14 +56,29 @@ def _results(run, config, options, parser, argv):
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.data.feature_store import open_store
     from sst_tf.data.run_data import open_data
-    from sst_tf.evaluation.evaluate_run import evaluate, evaluated, results_path
+    from sst_tf.evaluation.evaluate_run import (
+        evaluate,
+        evaluated,
+        results_path,
+        seen_in_training,
+    )
     from sst_tf.reporting.after_training import choose_points
 
-    jobs = []
-    for name in dict.fromkeys(options.protocols or [config.evaluate.protocol]):
+    if options.again and not options.protocols:
+        raise UserError("--again: scores anew what --protocols would read; name them, or leave it "
+                        "out: without them everything is scored anew")
+    jobs, names = [], options.protocols or [config.evaluate.protocol]
+    if options.lists and not any(map(protocol_options.needs_list, names)):
+        raise UserError(f"--lists {options.lists}: {', '.join(names)} draws from no published "
+                        "list, hsnet does")
+    for name in dict.fromkeys(names):
         one = _under(name, parser, argv, run)
+        _refuse_other_photos_held_out(run, one)
         data = open_data(one, progress=True)
         protocol_options.refuse_undrawable(one, data)
+        if known := seen_in_training(run, data):
+            print(f"{run.folder}: was trained on {', '.join(known)}: their scores say nothing "
+                  "of unseen classes", file=sys.stderr)
         jobs.append((one, data))
     model, found = run.model(), []
     for config, data in jobs:
@@ -72,7 +87,7 @@ def _results(run, config, options, parser, argv):
             choose_points(run, config, model, data, open_store(config, model, data))
             continue
         for shots in config.evaluate.shots:
-            results = evaluated(run, config, shots) if options.protocols else None
+            results = evaluated(run, config, shots, data) if options.protocols else None
             words = "there already:"
             if results is None or options.again:
                 store = store or open_store(config, model, data)
@@ -84,6 +99,17 @@ def _results(run, config, options, parser, argv):
                 print(f"{table(results)}\n")
             found.append(results)
     return found
+
+
+def _refuse_other_photos_held_out(run, config):
+    trained = run.config().data
+    if config.data.dataset != trained.dataset:
+        return
+    for key in ("split_seed", "validation_share"):
+        was, wanted = getattr(trained, key), getattr(config.data, key)
+        if wanted != was:
+            raise UserError(f"--data.{key} {wanted}: the run was trained with {was}; photos that "
+                            "it was trained on would choose its threshold; leave the option out")
 
 
 def _run(options):

@@ -46,9 +46,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--address", help="of a Ray cluster, such as auto; without it Ray runs on "
                                           "this machine alone")
     parser.add_argument("--gpus", type=float, default=0, help="of each run on Ray")
-    parser.add_argument("--rows", nargs="+", help="these rows only")
-    parser.add_argument("--folds", nargs="+", help="these folds only")
-    parser.add_argument("--seeds", type=int, nargs="+", help="these seeds in place of the file's")
+    parser.add_argument("--rows", nargs="+", help="run these rows only; the tables show all runs "
+                                                  "that are there")
+    parser.add_argument("--folds", nargs="+", help="run these folds only")
+    parser.add_argument("--seeds", type=int, nargs="+",
+                        help="run these seeds, in place of the file's")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE",
                         help="overrides for every run, such as data.root=VOCdevkit")
     parser.add_argument("--dry_run", action="store_true", help="list the runs, train none")
@@ -58,26 +60,27 @@ def main(argv: list[str] | None = None) -> None:
     extra = _overrides(options.set)
     grids = []
     for name in options.files:  # all are checked before anything runs
-        experiment = _chosen(Experiment.read(packaged.find(name, "experiments"), options.profile),
-                             options)
-        grids.append((experiment, experiment.cells(options.runs, extra)))
+        experiment = Experiment.read(packaged.find(name, "experiments"), options.profile)
+        experiment.add_seeds(options.seeds or [])
+        cells = experiment.cells(options.runs, extra)
+        grids.append((experiment, cells, _chosen(experiment, cells, options)))
         if options.keep and not options.dry_run:
-            restore(grids[-1][1], Path(options.keep))
+            restore(cells, Path(options.keep))
     if not options.dry_run:
         signal.signal(signal.SIGTERM, _stop)
     failed = {}
     with _executor(options) as executor:
-        for experiment, cells in grids:
-            print(f"{experiment.title}\n{len(cells)} cells, {len({c.folder for c in cells})} "
+        for experiment, cells, chosen in grids:
+            print(f"{experiment.title}\n{len(chosen)} cells, {len({c.folder for c in chosen})} "
                   f"trainings; expect: {experiment.expect}")
             if options.dry_run:
-                for cell in cells:
+                for cell in chosen:
                     print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
                           f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
                 continue
             keeper = _keeper(cells, options)
             if executor:
-                failed |= run_all(experiment, cells, executor, done=keeper)
+                failed |= run_all(experiment, chosen, executor, done=keeper)
             _tabulate(experiment, cells, Path(options.output or options.runs))
     if failed:
         print(f"{len(failed)} run(s) failed:\n" + "\n".join(failed.values()), file=sys.stderr)
@@ -115,20 +118,16 @@ def _tabulate(experiment, cells, folder):
     print(f"\n{text}\nwritten to {path}.md and {path}.json")
 
 
-def _chosen(experiment, options):
-    """The experiment with the rows, folds and seeds that were asked for."""
+def _chosen(experiment, cells, options):
+    """The cells of the rows, folds and seeds that were asked for."""
     for name in ("rows", "folds"):
-        if chosen := getattr(options, name):
-            known = getattr(experiment, name)
-            if unknown := set(chosen) - set(known):
-                raise UserError(f"--{name}: {', '.join(sorted(unknown))}; known: "
-                                f"{', '.join(known)}")
-            setattr(experiment, name, {key: known[key] for key in known if key in chosen})
-    if options.seeds:
-        experiment.seeds = options.seeds
-        for switches in experiment.rows.values():
-            switches.pop("seeds", None)
-    return experiment
+        known = getattr(experiment, name)
+        if unknown := set(getattr(options, name) or ()) - set(known):
+            raise UserError(f"--{name}: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    return [cell for cell in cells
+            if (options.rows is None or cell.row in options.rows)
+            and (options.folds is None or cell.fold in options.folds)
+            and (options.seeds is None or cell.seed in options.seeds)]
 
 
 def _keeper(cells, options):

@@ -113,7 +113,10 @@ def test_a_name_on_two_lines_is_refused(tmp_path):
         path = ClassCard(name, *ones, b"", ("mask",), "0").save(tmp_path / "a.npz")
         with pytest.raises(DataError, match="control characters"):
             ClassCard.load(path)
-    ClassCard.load(ClassCard("größte Tasse", *ones, b"", ("mask",), "0").save(tmp_path / "b.npz"))
+    # A joiner of Persian words and of emoji, a wide space: as people write.
+    for name in ("größte Tasse", "کتاب\u200cها", "👩\u200d🍳", "コーヒー\u3000カップ"):
+        card = ClassCard(name, *ones, b"", ("mask",), "0").save(tmp_path / "b.npz")
+        assert ClassCard.load(card).name == name
 
 
 # ---- the page ------------------------------------------------------------------------------------

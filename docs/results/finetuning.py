@@ -74,7 +74,7 @@ class Fold:
                 truth = self.bank.mask(name, class_id)
                 answer = inference.segment(
                     self.embedded(inference, [name]), tuned.prototype[None], tuned.score[None],
-                    truth.shape, self.config.model.fusion)[0].numpy() >= threshold
+                    truth.shape, *self.config.model.answering)[0].numpy() >= threshold
                 found[class_id, name] = counted(answer, truth)
         return found
 

@@ -16,7 +16,7 @@ from sst_tf.data.feature_store import open_store
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import presence
-from sst_tf.model.inference import found_mask
+from sst_tf.model.found import found_mask
 from sst_tf.model.layers import foreground_average
 from sst_tf.runs.directory import Run
 

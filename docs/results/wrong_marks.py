@@ -77,7 +77,7 @@ class Lab:
     def found(self, supports):
         features, masks, tuned = zip(*supports, strict=True)
         return found_by_others(self.model.inference, features, masks, tuned,
-                               self.point.threshold(len(tuned) - 1), self.config.model.fusion)
+                               self.point.threshold(len(tuned) - 1), *self.config.model.answering)
 
     def counts(self, episode, supports):
         """(intersection, union) of the query's answer."""
@@ -86,7 +86,7 @@ class Lab:
         probability = self.model.inference.segment(
             self.embedded(episode.query), tf.concat([one.prototype for one in tuned], 0)[None],
             tf.concat([one.score for one in tuned], 0)[None], truth.shape,
-            self.config.model.fusion)[0].numpy()
+            *self.config.model.answering)[0].numpy()
         return counted(probability >= self.point.threshold(len(tuned)), truth)
 
     def spoilt(self, episode, other, place, how):

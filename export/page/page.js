@@ -85,6 +85,20 @@ function runLengths(values, width, height, number) {
   return { size: [height, width], counts: [...counts, run] };
 }
 
+/** COCO's frame [x, y, width, height] of the pixels of a value. */
+function frameOf(values, width, height, number) {
+  let [left, top, right, bottom] = [width, height, -1, -1];
+  values.forEach((value, i) => {
+    if (value !== number) return;
+    const x = i % width, y = (i - x) / width;
+    left = Math.min(left, x);
+    right = Math.max(right, x);
+    top = Math.min(top, y);
+    bottom = y;
+  });
+  return [left, top, right - left + 1, bottom - top + 1];
+}
+
 // ---- class cards: NumPy's npz, as sst_tf/photos/class_card.py has them -------------------------
 
 function npy(descr, shape, bytes) {
@@ -196,7 +210,7 @@ class Model {
     return this.facts.expected.every((value, i) => Math.abs(value - shot.prototype[i]) < 1e-2);
   }
 
-  /** Take other thresholds. */
+  /** Take other thresholds, as tests do. */
   setPoints(points) {
     this.facts.points = points;
   }
@@ -311,10 +325,10 @@ const $ = (id) => document.getElementById(id);
 const SHOWN = 1024, THUMB = 128;  // longest sides of what is drawn on screen
 export const state = {
   model: null,  // model.json, backend, threads
-  support: null,  // {key, blob, name, picture, width, height, marks, open (a mark being made), pen}
+  support: null,  // {key, blob, name, picture, width, height, marks, open (a mark being made; keys: by the keyboard)}
   classes: [],  // {name, shots: [{prototype, untuned, score, scoreAfter, how, thumbnail, pictures}]}
   photos: [],  // {key, name, blob, answer, error, version}
-  current: null, version: 0, turn: 0, keys: 0,
+  current: null, version: 0, turn: 0, keys: 0, teaching: false,
 };
 
 /** The worker's methods, each a promise. */
@@ -466,6 +480,7 @@ function maskMark(mask, width, height) {
 function drawSupport() {
   const { support } = state, marked = support?.marks.length > 0;
   for (const id of ['undo', 'clear', 'outline', 'teach']) $(id).disabled = !marked || !state.model;
+  if (state.teaching) $('teach').disabled = true;
   if (support?.open) $('undo').disabled = false;
   if (!support) return;
   const canvas = $('canvas'), context = canvas.getContext('2d');
@@ -523,7 +538,6 @@ function begin(point) {
 function finish() {
   const { support } = state, { open } = support;
   support.open = null;
-  support.pen = false;
   const [[x0, y0], [x1, y1]] = [open.points[0], open.points.at(-1)];
   const flat = (open.tool === 'box' && (Math.abs(x1 - x0) < 2 || Math.abs(y1 - y0) < 2))
     || (open.tool === 'polygon' && open.points.length < 3);
@@ -581,19 +595,18 @@ function listenToMarks() {
     if (event.key in moves) {
       const [dx, dy] = moves[event.key], [x, y] = support.cursor ?? [width / 2, height / 2];
       support.cursor = [within(x + dx, width), within(y + dy, height)];
-      if (support.pen) support.open.points.push(support.cursor);
+      if (support.open?.keys) support.open.points.push(support.cursor);
     } else if (event.key === ' ') {
       support.cursor ??= [width / 2, height / 2];
-      if (support.pen) finish();
+      if (support.open?.keys) finish();
       else {
         begin(support.cursor);
-        support.pen = support.open !== null && support.open.tool !== 'polygon';
-        say(support.pen ? 'Marking: move by the arrows, space ends it.' : 'A corner is set.');
+        if (support.open && support.open.tool !== 'polygon') support.open.keys = true;
+        say(support.open?.keys ? 'Marking: move by the arrows, space ends it.' : 'A corner is set.');
       }
     } else if (event.key === 'Enter' && support.open) finish();
     else if (event.key === 'Escape') {
       support.open = null;
-      support.pen = false;
     } else if (event.key === '[' || event.key === ']') {
       $('width').value = Number($('width').value) + (event.key === ']' ? 3 : -3);
     } else if (event.key === 'z' && (event.ctrlKey || event.metaKey)) undo();
@@ -620,13 +633,22 @@ async function openMask(blob) {
   if (width !== support.width || height !== support.height) {
     throw new Error(`the mask has ${width} x ${height} pixels, its photo ${support.width} x ${support.height}`);
   }
-  const values = new Set(rgb);  // 0 and 1, 0 and 255, or 0, 1 and 255, which then does not count
-  const void255 = values.has(1) && values.has(255);
-  support.marks.push(maskMark(Uint8Array.from({ length: width * height }, (_, i) => {
-    const most = Math.max(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
-    return most === 255 && void255 ? 255 : Number(most > 0);
-  }), width, height));
+  support.marks.push(maskMark(maskOf(rgb), width, height));
   drawSupport();
+}
+
+/** 0, 1 and 255 (does not count) of a mask picture's colours: black, the object's, and void's. */
+export function maskOf(rgb) {
+  const colours = Uint32Array.from({ length: rgb.length / 3 },
+    (_, i) => rgb[3 * i] << 16 | rgb[3 * i + 1] << 8 | rgb[3 * i + 2]);
+  const present = new Set(colours);
+  const unknown = present.has(0x010101) ? 0xffffff : 0xe0e0c0;  // 255 beside 1; VOC's palette of 255
+  const marked = [...present].filter((colour) => colour !== 0 && colour !== unknown);
+  if (marked.length !== 1) {
+    throw new Error(`the mask has ${marked.length} colours beside black; expected one, the object's (`
+      + 'a JPEG or soft edges give more: save it as a PNG with hard edges)');
+  }
+  return Uint8Array.from(colours, (colour) => (colour === unknown ? 255 : Number(colour !== 0)));
 }
 
 /** What the model takes for the object under the marks: within a box, around strokes. */
@@ -673,23 +695,26 @@ async function teach() {
   }
   const mask = markOf(support), { width, height, picture } = support;
   if (!mask.includes(1)) throw new Error('nothing is marked');
-  $('teach').disabled = true;
+  state.teaching = true;
+  drawSupport();
   try {
     const start = performance.now();
     const { step, own, ...shot } = await ask('tune', support.key, support.blob, mask);
     const took = (performance.now() - start) / 1000;
-    const number = known ? state.classes.indexOf(known) : state.classes.length;
+    const there = state.classes.find((one) => one.name === name);  // it may have been removed meanwhile
+    const number = there ? state.classes.indexOf(there) : state.classes.length;
     const marked = canvasOf(width, height, THUMB);
     paint(marked, picture, mask.map((value) => Number(value === 1)), width, height, 0.5, number);
     const thumbnail = await bytesOf(marked, 'image/png');
     const added = { ...shot, how: 'mask', thumbnail, pictures: [marked, heat(picture, step, width, height)] };
-    if (known) {
-      known.shots.push(added);
-      known.others = null;  // how the photos of a card find each other's marks is Python's to say
+    if (there) {
+      there.shots.push(added);
+      there.others = null;  // how the photos of a card find each other's marks is Python's to say
     } else state.classes.push({ name, shots: [added] });
     changed();
     say(`Taught “${name}” in ${seconds(took)}.${advice(shot)}`);
   } finally {
+    state.teaching = false;
     drawSupport();
   }
   answerAll();
@@ -825,8 +850,8 @@ async function answerAll() {
   for (const [i, photo] of due.entries()) {
     const { version } = state;
     await answer(photo);
-    if (!going()) return;
     photo.version = version;
+    if (!going()) return;
     progress(i + 1);
   }
 }
@@ -910,8 +935,12 @@ function download(bytes, name) {
 
 /** The files that `sst predict` writes: index and overlay of each photo, and COCO's JSON. */
 async function saveAll() {
-  const files = {}, images = [], annotations = [];
-  const done = state.photos.filter((photo) => photo.answer);
+  const files = {}, images = [], annotations = [], { version, classes } = state;
+  const categories = classes.map(({ name }, i) => ({ id: i + 1, name }));
+  // Answers to the classes of before would be taken for those of now.
+  const done = state.photos.filter((photo) => photo.answer && photo.version === version);
+  const left = state.photos.length - done.length;
+  if (!done.length) throw new Error('no photo is answered for these classes yet');
   for (const [i, { name, blob, answer: { width, height, mask, found } }] of done.entries()) {
     say(`Writing ${i + 1} of ${done.length} …`);
     const values = unpacked(mask, width, height);
@@ -924,14 +953,14 @@ async function saveAll() {
     found.forEach(({ score, area }, j) => {
       if (area) {
         annotations.push({ id: annotations.length + 1, image_id: i + 1, iscrowd: 0,
-          category_id: j + 1, score, area, segmentation: runLengths(values, width, height, j + 1) });
+          category_id: j + 1, score, area, bbox: frameOf(values, width, height, j + 1),
+          segmentation: runLengths(values, width, height, j + 1) });
       }
     });
   }
-  files['predictions.json'] = strToU8(JSON.stringify({ images, annotations,
-    categories: state.classes.map(({ name }, i) => ({ id: i + 1, name })) }, null, 1));
+  files['predictions.json'] = strToU8(JSON.stringify({ images, annotations, categories }, null, 1));
   download(zipSync(files), 'masks.zip');
-  say(`${done.length} photos in masks.zip.`);
+  say(`${done.length} photos in masks.zip.${left ? ` ${left} not answered yet are left out.` : ''}`);
 }
 
 async function tryDrawn() {

@@ -27,7 +27,8 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 SIGNATURES = "signature_def"
 STATES = {"START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 MINUTE = 60_000
-OPTIONS = [("grpc.max_receive_message_length", MAX_MESSAGE),
+OPTIONS = [("grpc.so_reuseport", 0),  # a port that another server has is an error
+           ("grpc.max_receive_message_length", MAX_MESSAGE),
            ("grpc.max_send_message_length", MAX_MESSAGE),
            ("grpc.server_handshake_timeout_ms", 10_000),
            # Calls that stay half sent end with their connection; others go on over a new one.

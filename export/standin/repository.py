@@ -97,10 +97,16 @@ class Repository:
         self._labels = {name: dict(model.labels) for name, model in self.models.items()}
 
     def watch(self, seconds: float) -> None:
-        """`refresh` for ever, in a thread of its own."""
+        """`refresh` for ever, in a thread of its own; never again for 0 seconds, as the server."""
         def loop():
             while not self._stop.wait(seconds):
-                self.refresh()
+                try:
+                    self.refresh()
+                except Exception as error:  # what a file system raises is open
+                    self.log(f"looking for new versions: {error}")
+
+        if seconds <= 0:
+            return
         threading.Thread(target=loop, daemon=True).start()
 
     def stop(self) -> None:
@@ -176,7 +182,7 @@ class Repository:
             there = versions.numbers(model.base_path)
         except OSError:
             there = []
-        wanted = ([v for v in model.specific if v in there] or
+        wanted = ([v for v in model.specific if v in there] if model.specific else
                   there[-model.latest if model.latest else 0:])
         for version in wanted:
             state = self._states.get(name, {}).get(version)

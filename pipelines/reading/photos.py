@@ -83,9 +83,11 @@ def decode_photo(source: Path | bytes, what: str = "photo") -> np.ndarray:
 
 
 def orientation(source: str | os.PathLike | bytes, what: str = "photo") -> int:
-    """The file's EXIF orientation, 1 to 8; 1 where it has none."""
+    """The EXIF orientation of the pixels that `read_photo` returns, 1 to 8; 1 where it has none."""
     source = source if isinstance(source, bytes) else Path(source)
     with open_picture(source, what) as photo:
+        if photo.format == "TIFF":
+            return 1  # Pillow turns these as it reads them
         try:
             return photo.getexif().get(ORIENTATION, 1)
         except DAMAGED as error:

@@ -14,7 +14,8 @@ from pipelines.reading.crops import box
 from pipelines.reading.transforms import mirror, resize_image, resize_mask
 from pipelines.sampler import EpisodeSampler, draw
 from pipelines.sources import Source
-from pipelines.sources.masks import merged
+from pipelines.sources.joined import JoinedSource
+from pipelines.sources.masks import way_mask
 
 
 class Reader:
@@ -77,9 +78,10 @@ class Reader:
                                  [tf.uint8, tf.int64])
         return tf.ensure_shape(mask, [None, None]), tf.ensure_shape(shown, [])
 
-    def way_mask(self, name: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
+    def way_mask(self, name: tf.Tensor, class_ids: tf.Tensor, ignore_ids: Collection[int] = ()
+                 ) -> tf.Tensor:
         """uint8 [H, W]: i + 1 where `class_ids[i]` is, 255 void, else 0."""
-        mask, = self._call(self._merged, [name, class_ids], [tf.uint8])
+        mask, = self._call(self._merged, [name, class_ids, _ids(ignore_ids)], [tf.uint8])
         return tf.ensure_shape(mask, self.shape)
 
     def augmented(self, episode: dict[str, tf.Tensor], ignore_ids: Collection[int], size: int,
@@ -156,8 +158,8 @@ class Reader:
             crop, shown = 0, mask
         return np.ascontiguousarray(shown), np.int64(crop)
 
-    def _merged(self, name, class_ids):
-        return merged(self.source.class_masks(name.decode()), class_ids)
+    def _merged(self, name, class_ids, ignore_ids):
+        return way_mask(self.source, name.decode(), class_ids, ignore_ids)
 
     def _augmented(self, support, support_class, query, query_class, ignore_ids, size, numbers,
                    flip, how, both, resize):
@@ -189,13 +191,26 @@ class Reader:
         return images, masks, image, mask, np.int32(whole.shape)
 
 
-def check_size(source: Source, image_size: int, resize: str) -> None:
-    """DataError where a source keeps its photos at another size, or squashed where not asked to."""
+def check_size(source: Source, image_size: int, resize: str, whole: bool = False) -> None:
+    """DataError where a source, or a part of it, keeps its photos in another way.
+
+    Args:
+        whole: masks are wanted at the photos' own size too.
+    """
+    if isinstance(source, JoinedSource):
+        for part in source.parts.values():
+            check_size(part.source, image_size, resize, whole)
+        return
     stored = getattr(source, "stored_size", None)
-    if stored is not None and (stored != image_size or resize != "squash"):
+    if stored is None:
+        return
+    if stored != image_size or resize != "squash":
         raise DataError(f"{getattr(source, 'root', '')}: records of photos squashed to {stored} x "
                         f"{stored}; {resize} to {image_size} was asked for: prepare records of "
                         "that size, or read the photos themselves")
+    if whole:
+        raise DataError("full_mask: records hold masks at training size alone; read the photos "
+                        "themselves to score at their own size")
 
 
 def _ids(class_ids):

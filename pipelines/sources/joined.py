@@ -80,16 +80,9 @@ class JoinedSource:
 
     @property
     def stored_size(self) -> int | None:
-        """Side of photos in parts of records; None where no part is of records.
-
-        Raises:
-            DataError: parts of several sizes.
-        """
-        known = (getattr(part.source, "stored_size", None) for part in self.parts.values())
-        sizes = {size for size in known if size is not None}
-        if len(sizes) > 1:
-            raise DataError(f"joined records of sizes {sorted(sizes)}; prepare them at one")
-        return sizes.pop() if sizes else None
+        """Side of the photos of records, where all parts are records of one size; else None."""
+        sizes = {getattr(part.source, "stored_size", None) for part in self.parts.values()}
+        return sizes.pop() if len(sizes) == 1 else None
 
     @property
     def root(self) -> str:

@@ -2,6 +2,7 @@
 """From a photo's index mask to the mask of one class."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,4 +56,22 @@ def merged(class_masks: dict[int, np.ndarray], class_ids: Sequence[int] | np.nda
     for way, class_id in enumerate(class_ids, start=1):
         if int(class_id) in class_masks:
             mask[class_masks[int(class_id)] == 1] = way
+    return mask
+
+
+def way_mask(source: Any, image_id: str, class_ids: Sequence[int] | np.ndarray,
+             ignore_ids: Collection[int] = ()) -> np.ndarray:
+    """`merged` of a source's photo, with what `class_mask` counts as void for one class.
+
+    Args:
+        source: a `pipelines.sources.Source`.
+        ignore_ids: classes whose pixels become 255 where no way is.
+    """
+    found, asked = source.class_masks(image_id), {int(one) for one in class_ids}
+    mask = merged(found, class_ids)
+    for hidden in set(map(int, ignore_ids)) & set(found) - asked:
+        mask[(found[hidden] == 1) & (mask == 0)] = VOID
+    if getattr(source, "unlabelled", "") == "ignore" and not asked <= source.labels(image_id):
+        labelled = np.logical_or.reduce([one != 0 for one in found.values()])
+        mask[~labelled] = VOID
     return mask

@@ -11,6 +11,7 @@ from sst_tf.config.identity import completed, digest, identity, portable, sha256
 from sst_tf.config.reading import before_file, from_record, parse, parser
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
+    ANSWERING,
     BACKBONES,
     Config,
     DataConfig,
@@ -23,7 +24,7 @@ from sst_tf.config.sections import (
     TunerConfig,
 )
 
-__all__ = ["BACKBONES", "ArgumentParser", "Config", "DataConfig", "EvaluateConfig", "LossConfig",
-           "ModelConfig", "OptimizerConfig", "PretrainConfig", "TrainConfig", "TunerConfig",
-           "before_file", "check_files", "completed", "digest", "from_record", "identity", "parse",
-           "parser", "portable", "resolved", "sha256", "to_dict"]
+__all__ = ["ANSWERING", "BACKBONES", "ArgumentParser", "Config", "DataConfig", "EvaluateConfig",
+           "LossConfig", "ModelConfig", "OptimizerConfig", "PretrainConfig", "TrainConfig",
+           "TunerConfig", "before_file", "check_files", "completed", "digest", "from_record",
+           "identity", "parse", "parser", "portable", "resolved", "sha256", "to_dict"]

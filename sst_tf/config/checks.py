@@ -114,7 +114,10 @@ def _training(config):
                                   "number or select on base classes")
     if train.select_on == "novel" and config.data.novel_classes == []:
         yield "train.select_on", "data.novel_classes is [], no class is novel; select on base"
-    if train.select_on == "base" and not config.data.validation_share and not train.init:
+    if train.select_on == "novel" and not config.data.validation_share:
+        yield "train.select_on", ("with data.validation_share 0 the last epoch is kept, nothing is "
+                                  "chosen; leave it at base")
+    if not config.data.validation_share and not train.init:
         yield "data.validation_share", ("no photos are held out to choose the model and its "
                                         "threshold; leave it above 0, or start from a model that "
                                         "has them (train.init)")
@@ -137,9 +140,11 @@ def _evaluation(config):
     settings = config.evaluate
     if settings.ways > 1 and (settings.protocol != "sst" or (settings.runs or 1) > 1
                               or settings.episode_file or settings.flip
-                              or settings.scales != [1.0]):
-        yield "evaluate.ways", ("not together with protocol, runs, episode_file, scales or flip; "
-                                "leave them out")
+                              or settings.scales != [1.0] or settings.oracle):
+        yield "evaluate.ways", ("not together with protocol, runs, episode_file, scales, flip or "
+                                "oracle; leave them out")
+    if settings.episode_file is not None and (settings.runs or 1) > 1:
+        yield "evaluate.runs", "evaluate.episode_file names all episodes; leave it out"
     if settings.episode_file is not None and len(settings.shots) > 1:
         yield "evaluate.episode_file", ("its episodes have one number of shots; give it as "
                                         "--evaluate.shots '[k]'")

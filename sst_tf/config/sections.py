@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args
 
 Backbone = Literal["resnet50", "vgg16", "resnet18", "small"]
 BACKBONES = get_args(Backbone)
+# Keys of `model` that say how a trained model is asked; its training knows nothing of them.
+ANSWERING = ("fusion", "second_look")
 
 
 def _file(default: str | None, beside: tuple[str, ...] = (), added: bool = False,
@@ -133,6 +135,8 @@ class ModelConfig:
         backbone: "resnet50", "vgg16", "resnet18" or "small".
         weights: "imagenet", "none" or the path of an .npz or notop .h5 file.
         channels: width C of the embedding, comparator and decoder.
+        embedding_kernel: side of the embedding's kernel in cells of stride 8. With 1 a ResNet-50
+            trains in a fraction of the time and has a ninth of the weights to fit.
         dropout: share of channels dropped before the decoder's last 3x3; off in the inner step.
         feature_dropout: share of the backbone's channels that all photos of an episode lose in
             training, so that no single one is relied on.
@@ -141,17 +145,27 @@ class ModelConfig:
         train_backbone: train the backbone too (the small one must be).
         fusion: how k > 1 shots become one answer: "weighted" is the method's own (sst: Eq. 14);
             the others act on the answers of the single shots.
+        second_look: photos are answered once more under a mixture of the support's prototype and
+            that of what was found, of which this is the share; 0 looks once. It changes answers
+            alone, so that an evaluation of a trained run may set it, as it may `fusion`.
     """
 
     method: Literal["sst", "panet", "sgone", "fwb", "canet", "oslsm"] = _added("sst")
     backbone: Backbone = "resnet50"
     weights: str = _file("imagenet")
     channels: int = _number(256, least=1)
+    embedding_kernel: Literal[1, 3] = _added(3)
     dropout: float = _number(0.0, least=0, below=1)
     feature_dropout: float = _added(0.0, least=0, below=1)
     comparator: Literal["concatenate", "product"] = "product"
     train_backbone: bool = False
     fusion: Literal["weighted", "average", "maximum"] = "weighted"
+    second_look: float = _added(0.0, least=0, below=1)
+
+    @property
+    def answering(self) -> tuple[str, float]:
+        """The values of `ANSWERING`."""
+        return self.fusion, self.second_look
 
 
 @dataclass

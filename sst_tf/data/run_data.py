@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a configuration to the episodes of a run: training, base validation, novel."""
 
+import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ class RunData:
             `validation` are disjoint, both hold base classes.
         novel_policy: "drop", "keep" or "ignore255".
         classes_of: {photo: classes with any pixel in it}, whatever pairs are left out.
+        left_out: class numbers that are neither trained on nor tested.
     """
 
     source: Source
@@ -39,15 +42,18 @@ class RunData:
     novel: list
     novel_policy: str
     classes_of: dict[str, frozenset[int]]
+    left_out: frozenset[int] = frozenset()
 
     def void_in(self, part: str) -> tuple[int, ...]:
         """Classes whose pixels count as void in the photos of "train", "validation" or "novel"."""
         return self.novel_ids if self.novel_policy == "ignore255" and part != "novel" else ()
 
     def class_names(self) -> dict[str, list[str]]:
-        """{"base": names, "novel": names}."""
-        novel = [self.source.classes[i - 1] for i in self.novel_ids]
-        return {"base": [n for n in self.source.classes if n not in novel], "novel": novel}
+        """{"base": names, "novel": names}; classes that take no part are in neither."""
+        others = {*self.novel_ids, *self.left_out}
+        return {"base": [name for i, name in enumerate(self.source.classes, start=1)
+                         if i not in others],
+                "novel": [self.source.classes[i - 1] for i in self.novel_ids]}
 
     def photo_counts(self) -> dict[str, dict[str, int]]:
         """{"train", "validation", "novel": {part of a joined data set, or its name: photos}}."""
@@ -61,6 +67,22 @@ class RunData:
         labels = getattr(self.source, "labels", None)
         return class_id not in self.classes_of[image_id] and (
             labels is None or class_id in labels(image_id))
+
+    def novel_sha256(self) -> str | None:
+        """Hash of the novel photos' ids and their files' sizes: which photos are tested.
+
+        Wherever they lie and whenever they were written; None where a file is missing, or the
+        source keeps none.
+        """
+        files = getattr(self.source, "files", None)
+        if files is None:
+            return None
+        names = sorted({pair.image_id for pair in self.novel})
+        try:
+            facts = [(name, [os.stat(path).st_size for path in files(name)]) for name in names]
+        except OSError:  # whoever reads the photo says it
+            return None
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def sampler(self, part: str, shots: int, seed: int, **options: Any) -> EpisodeSampler:
         """An `EpisodeSampler` over "train", "validation" or "novel" pairs.
@@ -135,8 +157,9 @@ def open_data(config: Config, progress: bool = False) -> RunData:
             if pair.class_id not in left_out]
     train, validation = holdout(base, data.validation_share, data.split_seed)
     novel = split_pairs(novel_index, novel_ids, "novel")
+    _refuse_unseen(novel, novel_ids, source.classes, listed or f"split {data.novel_split}")
     return RunData(source, tuple(novel_ids), train, validation, novel, data.novel_policy,
-                   {**train_index.classes_of, **novel_index.classes_of})
+                   {**train_index.classes_of, **novel_index.classes_of}, frozenset(left_out))
 
 
 def _refuse_others(path, index, novel_ids, classes):
@@ -146,6 +169,16 @@ def _refuse_others(path, index, novel_ids, classes):
             raise DataError(f"{path}: lists class {classes[pair.class_id - 1]} in photo "
                             f"{pair.image_id}; expected pairs of the novel classes alone ({novel}):"
                             " the list of this fold")
+
+
+def _refuse_unseen(novel, novel_ids, classes, where):
+    """A class that is never asked would leave the mean over classes without a word."""
+    unseen = set(novel_ids) - {pair.class_id for pair in novel}
+    if unseen:
+        names = ", ".join(classes[i - 1] for i in sorted(unseen))
+        raise DataError(f"{where}: no photo to test novel class {names} on once data.pair_filter "
+                        "or evaluate.pair_list has chosen; add some, or name the other classes by "
+                        "data.novel_classes")
 
 
 def _joined(main, data):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixed episodes of unseen classes, written to a results file."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.sealed import write_sealed
 from pipelines.writing import replacing
@@ -40,6 +41,8 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
 
     Returns:
         The results dictionary.
+    Raises:
+        UserError: what is there is of the same model and protocol, but of other photos.
     """
     started = time.time()
     config = configuration.resolved(config)
@@ -49,12 +52,18 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
         "dataset": config.data.dataset, "split": "novel",
         "novel_classes": [data.source.classes[i - 1] for i in data.novel_ids],
         "novel_policy": config.data.novel_policy, "pair_filter": config.data.pair_filter,
-        "shots": shots,
+        "seen_in_training": seen_in_training(run, data), "shots": shots,
         "fusion": config.model.fusion, "image_size": config.data.image_size,
         "resize": config.data.resize, "seed": settings.seed, "pairs": len(data.novel),
         "sha256": protocol_sha256(configuration.identity(config), shots),
+        "photos_sha256": data.novel_sha256(),
         "select_on": config.train.select_on, **protocol_options.facts(config)}
     path = results_path(run, config, shots)
+    if path.is_file() and _of_other_photos(
+            found := read_results(path), protocol["photos_sha256"]) and (
+            found.get("model_sha256") == run.model_sha256()):
+        raise UserError(f"{path}: results of this model on other photos than those of data.root "
+                        f"{config.data.root}; move the file away to evaluate on these")
     if settings.ways > 1:
         drawn = multiclass.draw(config, data, shots)
         scores, gauges, facts, counts = multiclass.evaluate(
@@ -89,6 +98,21 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
     return _finish(path, results, started)
 
 
+def _of_other_photos(results, ours):
+    """Whether results say that their photos are others; earlier versions said nothing."""
+    found = results["protocol"].get("photos_sha256")
+    return found is not None and ours is not None and found != ours
+
+
+def seen_in_training(run: Run, data: RunData) -> list[str]:
+    """Names of the tested classes that the run's record says it was trained on."""
+    path = run.folder / "classes.json"
+    if not path.is_file():
+        return []
+    trained = set(json.loads(path.read_text(encoding="utf-8"))["base"])
+    return [name for name in data.class_names()["novel"] if name in trained]
+
+
 def _finish(path, results, started):
     """The results file comes last: where it is, what belongs to it is there too."""
     results["seconds"] = round(time.time() - started, 1)
@@ -96,12 +120,12 @@ def _finish(path, results, started):
     return results
 
 
-def evaluated(run: Run, config: Config, shots: int) -> dict | None:
-    """The results that the run's present model has under a protocol, or None."""
+def evaluated(run: Run, config: Config, shots: int, data: RunData) -> dict | None:
+    """The results that the run's model has under a protocol on these photos, or None."""
     path = results_file(run, config, shots)
-    if path is None:
+    if path is None or _of_other_photos(results := read_results(path),
+                                         data.novel_sha256()):
         return None
-    results = read_results(path)
     whole = not config.evaluate.oracle or "oracle" in results["scores"]
     return results if whole and results["model_sha256"] == run.model_sha256() else None
 
@@ -148,6 +172,7 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     novel classes. A part with a single class has no episodes without it: None.
     """
     count, scores = config.evaluate.absent_episodes, {}
+    fusion, second_look = config.model.answering
     seed = evaluation_seed(config.evaluate.seed)
     for part in ("validation", "novel"):
         try:
@@ -160,7 +185,7 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         for name, episodes in (("present", present), ("absent", absent)):
             if episodes:
                 bank = open_bank(config, data.source, episodes, store, ScoringOptions(
-                    fusion=config.model.fusion, ignore_ids=data.void_in(part)))
+                    fusion=fusion, second_look=second_look, ignore_ids=data.void_in(part)))
                 scored = score(model, bank, episodes, config.evaluate.batch, agreement=True)
                 assert scored.agreement is not None  # as asked above
                 scores[part, name] = presence.score(scored.counts["tuned"].histogram.sum(1),

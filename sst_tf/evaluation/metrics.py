@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.errors import UserError
 from pipelines.sampler import Episode
 from sst_tf.evaluation import bootstrap
 
@@ -36,7 +37,15 @@ class Counts:
                    [(e.query, *e.support) for e in episodes])
 
     def put(self, row: int, probability: np.ndarray, mask: np.ndarray) -> None:
-        """Count one episode: probability [H, W] float in 0..1, mask [H, W] of 0, 1, 255."""
+        """Count one episode: probability [H, W] float in 0..1, mask [H, W] of 0, 1, 255.
+
+        Raises:
+            UserError: the answer is no number: weights have grown out of bounds.
+        """
+        if not np.isfinite(probability).all():
+            raise UserError("the model's answer is no number, its weights have grown out of "
+                            "bounds; train with a lower optimizer.learning_rate or "
+                            "tuner.step_size, or with optimizer.clip_norm 1.0")
         counted = mask != 255
         bins = np.floor(probability[counted].astype(np.float64) * BINS + 1e-9).astype(np.int64)
         flat = np.bincount(bins + (mask[counted] == 1) * (BINS + 1), minlength=2 * (BINS + 1))
@@ -114,8 +123,9 @@ def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None =
     """The `scores` entry of a results file (see `docs/evaluation.md`)."""
     tp, fp, fn, tn = counts.at(HALF)
     classes = np.unique(counts.class_ids)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        episode = np.nan_to_num(tp / (tp + fp + fn))
+    either = tp + fp + fn
+    seen = either > 0  # of N ways some are not there, and rightly not answered
+    episode = tp[seen] / either[seen]
     per_class = {}
     for class_id in classes:
         rows = counts.class_ids == class_id
@@ -128,7 +138,7 @@ def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None =
     result: dict = {
         "miou": float(mean_iou(counts)),
         "fb_iou": _fb_iou(tp, fp, fn, tn),
-        "episode_iou": float(episode.mean()),
+        "episode_iou": float(episode.mean()) if seen.any() else 0.0,
         "area_ratio": float((tp + fp).sum() / max((tp + fn).sum(), 1)),
         "per_class": per_class,
     }

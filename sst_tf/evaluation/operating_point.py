@@ -111,7 +111,10 @@ class OperatingPoint:
     def _shared(self, shots):
         if self._model is None:
             self._model = self.run.model_sha256()
-        return {"shots": shots, "fusion": self.config.model.fusion,
+        fusion, second_look = self.config.model.answering
+        # At its default it is left out, as it was before there was one.
+        look = {"second_look": second_look} if second_look else {}
+        return {"shots": shots, "fusion": fusion, **look,
                 "image_size": self.config.data.image_size, "resize": self.config.data.resize,
                 "seed": self.config.evaluate.seed, "data": self._data, "model": self._model}
 
@@ -125,8 +128,9 @@ class OperatingPoint:
         return " ".join(parts)
 
     def _presence_words(self, shots):
-        fusion = self.config.model.fusion
-        return str(shots) if fusion == "weighted" else f"{shots} {fusion}"
+        fusion, second_look = self.config.model.answering
+        return (f"{shots}" + (f" {fusion}" if fusion != "weighted" else "")
+                + (f" look {second_look:g}" if second_look else ""))
 
     def _nearest(self, table, shots, words, settings, what, plain):
         """The entry of the nearest number of shots, all else equal, or None; says which."""

@@ -2,7 +2,9 @@
 """The same evaluation by several processes: each scores a share, the counts are put together."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
@@ -33,13 +35,25 @@ def score_sharded(run: Run, config: Config, episodes: list, options: ScoringOpti
     order = sorted(range(len(episodes)), key=lambda row: queries[episodes[row].query])
     shares = np.array_split(order, min(processes, len(episodes)))  # a query lies in one or two
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(len(shares), context) as pool:
+    with (concurrent.futures.ProcessPoolExecutor(len(shares), context) as pool,
+          _told(len(shares))):
         parts = list(pool.map(_score_share, [
-            (run.folder, config, [episodes[row] for row in share], options) for share in shares]))
+            (run.folder, run.model_sha256(), config, [episodes[row] for row in share], options)
+            for share in shares]))
     failed = [part for part in parts if isinstance(part, str)]
     if failed:
         raise UserError(failed[0])
     return merge(parts, shares, episodes)
+
+
+@contextlib.contextmanager
+def _told(processes):
+    """A process that the system ended, in one line."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise UserError(f"one of {processes} processes was ended, most likely for its memory; set "
+                        "evaluate.processes lower") from None
 
 
 def score_here(run: Run, config: Config, model: SSTSegmenter, data: RunData, episodes: list,
@@ -64,10 +78,12 @@ def merge(parts: list[Scored], shares: list[np.ndarray], episodes: list) -> Scor
 
 
 def _score_share(job):
-    folder, config, episodes, options = job
+    folder, sha256, config, episodes, options = job
     try:
         run = Run.open(folder)
         model, data = run.model(), open_data(config)
+        if run.model_sha256() != sha256:
+            raise UserError(f"{run.model_path}: a training replaced it meanwhile; start again")
         return score_here(run, config, model, data, episodes, options,
                           open_store(config, model, data))
     except (DataError, UserError) as error:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from pipelines.sampler import Episode, EpisodeSampler
 from sst_tf.evaluation.metrics import BINS
-from sst_tf.model.inference import TOP
+from sst_tf.model.found import TOP
 
 KIND = "highest 5 % of pixels, agreement squared"  # of several scores the best on base classes
 

@@ -75,13 +75,15 @@ def published_list(place: str | Path, data: DataConfig) -> str:
 
 def counting(config: Config) -> ScoringOptions:
     """`ScoringOptions` of a configuration."""
-    settings, fusion = config.evaluate, config.model.fusion
+    settings = config.evaluate
+    fusion, second_look = config.model.answering
     views = tuple((float(scale), mirrored) for scale in settings.scales
                   for mirrored in ((False, True) if settings.flip else (False,)))
     if settings.protocol == OWN:
-        return ScoringOptions(views, fusion=fusion)
+        return ScoringOptions(views, fusion=fusion, second_look=second_look)
     preset = protocol(settings.protocol)
-    return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support, fusion)
+    return ScoringOptions(views, preset.scoring, preset.void_query, preset.void_support, fusion,
+                          second_look)
 
 
 def test_runs(settings: EvaluateConfig, data: "RunData", shots: int) -> list[list[Episode]]:
@@ -146,11 +148,15 @@ def facts(config: Config) -> dict:
         found |= {"pair_filter": "list", "pair_list": Path(settings.pair_list).name}
     if options.views != (PLAIN,):
         found["views"] = [list(view) for view in options.views]
+    if options.second_look:
+        found["second_look"] = options.second_look
     return found
 
 
 def _replayed(path, data, shots):
     episodes = load_episodes(path)
+    if not episodes:
+        raise UserError(f"{path}: holds no episode")
     known = {(pair.image_id, pair.class_id) for pair in data.novel}
     for number, episode in enumerate(episodes, start=1):
         if isinstance(episode.class_id, tuple) or len(episode.support) != shots:

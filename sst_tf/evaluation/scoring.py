@@ -153,7 +153,8 @@ def answers(encodings: Encodings, supports: list[list[dict]], key: str,
     scores = np.array([[one["score"] for one in supports[i]] for i in full], np.float32)
     prototype = np.array([[one[key] for one in supports[i]] for i in full])
     probability = encodings.model.inference.segment(
-        np.stack([query[i] for i in full]), prototype, scores, bank.size, bank.options.fusion)
+        np.stack([query[i] for i in full]), prototype, scores, bank.size, bank.options.fusion,
+        bank.options.second_look)
     return probability.numpy()[:len(supports)]
 
 

@@ -24,6 +24,7 @@ REMEDY = "remove it and evaluate again"
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 SAME = ("name", "dataset", "novel_classes", "split", "shots", "ways", "image_size", "resize",
         "scoring", "void_query", "void_support", "views", "episodes_sha256")
+ASKED = {"views"}  # of these how a model is asked, by which answers stay comparable
 # Of a results file without configuration: what its protocol says, and where the identity has it.
 SAID = {"name": ("evaluate", "protocol"), "seed": ("evaluate", "seed"),
         "dataset": ("data", "dataset"), "image_size": ("data", "image_size"),
@@ -40,8 +41,10 @@ def protocol_sha256(identity: dict, shots: int) -> str:
     """
     evaluate = {key: value for key, value in identity["evaluate"].items()
                 if key not in ("shots", "oracle")}
-    return configuration.digest({"data": identity["data"], "evaluate": evaluate, "shots": shots,
-                                 "fusion": identity["model"]["fusion"]})[:8]
+    return configuration.digest({
+        "data": identity["data"], "evaluate": evaluate, "shots": shots,
+        **{key: identity["model"][key] for key in configuration.ANSWERING
+           if key in identity["model"]}})[:8]
 
 
 def evaluation_name(run: Run, config: Config, shots: int) -> str:
@@ -65,11 +68,13 @@ def results_file(run: Run, config: Config, shots: int) -> Path | None:
 
 
 def own_results(run: Run, shots: int) -> Path | None:
-    """The results of the run's own protocol, or None."""
+    """The results of the run's own protocol and its present model, or None."""
     path = run.evaluation_path(f"novel_{shots}shot")
-    if path.is_file() and made_under(read_results(path), run.identity(), shots):
-        return path
-    return None
+    if not path.is_file():
+        return None
+    results = read_results(path)
+    mine = made_under(results, run.identity(), shots) and not run.replaced(results)
+    return path if mine else None
 
 
 def made_under(results: dict, identity: dict, shots: int) -> bool:
@@ -96,8 +101,9 @@ def made_under(results: dict, identity: dict, shots: int) -> bool:
 def _words(config):
     """What is not plain about a configuration's evaluation, for people."""
     fusion = "" if config.model.fusion == "weighted" else f"_{config.model.fusion}"
+    look = f"_look{config.model.second_look:g}" if config.model.second_look else ""
     ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
-    return fusion + ways + label(config)
+    return fusion + look + ways + label(config)
 
 
 def read_results(path: Path) -> dict:
@@ -128,11 +134,15 @@ class Evaluation:
                 else own_results(run, shots))
         if path is None:
             there = run.evaluation_path(f"novel_{shots}shot")
+            other = there.is_file() and not name and not config
             raise UserError(f"{there}: " + (
-                "of another protocol than the run's own (episodes, seed, sizes: see its entry "
-                "protocol); evaluate anew, or name the file" if there.is_file() and not name and
-                not config else "not there") + f"; python -m sst_tf.evaluate {folder}")
+                "of another model, or of another protocol than the run's own (episodes, seed, "
+                "sizes: see its entry protocol); evaluate anew, or name the file"
+                if other else "not there") + f"; python -m sst_tf.evaluate {folder}")
         self.name, self.results = run.folder.name, read_results(path)
+        if run.replaced(self.results):
+            raise UserError(f"{path}: of another model than {run.model_path} holds now; "
+                            f"python -m sst_tf.evaluate {folder}")
         counts = path.with_suffix(".npz")
         with told(counts, REMEDY), np.load(counts) as arrays:
             self.arrays = dict(arrays)

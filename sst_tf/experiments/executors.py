@@ -15,8 +15,7 @@ from typing import Protocol
 from filelock import FileLock
 
 from sst_tf import config as configuration
-from sst_tf.evaluation.stored import results_file
-from sst_tf.experiments.grid import Cell
+from sst_tf.experiments.grid import Cell, missing_results
 from sst_tf.runs.directory import Run
 
 
@@ -98,27 +97,30 @@ def _steps(base, cells, python, children, environment):
     trained, _ = configuration.parse(configuration.parser(), first.arguments, base)
     run = Run(first.folder)
     # Of a run whose results were kept elsewhere the weights may not be here.
-    if not run.model_path.is_file() or any(results_file(run, trained, k) is None
-                                           for k in first.shots):
+    if not run.model_path.is_file() or missing_results(run, trained, first.shots):
         steps.append(["sst_tf.train", base, "--run_dir", str(first.folder), "--resume",
                       *first.arguments])
     for cell in cells:
-        if (cell.config.evaluate, cell.config.model.fusion) != (trained.evaluate,
-                                                                trained.model.fusion):
+        if (cell.config.evaluate, cell.config.model.answering) != (
+                trained.evaluate, trained.model.answering):
             steps.append(["sst_tf.evaluate", str(cell.folder), *_evaluation(cell)])
     for step in steps:
         if status := children.run([python, "-m", *step], log, environment):
             last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
                     if line.strip()][-1:]
             return f"status {status}, see {log}: {''.join(last)[-300:]}"
-    return None
+    left = [f"{cell.row} ({', '.join(map(str, cell.missing()))}-shot)" for cell in cells
+            if cell.missing()]
+    return f"ended without results of {', '.join(left)}; see {log}" if left else None
 
 
 def _evaluation(cell):
     """A cell's evaluation in the command line's form, whatever the run's own is."""
     keys = {f"evaluate.{one.name}": getattr(cell.config.evaluate, one.name)
             for one in dataclasses.fields(cell.config.evaluate)}
-    keys |= {"model.fusion": cell.config.model.fusion, "evaluate.shots": cell.missing(),
-             "data.root": cell.config.data.root}
-    return [text for key, value in keys.items() if value is not None
+    keys |= {f"model.{key}": getattr(cell.config.model, key) for key in configuration.ANSWERING}
+    keys["evaluate.shots"] = cell.missing()
+    if cell.config.data.root is not None:
+        keys["data.root"] = cell.config.data.root
+    return [text for key, value in keys.items()
             for text in (f"--{key}", value if isinstance(value, str) else json.dumps(value))]

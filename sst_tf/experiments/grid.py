@@ -12,7 +12,7 @@ import yaml
 from pipelines.errors import UserError
 from sst_tf import config as configuration
 from sst_tf.evaluation.protocol_options import under_protocol
-from sst_tf.evaluation.stored import results_file
+from sst_tf.evaluation.stored import read_results, results_file
 from sst_tf.runs.directory import Run
 
 # `paper` has the paper's numbers of our rows, `published` those of rows that nobody trains here,
@@ -31,7 +31,7 @@ class Cell:
         row, fold, seed: where it stands in the grid.
         arguments: overrides of `base` in training, in the command line's form.
         config: under which it is evaluated. Its fusion and protocol may be others than in
-            training, as they change no weight.
+            training, as they change no weight (`config.ANSWERING`).
         folder: the run's folder, shared by cells that train alike.
         shots: what is evaluated.
         base: the configuration file, where it is another than the experiment's.
@@ -48,7 +48,7 @@ class Cell:
 
     def missing(self) -> list[int]:
         """Shots whose results are not there under this cell's protocol."""
-        return [k for k in self.shots if results_file(Run(self.folder), self.config, k) is None]
+        return missing_results(Run(self.folder), self.config, self.shots)
 
 
 @dataclass
@@ -116,6 +116,13 @@ class Experiment:
             overrides=chosen.get("overrides", {}), all_folds=[str(k) for k in chosen["folds"]],
             **paper)
 
+    def add_seeds(self, seeds: Sequence[int]) -> None:
+        """Let every row have these seeds too."""
+        self.seeds = list(dict.fromkeys([*self.seeds, *seeds]))
+        for switches in self.rows.values():
+            if "seeds" in switches:
+                switches["seeds"] = list(dict.fromkeys([*switches["seeds"], *seeds]))
+
     def cells(self, folder: str | Path, extra: Sequence[str] = ()) -> list[Cell]:
         """All `Cell`s, their configurations checked before anything runs.
 
@@ -140,7 +147,7 @@ class Experiment:
                     if later:
                         config, _ = configuration.parse(parser, [*arguments, *later], base)
                     found.append(Cell(row, fold, seed, arguments, under_protocol(config), place,
-                                      self.shots, base))
+                                      config.evaluate.shots, base))
         return found
 
     def paper_rows(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -150,10 +157,22 @@ class Experiment:
                 for row, of_row in {**self.paper, **self.published}.items()}
 
 
+def missing_results(run: Run, config: configuration.Config, shots: Sequence[int]) -> list[int]:
+    """Shots of which a run has no results of a protocol and of the model that lies beside them.
+
+    Kept results come without a model. One that is trained again is another model, so that what
+    was kept is no result of it, least of all while it is in training.
+    """
+    found = {k: path for k in shots if (path := results_file(run, config, k)) is not None}
+    return [k for k in shots if k not in found or run.replaced(read_results(found[k]))]
+
+
 def training_key(config: configuration.Config) -> str:
     """What makes a training: its identity without how it is evaluated."""
     parts = configuration.identity(config)
-    del parts["evaluate"], parts["model"]["fusion"]
+    del parts["evaluate"]
+    for key in configuration.ANSWERING:
+        parts["model"].pop(key, None)
     return configuration.digest(parts)[:12]
 
 
@@ -162,8 +181,9 @@ def _of_evaluation(key, keys):
 
     Where a cell names another protocol, all that it says of evaluation is of that protocol.
     """
-    return key == "model.fusion" or ("evaluate.protocol" in keys and key.startswith("evaluate.")
-                                     and key != "evaluate.shots")
+    section, _, name = key.partition(".")
+    return (section == "model" and name in configuration.ANSWERING
+            or "evaluate.protocol" in keys and section == "evaluate" and name != "shots")
 
 
 def _arguments(keys):

@@ -14,9 +14,10 @@ import numpy as np
 from pipelines.writing import replacing
 from sst_tf.experiments.grid import Cell
 
-KEPT = ("config.yaml", "identity.json", "environment.json", "classes.json", "photos.json",
-        "history.csv", "thresholds.json", "presence.json", "evaluations/*.json",
-        "evaluations/*.npz")
+# In this order: the last tells that all is there, and a results file that its counts are.
+KEPT = ("identity.json", "environment.json", "classes.json", "photos.json", "history.csv",
+        "thresholds.json", "presence.json", "evaluations/*.npz", "evaluations/*.json",
+        "config.yaml")
 COUNTS = ("class_ids", "photos", "tuned_half", "tuned_chosen")  # what tables are made of
 
 

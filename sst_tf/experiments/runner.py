@@ -35,7 +35,11 @@ def run_all(experiment: Experiment, cells: list[Cell], executor: Executor,
                    for some in missing.values()}
         try:
             for future in concurrent.futures.as_completed(waiting):
-                cell, reason = waiting[future], future.result()
+                cell = waiting[future]
+                try:
+                    reason = future.result()
+                except Exception as error:  # its machine was lost, or the system refused a file
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
                 if reason:
                     failed[cell.folder] = (f"{cell.row}, fold {cell.fold}, seed {cell.seed}: "
                                            f"{reason}")

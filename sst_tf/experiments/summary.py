@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from sst_tf.evaluation import bootstrap
-from sst_tf.evaluation.stored import POINTS, Evaluation, refuse_unequal
+from sst_tf.evaluation.stored import ASKED, POINTS, Evaluation, refuse_unequal
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.runs.directory import Run
 
@@ -35,7 +35,8 @@ class Grid:
         self.folds = list(folds or dict.fromkeys(fold for _, fold, _ in self.cells))
         self.seeds = list(dict.fromkeys(seed for _, _, seed in self.cells))
         for fold in {fold for _, fold, _ in self.cells}:
-            refuse_unequal([e for key, e in self.cells.items() if key[1] == fold])
+            # A row says by its name how it asks.
+            refuse_unequal([e for key, e in self.cells.items() if key[1] == fold], but=ASKED)
         self._weights = {}
 
     def score(self, row: str, fold: str, seed: int, point: str) -> float:
@@ -87,12 +88,14 @@ class Grid:
 
     def difference(self, row: str, other: str, point: str
                    ) -> tuple[float, list[float], dict[str, list[float]]] | None:
-        """Mean difference over the cells that both rows have, 95 % over photos, by cell.
+        """Mean difference of two rows, 95 % over photos, by cell.
 
-        Photos are resampled within each fold, the same for both rows; the interval is of the mean
-        over folds and seeds.
+        Over the `whole_seeds` of both, so that it is the difference of their means; where there
+        are none, over the cells that both have. Photos are resampled within each fold, the same
+        for both rows; the interval is of the mean over folds and seeds.
         """
-        pairs = [(fold, seed) for fold in self.folds for seed in self.seeds
+        seeds = [seed for seed in self.whole_seeds(row) if seed in self.whole_seeds(other)]
+        pairs = [(fold, seed) for fold in self.folds for seed in seeds or self.seeds
                  if (row, fold, seed) in self.cells and (other, fold, seed) in self.cells]
         if not pairs:
             return None
@@ -169,8 +172,10 @@ def summary(experiment: Experiment, cells: list[Cell]) -> dict:
         "paper": experiment.paper_rows(), "paper_notes": experiment.paper_notes,
         "paper_photos": experiment.paper_photos,
         "hours": _hours(cells), "runs": _runs(cells),
-        "tables": [_table(experiment, grid, shots, point) for shots in experiment.shots
-                   for grid in [Grid(cells, shots, list(experiment.folds))]
+        "tables": [_table(experiment, grid, shots, point)
+                   for shots in dict.fromkeys(k for cell in cells for k in cell.shots)
+                   for grid in [Grid([cell for cell in cells if shots in cell.shots], shots,
+                                     list(experiment.folds))]
                    for point in POINTS] if cells else []})
 
 

@@ -10,19 +10,20 @@ from sst_tf.model.layers import Conv2D
 
 
 class Encoder(keras.layers.Layer):
-    """f_e (Eq. 2, 3): a backbone and a trainable 3x3 embedding with ReLU, the same for every photo.
+    """f_e (Eq. 2, 3): a backbone and a trainable embedding with ReLU, the same for every photo.
 
     Args:
         backbone: "resnet50", "vgg16", "resnet18" or "small".
         channels: C, of the embedding.
         train_backbone: False keeps the backbone fixed, batch norm by its stored statistics.
         signed: leave out the ReLU, for methods that compare directions.
+        kernel: side of the embedding's kernel in cells.
 
     Shapes: [B, H, W, 3] uint8 -> [B, h, w, C] float32 with h = ceil(H / 8).
     """
 
     def __init__(self, backbone: str, channels: int, train_backbone: bool = False,
-                 signed: bool = False, **kwargs):
+                 signed: bool = False, kernel: int = 3, **kwargs):
         super().__init__(**kwargs)
         if backbone not in backbones.BACKBONES:
             raise UserError(f"model.backbone: no backbone {backbone!r}; known: "
@@ -30,7 +31,7 @@ class Encoder(keras.layers.Layer):
         self.backbone = backbones.BACKBONES[backbone]()
         self.backbone.trainable = train_backbone
         self.train_backbone = train_backbone
-        self.embedding = Conv2D(channels, 3, activation=None if signed else "relu",
+        self.embedding = Conv2D(channels, kernel, activation=None if signed else "relu",
                                 name="embedding")
         self.embedding.build((None, None, None, backbones.CHANNELS[backbone]))
 

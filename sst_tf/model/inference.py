@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from sst_tf.model import losses
 from sst_tf.model.encoder import Encoder
+from sst_tf.model.found import found_summary, look
 from sst_tf.model.layers import resize_aligned
 from sst_tf.model.methods import Head
 from sst_tf.model.tuner import Tuner
-
-TOP = 0.05  # share of a photo's pixels that tells whether a class is there at all
 
 
 class TunedSupport(NamedTuple):
@@ -87,9 +86,9 @@ class Inference:
         return kept, SelfSegmentation(tuned.logit, after,
                                       resize_aligned(moved, spatial(tuned.logit)))
 
-    @tf.function(autograph=False)  # traced anew for each K and each fusion
+    @tf.function(autograph=False)  # traced anew for each K, fusion and share
     def segment(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor, size,
-                fusion: str = "weighted") -> tf.Tensor:
+                fusion: str = "weighted", second_look: float = 0.0) -> tf.Tensor:
         """Foreground probability [B, H, W] of photos under K summaries each (Eq. 7, 13, 14).
 
         Args:
@@ -98,11 +97,13 @@ class Inference:
             scores: [B, K], what the shots weigh.
             size: (H, W) of the answer.
             fusion: of K > 1 shots, see `Head.segment_shots`.
+            second_look: share of what is found in a second look's summaries (`found.look`).
         """
-        return tf.sigmoid(self.head.segment_shots(query_features, prototypes, scores, size, fusion))
+        return tf.sigmoid(look(self.head, query_features, prototypes, scores, size, fusion,
+                               second_look))
 
     def segment_many(self, query_features: tf.Tensor, prototypes: tf.Tensor, scores: tf.Tensor,
-                     size, fusion: str = "weighted") -> tf.Tensor:
+                     size, fusion: str = "weighted", second_look: float = 0.0) -> tf.Tensor:
         """Foreground probability [B, N, H, W] of photos under N classes of K summaries each.
 
         A photo's features are made once, however many classes are looked for in it.
@@ -111,10 +112,10 @@ class Inference:
             query_features: R_q [B, h, w, C].
             prototypes: [B, N, K, D], of `tune`.
             scores: [B, N, K].
-            size, fusion: as of `segment`.
+            size, fusion, second_look: as of `segment`.
         """
         maps = self.segment(_each_class(query_features, prototypes), _joined(prototypes),
-                            _joined(scores), size, fusion)
+                            _joined(scores), size, fusion, second_look)
         return tf.reshape(maps, [-1, tf.shape(scores)[1], *size])
 
     def agreement_many(self, query_features: tf.Tensor, probability: tf.Tensor,
@@ -129,15 +130,15 @@ class Inference:
                   prototypes: tf.Tensor) -> tf.Tensor:
         """How alike what was found is to what was marked, [B] in -1..1.
 
-        What was found (`found_mask`) is summarised as a support is; the cosine to the K summaries
-        that it was found by, their mean.
+        The cosine of what was found (`found.found_summary`) to the K summaries that it was found
+        by, their mean.
 
         Args:
             query_features: R_q [B, h, w, C].
             probability: the answer [B, H, W].
             prototypes: [B, K, D], of `tune`.
         """
-        found = self.head.summarise(query_features, found_mask(probability))[:, None]  # [B, 1, D]
+        found = found_summary(self.head, query_features, probability)
         cosines = tf.reduce_sum(tf.math.l2_normalize(found, -1)
                                 * tf.math.l2_normalize(prototypes, -1), -1)
         return tf.reduce_mean(cosines, axis=1)
@@ -167,18 +168,6 @@ def index_map(probability: tf.Tensor, threshold: float) -> tf.Tensor:
     """
     best = tf.argmax(probability, axis=1, output_type=tf.int32) + 1
     return tf.where(tf.reduce_max(probability, axis=1) >= threshold, best, 0)
-
-
-def found_mask(probability: tf.Tensor) -> tf.Tensor:
-    """What was found: foreground at 0.5, but at least the highest 5 % of pixels, uint8 [B, H, W].
-
-    Args:
-        probability: answers [B, H, W].
-    """
-    flat = tf.reshape(probability, [tf.shape(probability)[0], -1])
-    count = tf.cast(tf.math.ceil(TOP * tf.cast(tf.shape(flat)[1], tf.float32)), tf.int32)
-    lowest = tf.minimum(tf.math.top_k(flat, count)[0][:, -1], 0.5)
-    return tf.cast(probability >= lowest[:, None, None], tf.uint8)
 
 
 def spatial(maps: tf.Tensor) -> tuple:

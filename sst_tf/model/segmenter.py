@@ -12,6 +12,7 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from sst_tf.model import losses
 from sst_tf.model.encoder import Encoder
+from sst_tf.model.found import look
 from sst_tf.model.inference import Inference, spatial
 from sst_tf.model.layers import merge, split
 from sst_tf.model.methods import METHODS, head_of
@@ -48,7 +49,8 @@ class SSTSegmenter(keras.Model):
 
     Args:
         model: {"method", "backbone", "channels", "dropout", "train_backbone", "comparator",
-            "feature_dropout"}; the method is SST where it is not given (`sst_tf.model.methods`).
+            "feature_dropout", "embedding_kernel", "second_look"}; the method is SST where it is
+            not given (`sst_tf.model.methods`).
         tuner: arguments of `sst_tf.model.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
         optimizer_options: `OptimizerOptions`, or its fields as a dictionary.
@@ -73,17 +75,19 @@ class SSTSegmenter(keras.Model):
             "optimizer_options": dataclasses.asdict(optimizer_options), "fusion": fusion}
         self.auxiliary = float(loss["auxiliary"])
         self.balanced = bool(loss["balanced"])
-        self.fusion = fusion
+        self.fusion, self.second_look = fusion, float(model.get("second_look", 0.0))
         self.feature_dropout = float(model.get("feature_dropout", 0.0))
         signed = METHODS[model.get("method", "sst")].signed
         self.encoder = Encoder(model["backbone"], model["channels"], model["train_backbone"],
-                               signed, name="encoder")
+                               signed, model.get("embedding_kernel", 3), name="encoder")
         # By identity: a backbone's variables do not have it in their paths.
         self.backbone_ids = {id(v) for v in self.encoder.backbone.variables}
         with dtype_policy("float32"):  # the inner step and all it differentiates
             self.head = head_of(model, self.balanced)
             self.tuner = Tuner(**tuner, name="tuner")
         self.inference = Inference(self.encoder, self.tuner, self.head)
+        if self.feature_dropout:
+            self.random = keras.random.SeedGenerator()
         self.trackers = {name: keras.metrics.Mean(name) for name in (
             "loss", "main", "auxiliary", "support_iou", "relative_update")}
         self.build(None)
@@ -103,6 +107,11 @@ class SSTSegmenter(keras.Model):
         if "optimizer_rules" in config:
             config["optimizer_options"] = config.pop("optimizer_rules")
         return super().from_config(config)
+
+    @property
+    def answering(self) -> tuple[str, float]:
+        """Fusion and second look, as `Inference.segment` takes them."""
+        return self.fusion, self.second_look
 
     @property
     def own_weights(self) -> list:
@@ -131,7 +140,7 @@ class SSTSegmenter(keras.Model):
         so that what is compared stays comparable.
         """
         shape = (tf.shape(features)[0], 1, 1, features.shape[-1])
-        left = tf.random.uniform(shape) >= self.feature_dropout
+        left = keras.random.uniform(shape, seed=self.random) >= self.feature_dropout
         return tf.cast(left, features.dtype) / (1 - self.feature_dropout)
 
     def call(self, episode: dict, training: bool = False, fusion: str | None = None
@@ -147,8 +156,9 @@ class SSTSegmenter(keras.Model):
             return Segmentation(logit, None, None, self._own_loss(episode, support, query, logit))
         tuned = self.tuner(support, merge(mask), head=self.head, training=training)
         scores = split(losses.hard_iou(tuned.logit, merge(mask)), shots)  # [B, K]
-        logit = self.head.segment_shots(query, split(tuned.prototype, shots), scores, size, fusion,
-                                        training)
+        asked = query, split(tuned.prototype, shots), scores, size, fusion
+        logit = (self.head.segment_shots(*asked, training) if training
+                 else look(self.head, *asked, self.second_look))
         own = self._own_loss(episode, support, query, logit) if training else None
         return Segmentation(logit, split(tuned.logit, shots),
                             split(tuned.relative_update, shots), own)

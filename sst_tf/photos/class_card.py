@@ -3,6 +3,7 @@
 
 import io
 import json
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from pipelines.reading.arrays import expected, open_arrays
 from pipelines.writing import write_bytes
 
 FORMAT = 1
+UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves of one, line ends
+
+
+def unwritable(name: str) -> bool:
+    """Whether the name of a class has characters that break lines, tables or files."""
+    return any(unicodedata.category(one) in UNWRITABLE for one in name)
 
 
 def _unknown():
@@ -77,7 +84,7 @@ class ClassCard:
                        arrays["score_after"], arrays["thumbnail"].tobytes(), tuple(facts["how"]),
                        facts["model_sha256"],
                        *(arrays.get(name, _unknown()) for name in ("others", "cells")))
-        if not (isinstance(card.name, str) and card.name.isprintable()):
+        if not isinstance(card.name, str) or unwritable(card.name):
             raise DataError(f"{path}: a class whose name has control characters")
         shapes = {card.prototype.shape, card.untuned.shape}
         if (facts.get("format") != FORMAT or len(shapes) != 1 or card.prototype.ndim != 2

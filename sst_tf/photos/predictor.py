@@ -11,16 +11,16 @@ import tensorflow as tf
 from pipelines.errors import DataError, UserError
 from pipelines.reading.masks import mask_values
 from pipelines.reading.photos import Photo, load_photo, orientation, turn
-from pipelines.reading.transforms import resize_class_mask, resize_image, restore
+from pipelines.reading.transforms import framed_size, resize_class_mask, resize_image, restore
 from sst_tf.config import Config
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.photos import annotations, formats, teaching
-from sst_tf.photos.class_card import ClassCard
+from sst_tf.photos.class_card import ClassCard, unwritable
 from sst_tf.photos.images import thumbnail
 from sst_tf.photos.tiles import cut, merge
-from sst_tf.presets.preset import Preset
+from sst_tf.presets.preset import Preset, is_run
 from sst_tf.runs.directory import Run
 
 PHOTOS = 32  # encoded at once
@@ -102,7 +102,7 @@ class Predictor:
         Raises:
             UserError: no such preset, no weights (which file goes where), or other weights.
         """
-        if Path(name).is_dir():
+        if is_run(name):
             if weights is not None:
                 raise UserError(f"{name}: a run has its backbone; expected no weights beside it")
             return cls.from_run(name, empty, tiles)
@@ -124,6 +124,8 @@ class Predictor:
         Raises:
             DataError: naming the photo or the mark.
         """
+        if unwritable(name):
+            raise DataError(f"class {name!r}: has control characters; choose another name")
         images, masks = _list(images), _list(masks)
         if not images or len(images) != len(masks):
             raise DataError(f"class {name}: {len(images)} photos and {len(masks)} masks; one mask "
@@ -148,7 +150,7 @@ class Predictor:
             stacked("score_after"), picture, tuple(how), self.model_sha256,
             teaching.found_by_others(self.model.inference, features, small, tuned,
                                      self.threshold(len(tuned) - 1 or 1),
-                                     self.config.model.fusion),
+                                     *self.config.model.answering),
             np.array([teaching.cells_of(mask, one) for one, mask in shown], np.float32))
         return self.cards[name]
 
@@ -227,13 +229,14 @@ class Predictor:
         for i, image in enumerate(images):
             size = image.shape[:2]
             found = [answers[card.name] for card in cards]
+            rows, columns = framed_size(*size, *self._frame())  # the rest is padding
             maps = [restore(one[i], size, self.config.data.resize).numpy() for one, _ in found]
             if self.tiles > 1:
                 crops = self._crops(cards, image, tuned)
                 maps = [np.sqrt(whole * crops[card.name])
                         for card, whole in zip(cards, maps, strict=True)]
             scenes.append(self._scene(cards, points, maps, [
-                presence.score_map(one[i], alike[i]) for one, alike in found]))
+                presence.score_map(one[i, :rows, :columns], alike[i]) for one, alike in found]))
         return scenes
 
     def threshold(self, shots: int) -> float:
@@ -262,7 +265,7 @@ class Predictor:
                 [card.prototype if tuned else card.untuned for card in group],
                 [card.score for card in group]))
             yield group, shots, self.model.inference.segment_many(
-                features, shots, scores, (side, side), self.config.model.fusion)
+                features, shots, scores, (side, side), *self.config.model.answering)
 
     def _crops(self, cards, image, tuned):
         """{card's name: probabilities [H, W]} of a photo by its crops."""

@@ -17,7 +17,7 @@ HARDLY = 0.3  # IoU below which a class is hardly found again in its own photos
 
 def found_by_others(inference: Inference, features: Sequence[tf.Tensor],
                     masks: Sequence[tf.Tensor], tuned: Sequence[TunedSupport], threshold: float,
-                    fusion: str) -> np.ndarray:
+                    fusion: str, second_look: float) -> np.ndarray:
     """IoU with which the other marked photos find each one's mark, [K]; NaN for a single photo.
 
     Args:
@@ -25,7 +25,7 @@ def found_by_others(inference: Inference, features: Sequence[tf.Tensor],
         masks: [1, S, S] of 0, 1, 255.
         tuned: of each, `Inference.tune`.
         threshold: probability from which a pixel is foreground.
-        fusion: of several shots.
+        fusion, second_look: as of `Inference.segment`.
     """
     found = np.full(len(tuned), np.nan, np.float32)
     if len(tuned) == 1:
@@ -34,7 +34,8 @@ def found_by_others(inference: Inference, features: Sequence[tf.Tensor],
         others = [other for j, other in enumerate(tuned) if j != i]
         probability = inference.segment(
             one, tf.stack([other.prototype[0] for other in others])[None],
-            tf.stack([other.score[0] for other in others])[None], tuple(mask.shape[1:]), fusion)
+            tf.stack([other.score[0] for other in others])[None], tuple(mask.shape[1:]), fusion,
+            second_look)
         found[i] = losses.hard_iou(probability - threshold, mask)[0]
     return found
 

@@ -32,7 +32,11 @@ def preset_run(name: str | Path, weights: str | Path | None = None,
     model = preset.model(weights)
     with making(folder.parent) as partial:
         _fill(partial / "run", preset, model)
-        os.rename(partial / "run", folder)
+        try:
+            os.rename(partial / "run", folder)
+        except OSError:  # another process was faster
+            if Run(folder).preset_sha256() != preset.sha256:
+                raise
     return Run.open(folder)
 
 

@@ -31,6 +31,11 @@ def presets() -> list[str]:
     return sorted(path.stem for path in HERE.glob(f"*{SUFFIX}"))
 
 
+def is_run(name: str | Path) -> bool:
+    """Whether a model's name is a run directory; a preset goes before a folder of its name."""
+    return str(name) not in presets() and Path(name).is_dir()
+
+
 class Preset:
     """What a preset's file holds.
 

@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -11,10 +10,11 @@ from pipelines.errors import UserError
 from sst_tf.config import Config
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.presets.preset import Preset
+from sst_tf.presets.preset import Preset, is_run
 from sst_tf.runs.directory import Run
 
-SAME = ("method", "backbone", "channels", "comparator")  # what the shapes and the decoder hang on
+# What the shapes and the decoder hang on.
+SAME = ("method", "backbone", "channels", "embedding_kernel", "comparator")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Start:
         Raises:
             UserError: no such model, or one of another shape than `model` describes.
         """
-        if Path(name).is_dir():
+        if is_run(name):
             run = Run.open(name)
             _refuse_others(name, run.config(), config)
             return cls(run.model().get_weights(), OperatingPoint(run))

@@ -9,6 +9,7 @@ from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.evaluate_run import base_points, evaluate, support_check
 from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.evaluation.stored import evaluation_name
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting import drawing
 from sst_tf.reporting.figures import Painter
@@ -35,6 +36,8 @@ def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         return
     if len(data.novel_ids) < 2:
         print("\nsanity: one novel class has no other to show in its place; not checked")
+    elif config.evaluate.ways > 1:
+        print("\nsanity: a support of another class is shown in episodes of one way; not checked")
     else:
         check_support(run, config, model, data, store, right)
     draw(run, config, model, data)
@@ -50,7 +53,9 @@ def choose_points(run: Run, config: Config, model: SSTSegmenter, data: RunData,
 
 def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
                   store: FeatureStore | None, right: float) -> None:
-    """Print and keep the IoU under supports of another class: it must collapse.
+    """Print the IoU under supports of another class: it must collapse.
+
+    Kept under the run's own protocol, so that no trial takes its place.
 
     Both at the threshold that base classes chose; at 0.5 a timid model has no IoU to lose.
     """
@@ -59,7 +64,8 @@ def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     print(f"\nsanity: mIoU with a support of the class scored {right:.3f}, with a support of "
           f"another class {wrong:.3f}" + ("" if wrong < 0.7 * right else
                                           "  <- the support hardly matters to this model"))
-    write_json(run.evaluation_path("support_check"), {"right": right, "other_class": wrong})
+    if evaluation_name(run, config, 1) == "novel_1shot":
+        write_json(run.evaluation_path("support_check"), {"right": right, "other_class": wrong})
 
 
 def draw(run: Run, config: Config, model: SSTSegmenter, data: RunData) -> None:

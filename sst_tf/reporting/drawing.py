@@ -45,7 +45,7 @@ def _heading(text, side):
 
 
 def save(path: str | Path, picture: np.ndarray) -> Path:
-    """Write an RGB picture, whole or not at all; returns its path."""
-    path = Path(path)
-    write_bytes(path, cv2.imencode(path.suffix, picture[..., ::-1])[1].tobytes())
+    """Write an RGB or a gray picture, whole or not at all; returns its path."""
+    path, colours = Path(path), picture[..., ::-1] if picture.ndim == 3 else picture
+    write_bytes(path, cv2.imencode(path.suffix, colours)[1].tobytes())
     return path

@@ -115,7 +115,7 @@ class Painter:
     def _answer(self, query, prototype, scores, shots, name="tuned"):
         size = (self.size, self.size)
         probability = self.model.inference.segment(
-            query, prototype, tf.reshape(scores, (1, -1)), size, self.config.model.fusion
+            query, prototype, tf.reshape(scores, (1, -1)), size, *self.config.model.answering
         )[0].numpy()
         return (probability >= self.threshold(shots, name)).astype(np.uint8)
 

@@ -162,7 +162,7 @@ def _facts(one):
 def gauges(report: Report, subjects: list[Subject]) -> None:
     """What the step does, and how often absent classes are answered."""
     report.add(Heading("The step, and classes that are not there"),
-               Table(("run, 1-shot", "update over features", "support IoU before", "after",
+               Table(("run", "update over features", "support IoU before", "after",
                       "answered with the class", "without", "AUC"),
                      [_gauge(one) for one in subjects]),
                Paragraph("The two shares and the AUC are of novel classes, at the score that base "
@@ -170,10 +170,11 @@ def gauges(report: Report, subjects: list[Subject]) -> None:
 
 
 def _gauge(one):
-    results = one.results(one.shots[0])
+    shots = one.shots[0]
+    results = one.results(shots)
     iou, rates = results["support_iou"], (results.get("presence") or {}).get("novel")
-    texts = [one.name, f"{results['gauges']['relative_update']:.3f}", f"{iou['before']:.3f}",
-             f"{iou['after']:.3f}"]
+    texts = [f"{one.name}, {shots}-shot", f"{results['gauges']['relative_update']:.3f}",
+             f"{iou['before']:.3f}", f"{iou['after']:.3f}"]
     return texts + ([f"{rates['answered_where_present']:.0%}",
                      f"{rates['answered_where_absent']:.0%}", f"{rates['auc']:.2f}"]
                     if rates else ["", "", ""])

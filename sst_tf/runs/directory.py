@@ -4,6 +4,7 @@
 import csv
 import hashlib
 import json
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ class Run:
         self.thresholds_path = self.folder / "thresholds.json"
         self.presence_path = self.folder / "presence.json"
         self.preset_path = self.folder / "preset.json"
+        self._loaded: str | None = None  # hash of the file that `model` read
+        self._hashed: tuple = (None, "")  # the model's file as it was, and its hash
 
     @classmethod
     def create(cls, folder: str | Path, config: Config) -> "Run":
@@ -92,14 +95,34 @@ class Run:
 
         from sst_tf.model.segmenter import SSTSegmenter
         try:
-            return keras.saving.load_model(self.model_path, compile=False, custom_objects={
+            found = self._file_sha256()
+            model = keras.saving.load_model(self.model_path, compile=False, custom_objects={
                 "SSTSegmenter": SSTSegmenter})
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self.model_path}: cannot be loaded ({error}); train again") from None
+        if self._file_sha256() != found:
+            raise UserError(f"{self.model_path}: a training replaced it meanwhile; start again")
+        self._loaded = found
+        return model
 
     def model_sha256(self) -> str:
-        """Hash of the model's file, or of the preset's that the run was made of."""
-        return self.preset_sha256() or hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+        """Hash of the model that `model` gave, or of its file, or of the preset that it is.
+
+        A training may put a better model in the file's place while the one of before is scored.
+        """
+        return self.preset_sha256() or self._loaded or self._file_sha256()
+
+    def replaced(self, results: dict) -> bool:
+        """Whether results are of another model than the file holds; kept ones may have no file."""
+        return self.model_path.is_file() and results.get("model_sha256") != (
+            self.preset_sha256() or self._file_sha256())
+
+    def _file_sha256(self):
+        stat = os.stat(self.model_path)
+        file = stat.st_ino, stat.st_size, stat.st_mtime_ns
+        if self._hashed[0] != file:
+            self._hashed = file, hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+        return self._hashed[1]
 
     def preset_sha256(self) -> str | None:
         """Hash of the preset's file that the run was made of, which class cards know it by."""
@@ -110,13 +133,14 @@ class Run:
     def save_model(self, model: "keras.Model") -> None:
         """Replace the model's file whole."""
         self.preset_path.unlink(missing_ok=True)
+        self._loaded = None
         with replacing(self.model_path) as partial:
             model.save(partial)
 
     def save_last(self, model: "keras.Model", state: dict) -> None:
-        """Weights, optimizer and `state` (JSON-able) in one file, replaced in one move."""
-        arrays = {f"weight_{i}": v.numpy() for i, v in enumerate(model.weights)}
-        arrays |= {f"optimizer_{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)}
+        """All that training goes on from and `state` (JSON-able) in one file, in one move."""
+        arrays = {f"{kind}_{i}": v.numpy() for kind, variables in _parts(model).items()
+                  for i, v in enumerate(variables)}
         with replacing(self.last_path) as partial:
             np.savez(partial, state=json.dumps(state), **arrays)
 
@@ -127,8 +151,9 @@ class Run:
         model.optimizer.build(model.trainable_variables)
         with told(self.last_path, "remove it; training starts anew"), np.load(
                 self.last_path) as arrays:
-            for prefix, variables in (("weight", model.weights),
-                                      ("optimizer", model.optimizer.variables)):
+            for prefix, variables in _parts(model).items():
+                if prefix == "draw" and "draw_0" not in arrays:
+                    continue  # of a version that drew anew
                 for i, variable in enumerate(variables):
                     stored = arrays[f"{prefix}_{i}"]
                     if stored.shape != tuple(variable.shape):
@@ -175,3 +200,9 @@ class Run:
     def evaluation_path(self, name: str) -> Path:
         """Path of a results file."""
         return self.folder / "evaluations" / f"{name}.json"
+
+
+def _parts(model):
+    """What a model's training goes on from: {kind: variables}; "draw" are states of randomness."""
+    return {"weight": model.weights, "optimizer": model.optimizer.variables,
+            "draw": [v for v in model.variables if v.name == "seed_generator_state"]}

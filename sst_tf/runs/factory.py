@@ -23,7 +23,8 @@ def assemble(config: Config) -> SSTSegmenter:
     return SSTSegmenter(
         model={"method": model.method, "backbone": model.backbone, "channels": model.channels,
                "dropout": model.dropout, "train_backbone": model.train_backbone,
-               "comparator": model.comparator, "feature_dropout": model.feature_dropout},
+               "comparator": model.comparator, "feature_dropout": model.feature_dropout,
+               "embedding_kernel": model.embedding_kernel, "second_look": model.second_look},
         tuner=dataclasses.asdict(resolved(config).tuner),
         loss=dataclasses.asdict(config.loss),
         optimizer_options=OptimizerOptions(

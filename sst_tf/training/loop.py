@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.errors import UserError
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore, open_store
 from sst_tf.data.run_data import RunData
@@ -35,7 +36,7 @@ def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strat
     with strategy.scope():
         model = build_model(config)
         if weights is not None:
-            model.set_weights(weights)
+            _fill(model, weights, config.train.init)
         model.compile(optimizer=build_optimizer(config))
         model.optimizer.build(model.trainable_variables)  # else the step is traced twice
         state = (run.restore_last(model) if resume else None) or {"epoch": 0}
@@ -69,6 +70,16 @@ def train(run: Run, config: Config, data: RunData, strategy: tf.distribute.Strat
           f"best on {config.train.select_on} classes: epoch {state['best_epoch']}, "
           f"mIoU {state['best']:.3f}")
     return run.model(), store
+
+
+def _fill(model, weights, name):
+    """Set all weights of a model that starts as another was."""
+    theirs, ours = ([tuple(one.shape) for one in some] for some in (weights, model.weights))
+    if theirs != ours:
+        raise UserError(f"train.init {name}: its {len(theirs)} weights are of other shapes than "
+                        f"the {len(ours)} that are configured; set tuner.steps and "
+                        "tuner.step_size as it was trained with")
+    model.set_weights(weights)
 
 
 def _tensorboard(folder):

@@ -66,15 +66,14 @@ class Validation(keras.callbacks.Callback):
     def _validate(self, part, bank, episodes):
         scored = score(self.model, bank, episodes, self.config.evaluate.batch)
         counts = scored.counts["tuned"]
-        best = metrics.best_threshold(counts)
         values = {f"{part}_miou": float(metrics.mean_iou(counts))}
         if part == "base":
-            self.state["threshold"] = best
+            self.state["threshold"] = metrics.best_threshold(counts)
             values |= {"support_iou_before": scored.support_iou["before"],
                        "support_iou_after": scored.support_iou["after"]}
         # Both at the threshold that base classes choose: mIoU at 0.5 follows the bias as well.
-        chosen = self.state.get("threshold", best)
-        values[f"{part}_miou_chosen"] = float(metrics.mean_iou(counts, chosen))
+        if (chosen := self.state.get("threshold")) is not None:
+            values[f"{part}_miou_chosen"] = float(metrics.mean_iou(counts, chosen))
         return values
 
     def _keep_best(self, epoch, row):
@@ -91,7 +90,15 @@ class StopOnNaN(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if not np.isfinite(logs["loss"]):
-            raise UserError(
-                f"train: the loss is {logs['loss']} at step {batch} of this epoch; lower "
-                "optimizer.learning_rate or tuner.step_size, or set optimizer.clip_norm 1.0. "
-                "The last whole epoch is kept: change the configuration and start a new run")
+            self._stop(f"the loss is {logs['loss']} at step {batch} of this epoch")
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        # The last step's loss was that of the weights before it.
+        if not all(np.isfinite(v.numpy()).all() for v in self.model.trainable_variables):
+            self._stop("weights are no number at the end of this epoch")
+
+    def _stop(self, what):
+        raise UserError(
+            f"train: {what}; lower optimizer.learning_rate or tuner.step_size, or set "
+            "optimizer.clip_norm 1.0. The last whole epoch is kept: change the configuration and "
+            "start a new run")

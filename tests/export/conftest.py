@@ -17,11 +17,13 @@ from sst_tf.runs.factory import build_model
 THRESHOLDS = {"1": {"tuned": 40}, "2": {"tuned": 60}}
 
 
-def make_run(folder, data, backbone="small", weights="none", method="sst", steps=1):
+def make_run(folder, data, backbone="small", weights="none", method="sst", steps=1,
+             second_look=0.0):
     """A finished run as `sst_tf.train` leaves it, its head's answers worth comparing."""
     config = Config(data=data, model=ModelConfig(
         method=method, backbone=backbone, weights=weights, channels=16,
-        train_backbone=backbone == "small"), tuner=TunerConfig(steps=steps))
+        train_backbone=backbone == "small", second_look=second_look),
+        tuner=TunerConfig(steps=steps))
     run = Run.create(folder, config)
     model = build_model(config)
     for variable in model.head.trainable_variables:

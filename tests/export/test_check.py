@@ -44,6 +44,23 @@ def test_a_signature_without_the_step_is_broken(run, exported, tmp_path):
         list(promises.rows(Case(folder, run.folder, 1)))
 
 
+def test_what_cannot_be_checked_is_said_before_the_work(run, exported, tmp_path):
+    def case(folder=exported, **options):
+        return Case(folder, run.folder, 1, **options)
+
+    with pytest.raises(UserError, match="--onnx is a version's folder"):
+        case(onnx=tmp_path / "missing")
+    shutil.copytree(exported / "assets", tmp_path / "1" / "assets")
+    path = tmp_path / "1" / "assets" / "export.json"
+    facts = json.loads(path.read_text())
+    (tmp_path / "export.json").write_text(json.dumps(facts | {"shots": 9}))
+    with pytest.raises(UserError, match="shots is 9"):
+        case(onnx=tmp_path)
+    path.write_text(path.read_text()[:40])
+    with pytest.raises(UserError, match="damaged; export again"):
+        case(tmp_path / "1")
+
+
 def test_half_precision_outputs_are_broken(run, exported, tmp_path, capsys):
     def halve(graph):
         graph.signature_def["segment"].outputs["probability"].dtype = 19

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export import int8, model_card, onnx_files, onnx_graph, promises, replay
+from export import int8, model_card, onnx_files, onnx_graph, promises, replay, saving
 from pipelines.errors import DataError, UserError
 
 pytest.importorskip("onnxruntime")
@@ -80,12 +80,12 @@ def test_what_8_bits_change_is_told(narrow):
 
 def test_the_check_looks_at_masks(trained, narrow, monkeypatch):
     batches = list(trained.batches(*trained.episodes(2, seed=3)))
-    case = SimpleNamespace(batches=batches,
+    case = SimpleNamespace(batches=batches, onnx=narrow, onnx_facts={"encoder": "int8"},
                            expected=[replay.expected(trained, batch) for batch in batches])
-    assert promises.onnx_answers(case, narrow).endswith("% of pixels")
-    monkeypatch.setattr(promises, "OTHER_MASKS", -1.0)
+    assert promises.onnx_answers(case).endswith("% of pixels")
+    monkeypatch.setattr(saving, "OTHER_MASKS", -1.0)
     with pytest.raises(promises.Broken, match="masks differ"):
-        promises.onnx_answers(case, narrow)
+        promises.onnx_answers(case)
 
 
 FOUND = int8.Compared(0.5, 0.498, [-0.004, 0.001], [140.0, 100.0], 1.4, 1000, "voc")

@@ -142,15 +142,21 @@ def test_an_empty_batch_gets_a_reason(served, batch):
         served.run("segment", {name: value[:0] for name, value in batch.items()})
 
 
-@pytest.mark.parametrize("prototype, score, reason", [
+BAD_PROTOTYPES = [
     (np.nan, 0.5, "prototype: holds NaN"), (1.0, np.nan, "score: holds"),
-    (1.0, -1, "score: holds")])
+    (1.0, -1, "score: holds")]
+
+
+def prototypes(batch, prototype, score):
+    return {"query_image": batch["query_image"],
+            "prototype": np.full((3, 2, 16), prototype, np.float32),
+            "score": np.full((3, 2), score, np.float32)}
+
+
+@pytest.mark.parametrize("prototype, score, reason", BAD_PROTOTYPES)
 def test_bad_prototypes_get_a_reason(served, batch, prototype, score, reason):
     with pytest.raises(RuntimeFailure, match=reason):
-        served.run("segment_tuned", {
-            "query_image": batch["query_image"],
-            "prototype": np.full((3, 2, 16), prototype, np.float32),
-            "score": np.full((3, 2), score, np.float32)})
+        served.run("segment_tuned", prototypes(batch, prototype, score))
 
 
 def _palette():
@@ -222,6 +228,12 @@ def test_a_shot_count_without_threshold_is_an_error(run):
         Trained.load(run.folder, shots=5)
 
 
+def test_a_threshold_between_hundredths_is_not_rounded_without_a_word(run):
+    assert Trained.load(run.folder, threshold=0.29).threshold == 29
+    with pytest.raises(UserError, match=r"0.505: expected a whole number of hundredths, as 0.5"):
+        Trained.load(run.folder, threshold=0.505)
+
+
 @pytest.mark.parametrize("options", [
     {"fixed": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)])
 def test_options_keep_the_answers(trained, batch, tmp_path, options):
@@ -237,7 +249,21 @@ def test_options_keep_the_answers(trained, batch, tmp_path, options):
                     for name, v in batch.items()})
 
 
-def test_a_bfloat16_encoder_tunes_in_float32(run, batch, tmp_path):
+def test_what_xla_compiles_lies_behind_the_guards(trained, batch, tmp_path):
+    """XLA leaves assertions out of what it compiles."""
+    saving.save(trained, tmp_path, jit_compile=True)
+    served, forced = SavedModel(tmp_path), [
+        f for f in graphs.read(tmp_path).graph_def.library.function if f.attr["_XlaMustCompile"].b]
+    assert len(forced) == len(saving.TUNING) + 2
+    for name, change, reason in BAD.values():
+        with pytest.raises(RuntimeFailure, match=reason):
+            served.run("segment", {**batch, name: change(batch[name])})
+    for prototype, score, reason in BAD_PROTOTYPES:
+        with pytest.raises(RuntimeFailure, match=reason):
+            served.run("segment_tuned", prototypes(batch, prototype, score))
+
+
+def test_a_bfloat16_encoder_tunes_in_float32(run, batch, tmp_path, monkeypatch):
     narrow = Trained.load(run.folder, shots=2, encoder="bfloat16")
     folder, worst = saving.export(narrow, tmp_path, warm=False, encoder="bfloat16",
                                        episodes=1)
@@ -245,6 +271,14 @@ def test_a_bfloat16_encoder_tunes_in_float32(run, batch, tmp_path):
     wide = replay.expected(Trained.load(run.folder, shots=2), batch)["probability"]
     assert answer["probability"].dtype == np.float32
     assert 0 < np.abs(answer["probability"] - wide).mean() < 0.05
+    # Said beside the run's own answers, and refused where they are too far from them.
+    told = json.loads((folder / "assets" / "export.json").read_text())["fewer_bits"]
+    assert told["probability"] > 10 * worst and 0 <= told["mask"] < saving.OTHER_MASKS
+    assert "the run's own float32" in (folder / "assets" / "MODEL_CARD.md").read_text()
+    monkeypatch.setattr(saving, "OTHER_MASKS", -1)
+    with pytest.raises(UserError, match="leave --encoder out"):
+        saving.export(narrow, tmp_path, warm=False, encoder="bfloat16", episodes=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["1"]
 
 
 def test_decoding_in_the_graph_gives_the_pixels_that_training_reads(shared):

@@ -12,15 +12,19 @@ import zipfile
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from export import int8, page_files, page_libraries, page_server, web
 from export.page_files import FACTS, PAGE, STATIC, TOLERANCE, page_model, write
+from export.page_graphs import PageGraphs
 from export.trained import Trained
 from pipelines import open_source
 from pipelines.errors import UserError
 from pipelines.reading.photos import load_photo
+from pipelines.reading.transforms import framed_size
 from pipelines.writing import write_json
 from sst_tf.config import DataConfig
+from sst_tf.evaluation import presence
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
 from sst_tf.predictor import presets
@@ -134,8 +138,17 @@ def test_a_page_is_replaced_and_nothing_else_is(site, converted, predictor, libr
     assert (tmp_path / "site" / "page.js").read_bytes() == (PAGE / "page.js").read_bytes()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.jpg").write_text("photo")
-    with pytest.raises(UserError, match="something else than a page"):
+    with pytest.raises(UserError, match="holds mine.jpg, which is no part of a page"):
         write(predictor, tmp_path / "photos", "toy", libraries)
+    # Other tools' files are called like ours, and a page may lie in a checkout.
+    for name, other in (("model.json", "photos"), (".git", "site")):
+        (tmp_path / other / name).write_text("{}")
+        with pytest.raises(UserError, match="would be lost"):
+            write(predictor, tmp_path / other, "toy", libraries)
+        assert (tmp_path / other / name).read_text() == "{}"
+    monkeypatch.chdir(tmp_path / "site")
+    with pytest.raises(UserError, match="cannot be replaced"):
+        write(predictor, ".", "toy", libraries)
     assert {p.name for p in tmp_path.iterdir()} == {"site", "photos"}
 
 
@@ -426,6 +439,9 @@ def test_python_s_class_card_answers_in_the_page(page, predictor, photos, tmp_pa
     index, coco = page.masks()
     assert agreement(index[query.name], predictor.predict(query).mask) > AGREE
     assert coco["categories"] == [{"id": 1, "name": "größte Katze"}]
+    rows, columns = np.nonzero(index[query.name])
+    assert coco["annotations"][0]["bbox"] == [
+        columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
     again = ClassCard.load(page.card(), predictor.model_sha256)
     for field in ("prototype", "untuned", "score", "score_after", "thumbnail", "how", "name",
                   "others", "cells"):
@@ -503,10 +519,27 @@ def test_the_keyboard_alone_marks_and_teaches(drawn):
     assert np.allclose([*box["x"], *box["y"]], [0.25, 0.75, 0.25, 0.75], atol=0.01)
     drawn["canvas"].send_keys(Keys.CONTROL, "z")
     assert marked(drawn)["share"] == 0
+    # Taken back in the middle of a stroke; the keyboard goes on.
+    drawn["canvas"].send_keys(" ", Keys.ARROW_RIGHT, Keys.CONTROL, "z")
+    drawn["canvas"].send_keys(Keys.NULL, Keys.ARROW_LEFT)
+    assert not console_errors(drawn.driver) and marked(drawn)["share"] == 0
     drawn["canvas"].send_keys(" ", *[Keys.ARROW_LEFT] * 5, *[Keys.ARROW_UP] * 5, " ")
     assert marked(drawn)["share"] > 0.01
     drawn["teach"].send_keys(Keys.ENTER)
     drawn.wait(lambda: "Taught “thing”" in drawn["said"].text)
+
+
+def test_a_second_press_while_it_learns_teaches_nothing_twice(drawn):
+    drawn["name"].clear()
+    drawn["name"].send_keys("twice")
+    drawn.press("tool-box")
+    drag(drawn, (0.25, 0.25), (0.75, 0.75))
+    drawn.driver.execute_script(
+        "arguments[0].click(); arguments[1].value = 'again'; arguments[0].click();",
+        drawn["teach"], drawn["name"])
+    drawn.wait(lambda: "Taught “twice”" in drawn["said"].text and drawn["teach"].is_enabled())
+    assert [one.text for one in drawn.driver.find_elements("css selector", "#classes strong")] == [
+        "twice"]
 
 
 def test_the_outline_stays_within_a_box_and_grows_from_strokes(drawn):
@@ -565,6 +598,58 @@ def test_absent_classes_are_said_and_answered_on_demand(page, site, predictor, t
     page.wait(lambda: "%" in page["found"].text)
 
 
+def test_only_answers_to_the_classes_of_now_are_saved(page):
+    page.press("try")
+    page.wait(page["teach"].is_enabled)
+    page.press("teach")
+    page.answered(5)
+    page.driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(({ state }) => {
+          state.version++;
+          state.photos[0].version = state.version;
+          done();
+        });""")
+    index, coco = page.masks()
+    assert len(index) == len(coco["images"]) == 1
+    assert "1 photos in masks.zip. 4 not answered yet are left out." in page["said"].text
+
+
+@pytest.mark.parametrize("colours, expected", [
+    ([0, 0xffffff], [0, 1]), ([0, 0x010101, 0xffffff], [0, 1, 255]),
+    ([0, 0x800000, 0xe0e0c0], [0, 1, 255]), ([0, 0x010101, 0x808080, 0xffffff], "2 colours"),
+    ([0, 0x808080, 0xffffff], "2 colours"), ([0], "0 colours")])
+def test_a_mask_has_black_and_one_colour(page, colours, expected):
+    rgb = [colour >> shift & 255 for colour in colours for shift in (16, 8, 0)]
+    got = page.driver.execute_async_script("""
+        const [rgb, done] = arguments;
+        import('./page.js').then(({ maskOf }) => done(Array.from(maskOf(rgb)))).catch(
+          (error) => done(error.message));""", rgb)
+    assert got == expected if isinstance(expected, list) else expected in got
+
+
+@pytest.mark.parametrize("second_look", [0.0, 0.3])
+def test_padding_is_no_part_of_what_was_found(folder, second_look):
+    """What the network says beyond the photo must not tell whether a class is there."""
+    predictor = Predictor.from_run(folder)
+    predictor.config.data.resize, predictor.config.model.second_look = "pad", second_look
+    photo, query, mask = blocks(60, 64, 0), blocks(20, 64, 1), np.zeros((60, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    card = predictor.set_support(photo, mask, "thing")
+    graphs = PageGraphs(predictor)
+    features = graphs.embed(query)["features"]
+    got = graphs.segment_many(features, card.prototype[None], card.score[None],
+                              tf.constant(query.shape[:2]))
+    expected = predictor.predict(query)
+    assert float(got["presence"][0]) == pytest.approx(expected.score, abs=1e-5)
+    maps = predictor.model.inference.segment_many(
+        features, card.prototype[None, None], card.score[None, None], (65, 65), *graphs.answering)
+    agreement = predictor.model.inference.agreement_many(features, maps, card.prototype[None, None])
+    rows, columns = framed_size(20, 64, 65, "pad")
+    assert rows < 65 and expected.score == pytest.approx(presence.score_map(
+        maps[0, 0, :rows, :columns].numpy(), float(agreement[0, 0])), abs=1e-5)
+
+
 def test_a_removed_class_takes_its_answers_along(page):
     page.press("try")
     page.wait(page["teach"].is_enabled)
@@ -614,6 +699,8 @@ def test_the_local_server_says_what_the_page_says(address, site):
     port = int(address.rpartition(":")[2])
     with pytest.raises(UserError, match=f"--port {port}"), page_server.serving(site, port):
         pass
+    with pytest.raises(UserError, match=f"--port {port}"):
+        page_server.refuse_taken(port)
     own = socket.gethostbyname(socket.gethostname())
     if not own.startswith("127."):
         with pytest.raises(OSError), socket.create_connection((own, port), 2):

@@ -15,7 +15,7 @@ from pipelines import (
     open_source,
 )
 from pipelines.index import build_index
-from tests.pipelines.tiny_voc import CLASSES, tiny_mask
+from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask
 
 
 @pytest.fixture
@@ -84,6 +84,29 @@ def test_a_cached_list_is_decoded_once(tiny, where, tmp_path):
         np.testing.assert_array_equal(before, batch["query_image"])
     with pytest.raises(DataError, match="count"):
         episode_dataset(source, EpisodeSampler(pairs, 1, 3), image_size=32, batch=4, cache="memory")
+
+
+def test_a_cache_file_serves_no_other_episodes(tiny, tmp_path):
+    """Of another seed, size or mask; the same ones are read from it again."""
+    source = open_source("voc", tiny)
+    pairs = build_index(source, source.image_ids("all")).pairs
+
+    def read_first(seed=3, size=32):
+        data = episode_dataset(source, EpisodeSampler(pairs, 1, seed), image_size=size, batch=8,
+                               count=8, cache=tmp_path / "kept")
+        return [batch["query_mask"].numpy() for batch in data][0]
+
+    def files():
+        return len(list(tmp_path.glob("kept-*.index")))
+
+    first = read_first()
+    np.testing.assert_array_equal(first, read_first())
+    assert files() == 1
+    assert read_first(size=24).shape[1] == 24 and not np.array_equal(first, read_first(seed=4))
+    assert files() == 3
+    for name in source.image_ids("all"):
+        write_mask(tiny / f"SegmentationClass/{name}.png", source.read_mask(name)[:, ::-1])
+    assert not np.array_equal(first, read_first()) and files() == 4
 
 
 def test_threads_order_and_device_change_no_episode(tiny_source, sampler):

@@ -63,12 +63,13 @@ def supports():
 
 
 def build(steps=1, auxiliary=1.0, backbone="small", channels=8, comparator="product",
-          method="sst", **tuner):
+          method="sst", feature_dropout=0.0, **tuner):
     """A segmenter of a few thousand weights."""
     tf.keras.utils.set_random_seed(1)
     return SSTSegmenter(
         model={"method": method, "backbone": backbone, "channels": channels, "dropout": 0.0,
-               "train_backbone": backbone == "small", "comparator": comparator},
+               "train_backbone": backbone == "small", "comparator": comparator,
+               "feature_dropout": feature_dropout},
         tuner={"steps": steps, "step_size": 0.3, "normalize": "relative", **tuner},
         loss={"auxiliary": auxiliary, "balanced": False})
 

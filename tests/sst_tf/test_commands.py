@@ -151,6 +151,9 @@ def test_nan_stops_with_a_message(toy, tmp_path, capsys, eagerly):
     line = fails(capsys, [*toy, "--run_dir", str(tmp_path / "run"), "--optimizer.name", "sgd",
                           "--optimizer.learning_rate", "1e30"])
     assert "the loss is" in line and "learning_rate" in line
+    line = fails(capsys, [*toy, "--run_dir", str(tmp_path / "other"), "--optimizer.name", "sgd",
+                          "--optimizer.learning_rate", "1e38", "--train.steps_per_epoch", "1"])
+    assert "no number" in line and "learning_rate" in line
 
 
 def test_shapes_from_the_command_line(tmp_path, eagerly):

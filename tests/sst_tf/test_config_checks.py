@@ -6,6 +6,7 @@ import pytest
 from pipelines.errors import UserError
 from sst_tf import evaluate, train
 from sst_tf.config import DataConfig, parse, parser
+from sst_tf.evaluation import protocol_options
 from tests.export.conftest import make_run
 from tests.pipelines.tiny_voc import write_tiny_voc
 from tests.sst_tf.test_commands import QUICK, fails
@@ -15,6 +16,8 @@ from tests.sst_tf.test_commands import QUICK, fails
     ("--train.validation_episodes 0", "train.validation_episodes"),
     ("--train.validation_every 0", "train.validation_every"),
     ("--train.select_on novel --train.novel_episodes 0", "train.select_on"),
+    ("--train.select_on novel --data.validation_share 0", "train.select_on"),
+    ("--data.validation_share 0", "data.validation_share"),
     ("--tuner.step_size learned --tuner.second_order false", "tuner.step_size"),
     ("--tuner.step_size -1", "tuner.step_size"),
     ("--tuner.step_size .nan", "tuner.step_size"),
@@ -44,6 +47,7 @@ from tests.sst_tf.test_commands import QUICK, fails
     ("--evaluate.seed -1", "evaluate.seed"),
     ("--evaluate.scales []", "evaluate.scales"),
     ("--evaluate.ways 2 --evaluate.flip true", "evaluate.ways"),
+    ("--evaluate.ways 2 --evaluate.oracle true", "evaluate.ways"),
 ])
 def test_nonsense_is_refused_by_its_key(words, key):
     with pytest.raises(UserError, match=f"command line: {key}"):
@@ -64,7 +68,12 @@ def test_episodes_to_replay_have_one_number_of_shots(tmp_path):
     path.write_text("")
     with pytest.raises(UserError, match="evaluate.episode_file.*evaluate.shots"):
         parse(parser(), ["--evaluate.episode_file", str(path)], None)
-    parse(parser(), ["--evaluate.episode_file", str(path), "--evaluate.shots", "[1]"], None)
+    words = ["--evaluate.episode_file", str(path), "--evaluate.shots", "[1]"]
+    parse(parser(), words, None)
+    with pytest.raises(UserError, match="evaluate.runs"):
+        parse(parser(), [*words, "--evaluate.runs", "2"], None)
+    with pytest.raises(UserError, match="holds no episode"):
+        protocol_options.test_runs(parse(parser(), words, None)[0].evaluate, None, 1)
 
 
 def test_shots_that_no_novel_class_has_photos_for_stop_before_training(tmp_path, capsys):

@@ -4,7 +4,6 @@
 import hashlib
 import logging
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import ray.data
@@ -15,10 +14,11 @@ from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos.batch.output import Output
 from sst_tf.photos.batch.sources import open_source
 from sst_tf.photos.batch.worker import Question, Worker
-from sst_tf.presets.preset import Preset
+from sst_tf.presets.preset import Preset, is_run
 from sst_tf.runs.directory import Run
 from sst_tf.runs.ray_cluster import cluster
 
+PHOTO, NAME = "image", "id"  # columns of Parquet
 BLOCK = 128  # photos of an output file, and what a killed worker answers again at most
 
 
@@ -37,8 +37,9 @@ class Answered(NamedTuple):
 
 
 def answer(question: Question, input_uri: str, output_uri: str, workers: int,
-           address: str | None = None, kind: str | None = None, photo: str = "image",
-           name: str = "id", block: int = BLOCK, progress: bool = True) -> Answered:
+           address: str | None = None, kind: str | None = None, photo: str = PHOTO,
+           name: str = NAME, block: int = BLOCK, progress: bool = True,
+           retry_errors: bool = False) -> Answered:
     """Answer all photos that have no row yet.
 
     Args:
@@ -48,18 +49,21 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
         workers: processes with a model each.
         address: of a Ray cluster; one is started on this machine without.
         block: photos of an output file.
+        retry_errors: answer photos again whose row holds an error.
     Raises:
         UserError: see `Output` and `open_source`; photos that two inputs have in common.
     """
     output = Output(output_uri)
-    output.begin(_asked(question, input_uri))
+    output.begin(_asked(question, input_uri, photo, name))
+    if retry_errors:
+        output.forget_errors()
     done, _ = output.done()
     with cluster(address, workers + 1):  # one more for the tasks that read
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error that ends it is told
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = False
-        source = open_source(input_uri, kind, done, block, photo, name)
+        source = open_source(input_uri, kind, done, block, photo, name, output)
         results = source.blocks.map_batches(
             Worker, batch_size=None, batch_format="pyarrow", concurrency=workers, num_cpus=1,
             fn_constructor_args=(question, output_uri, source.filesystem),
@@ -84,15 +88,18 @@ def _threads(number):
             "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def _asked(question: Question, input_uri: str):
+def _asked(question: Question, input_uri: str, photo: str, name: str):
     """All that an answer hangs on but the photo."""
     model = question.model
-    point = OperatingPoint(Run.open(model)) if Path(model).is_dir() else Preset.load(model)
+    point = OperatingPoint(Run.open(model)) if is_run(model) else Preset.load(model)
     classes = [{
         "name": card.name, "model_sha256": card.model_sha256,
         "prototypes_sha256": hashlib.sha256(
             card.prototype.tobytes() + card.score.tobytes()).hexdigest(),
         "threshold": point.threshold(card.shots),
         "presence_threshold": point.presence_threshold(card.shots)} for card in question.cards]
-    return {"input": input_uri, "masks": question.masks, "tiles": question.tiles,
+    # Outputs of before have the columns only where they are named.
+    columns = {"photo": photo} if photo != PHOTO else {}
+    columns |= {"id": name} if name != NAME else {}
+    return {"input": input_uri, **columns, "masks": question.masks, "tiles": question.tiles,
             "empty": question.empty, "classes": classes}

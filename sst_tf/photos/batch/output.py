@@ -69,12 +69,7 @@ class Output:
         """
         ids, errors, rows = set(), 0, 0
         for path in self._files():
-            try:
-                with self.filesystem.open_input_file(path) as file:
-                    table = parquet.read_table(file, columns=["photo", "error"])
-            except (pa.ArrowInvalid, KeyError, OSError) as error:
-                raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); remove it, its "
-                                "photos are answered again") from None
+            table = self._table(path, ["photo", "error"])
             ids.update(table["photo"].to_pylist())
             errors += table.num_rows - table["error"].null_count
             rows += table.num_rows
@@ -82,6 +77,27 @@ class Output:
             raise UserError(f"{self.uri}: {rows} rows of {len(ids)} photos; two inputs of one "
                             "name, or files of another run")
         return ids, errors
+
+    def wrote(self, filesystem: fs.FileSystem, path: str) -> bool:
+        """Whether a file is one of the output's own: rows, what was asked, or an index picture."""
+        folder, _, name = path.rpartition("/")
+        return filesystem == self.filesystem and (
+            path.startswith(f"{self.path}/{MASKS}/")
+            or folder == self.path and (name == ASKED or name.endswith(ENDING)))
+
+    def forget_errors(self) -> None:
+        """Drop rows that hold an error, so that their photos are answered again.
+
+        Raises:
+            UserError: a damaged file.
+        """
+        for path in self._files():
+            table = self._table(path, SCHEMA.names)
+            kept = table.filter(table["error"].is_null())
+            if len(kept) == 0:
+                self.filesystem.delete_file(path)
+            elif len(kept) < len(table):
+                self._write(path, kept)
 
     def rows(self) -> int:
         """How many rows there are, by the ends of the files alone: cheap while others write."""
@@ -95,25 +111,37 @@ class Output:
         """(photo, error) of at most so many rows."""
         found = []
         for path in self._files():
-            with self.filesystem.open_input_file(path) as file:
-                table = parquet.read_table(file, columns=["photo", "error"]).to_pylist()
-            found += [(one["photo"], one["error"]) for one in table if one["error"] is not None]
+            table = self._table(path, ["photo", "error"])
+            found += [(one["photo"], one["error"]) for one in table.to_pylist()
+                      if one["error"] is not None]
             if len(found) >= most:
                 break
         return found[:most]
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """The rows of a block as one file."""
-        data, ids = io.BytesIO(), "\n".join(row["photo"] for row in rows)
-        parquet.write_table(pa.Table.from_pylist(rows, SCHEMA), data, compression="zstd")
+        ids = "\n".join(row["photo"] for row in rows)
         name = hashlib.sha256(ids.encode("utf-8", "surrogatepass")).hexdigest()[:16] + ENDING
-        places.write(self.filesystem, f"{self.path}/{name}", data.getvalue())
+        self._write(f"{self.path}/{name}", pa.Table.from_pylist(rows, SCHEMA))
 
     def write_mask(self, photo: str, data: bytes) -> None:
         """The index picture of a photo."""
         path = f"{self.path}/{MASKS}/{photo}.png"
         self.filesystem.create_dir(path.rpartition("/")[0])
         places.write(self.filesystem, path, data)
+
+    def _table(self, path, columns):
+        try:
+            with self.filesystem.open_input_file(path) as file:
+                return parquet.read_table(file, columns=columns)
+        except (pa.ArrowInvalid, KeyError, OSError) as error:
+            raise UserError(f"{path}: damaged ({str(error).splitlines()[0]}); remove it, its "
+                            "photos are answered again") from None
+
+    def _write(self, path, table):
+        data = io.BytesIO()
+        parquet.write_table(table, data, compression="zstd")
+        places.write(self.filesystem, path, data.getvalue())
 
     def _asked(self):
         """What was asked before; None if nothing was."""

@@ -11,6 +11,7 @@ from pyarrow import fs, parquet
 
 from pipelines.errors import UserError
 from sst_tf.photos.batch import places
+from sst_tf.photos.batch.output import Output
 from sst_tf.photos.inputs import PHOTOS
 
 KINDS = {"folder": PHOTOS, "parquet": (".parquet",), "webdataset": (".tar",)}
@@ -36,8 +37,8 @@ class Source(NamedTuple):
     ids: Set[str] | None = None
 
 
-def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: str, name: str
-                ) -> Source:
+def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: str, name: str,
+                output: Output | None = None) -> Source:
     """Photos at a path or URI.
 
     Args:
@@ -46,11 +47,12 @@ def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: st
         done: ids that have a row.
         rows: photos of a block.
         photo, name: of Parquet: the columns of photos (bytes, or paths) and of their ids.
+        output: where answers go, which may lie within the input, or be it: answers are no input.
     Raises:
         UserError: nothing there, or of several kinds.
     """
     filesystem, path = places.opened(uri)
-    found = _listed(filesystem, path.rstrip("/"), uri)
+    found = _listed(filesystem, path.rstrip("/"), uri, output)
     kinds = [one for one, endings in KINDS.items() if kind in (None, one)
              and any(_ending(file) in endings for file in found)]
     if len(kinds) != 1:
@@ -78,7 +80,7 @@ def _folder(filesystem, root, files, done, rows):
 
 
 def _parquet(filesystem, files, rows, photo, name):
-    total = 0
+    total, of_paths = 0, set()
     for file in files:
         with filesystem.open_input_file(file) as opened:
             schema = parquet.read_schema(opened)
@@ -87,18 +89,33 @@ def _parquet(filesystem, files, rows, photo, name):
             if column not in schema.names:
                 raise UserError(f"{file}: no column {column!r}; it has {', '.join(schema.names)} "
                                 "(--photo and --id name them)")
-        of_paths = pa.types.is_string(schema.field(photo).type)
+        of_paths.add(_holds_paths(file, schema.field(photo)))
+    if len(of_paths) > 1:
+        raise UserError(f"{files[0]}: column {photo!r} holds paths in some files and bytes in "
+                        "others; answer them apart")
+    key = "path" if of_paths == {True} else "data"
 
     def renamed(table):
-        data = table[photo]
-        none = pa.nulls(len(table))
-        return pa.table({"photo": table[name].cast(pa.string()),
-                         "data": none.cast(pa.binary()) if of_paths else data.cast(pa.binary()),
-                         "path": data if of_paths else none.cast(pa.string())}, ROW)
+        if table[name].null_count:
+            raise UserError(f"column {name!r}: a photo without an id; --id names another column")
+        columns = {column.name: pa.nulls(len(table), column.type) for column in ROW}
+        columns |= {"photo": table[name].cast(pa.string()),
+                    key: table[photo].cast(ROW.field(key).type)}
+        return pa.table(columns, ROW)
 
     blocks = ray.data.read_parquet(files, filesystem=filesystem, columns=[photo, name])
     return Source(blocks.map_batches(renamed, batch_format="pyarrow").repartition(
         target_num_rows_per_block=rows), total, 0, None)
+
+
+def _holds_paths(file, column):
+    """Whether a column has paths, in the place of bytes."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return True
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return False
+    raise UserError(f"{file}: column {column.name!r} is of {column.type}; expected paths or bytes")
 
 
 def _webdataset(filesystem, root, files, rows):
@@ -113,15 +130,16 @@ def _webdataset(filesystem, root, files, rows):
     return Source(blocks.map(renamed).repartition(target_num_rows_per_block=rows), None, 0, None)
 
 
-def _listed(filesystem, path, uri):
+def _listed(filesystem, path, uri, output=None):
     info = filesystem.get_file_info(path)
     if info.type == fs.FileType.File:
         return [path]
     if info.type != fs.FileType.Directory:
         raise UserError(f"{uri}: no such file or folder")
-    return sorted(one.path for one in filesystem.get_file_info(
+    found = sorted(one.path for one in filesystem.get_file_info(
         fs.FileSelector(path, recursive=True))
-                  if one.type == fs.FileType.File and not one.base_name.startswith("."))
+                   if one.type == fs.FileType.File and not one.base_name.startswith("."))
+    return [one for one in found if output is None or not output.wrote(filesystem, one)]
 
 
 def _ending(path):

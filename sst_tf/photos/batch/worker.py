@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import load_photo
 from sst_tf.photos.batch import places
 from sst_tf.photos.batch.output import Output
@@ -95,7 +95,7 @@ class Worker:
                                 else places.opened(row["path"]))
             with filesystem.open_input_stream(path) as file:
                 return file.read()
-        except OSError as error:
+        except (OSError, pa.ArrowInvalid, UserError) as error:
             raise DataError(f"{row['photo']}: not readable ({error})") from None
 
     def _answer(self, name: str, scene: Scene) -> dict[str, Any]:

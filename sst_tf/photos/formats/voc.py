@@ -30,10 +30,10 @@ def is_mine(folder: Path) -> bool:
 
 
 def _masks(folder):
-    found = sorted(folder.glob(f"{MASKS}*"))
-    # labelme2voc names three: arrays, palette PNGs and pictures to look at.
-    return next((path for path in found if path.is_dir() and path.name in
-                 (MASKS, f"{MASKS}PNG", f"{MASKS}Aug")), None)
+    # labelme2voc writes arrays, palette PNGs and pictures to look at, under changing names.
+    found = [folder / name for name in (MASKS, f"{MASKS}PNG", f"{MASKS}Aug")
+             if (folder / name).is_dir()]
+    return next((path for path in found if files_in(path, (".png",))), found[0] if found else None)
 
 
 # ---- reading -------------------------------------------------------------------------------------

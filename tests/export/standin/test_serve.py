@@ -15,7 +15,7 @@ import pytest
 import requests
 from PIL import Image
 
-from export import client, replay, server_process, walkthrough
+from export import client, replay, serve, server_process, versions, walkthrough
 from export.client import GrpcClient, RequestFailed, RestClient
 from export.standin import grpc_api, models_config, repository, tensors
 from pipelines.errors import UserError
@@ -62,7 +62,8 @@ def test_files_get_masks_and_overlays(trained, caller, tmp_path):
     path = client.save_answer(tmp_path / "answers", query, mask)
     shown = cv2.imread(str(path))
     assert shown.shape[:2] == due.shape
-    assert (cv2.imread(str(tmp_path / "answers" / "query_mask.png"))[..., 0] == mask).all()
+    kept = cv2.imread(str(tmp_path / "answers" / "query_mask.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(kept, mask)
 
 
 def test_a_turned_photo_gets_its_overlay_upright(tmp_path):
@@ -181,6 +182,44 @@ def test_labels_and_specific_versions(exported, tmp_path):
     assert models.model("sst", label="stable")[0] == 3 and models.model("sst")[0] == 4
     with pytest.raises(repository.RequestError, match="Unrecognized servable version label"):
         models.model("sst", label="canary")
+    # No other version takes the place of one that is asked for and missing.
+    pinned = models_config.ModelConfig(str(tmp_path), specific=[7])
+    models = repository.Repository({"sst": pinned}, log=lambda line: None)
+    models.refresh()
+    with pytest.raises(repository.RequestError, match="Could not find any versions"):
+        models.status("sst")
+
+
+def test_a_port_that_is_taken_is_an_error(server, exported, capsys):
+    words = ["--model_base_path", str(exported.parent), "--rest_api_port", "0"]
+    with pytest.raises(SystemExit):
+        serve.main([*words, "--port", str(server.grpc_port)])
+    assert str(server.grpc_port) in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        serve.main([*words, "--port", "70000"])
+    assert "65535" in capsys.readouterr().err
+
+
+def test_nothing_is_looked_for_again_after_0_seconds(tmp_path, monkeypatch):
+    models, looks = repository.Repository({}), []
+    monkeypatch.setattr(models, "refresh", lambda: looks.append(1))
+    models.watch(0)
+    time.sleep(0.2)
+    assert not looks
+    (tmp_path / "²").mkdir()
+    assert versions.numbers(tmp_path) == []
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(exported, batch, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.chdir(exported.parents[1])  # nor does a relative path stay one
+    with server_process.serving(exported.parent.name, seconds=60) as there:
+        for kind, port in ((GrpcClient, there.grpc_port), (RestClient, there.rest_port)):
+            one = kind(f"127.0.0.1:{port}")
+            assert one.run("segment", batch)["mask"].shape == (2, 65, 65)
+            one.close()
 
 
 def test_a_folder_without_versions_is_an_error(tmp_path):

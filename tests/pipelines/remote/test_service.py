@@ -85,6 +85,12 @@ def test_a_killed_worker_loses_and_repeats_no_episode(source, sampler, workers, 
     assert sorted(seen) == list(range(300))
 
 
+def test_ids_that_occur_twice_are_refused(source, sampler):
+    with pytest.raises(DataError, match="some occur twice"):
+        episode_dataset(source, sampler.take(2) * 2, image_size=SIZE, batch=1,
+                        service="localhost:1")
+
+
 def test_an_endless_stream_survives_a_killed_worker(source, sampler, workers):
     seen = []
     for batch in episode_dataset(source, sampler, image_size=SIZE, batch=4,

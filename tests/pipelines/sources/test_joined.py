@@ -9,6 +9,7 @@ from pipelines import DataError, EpisodeSampler, episodes, open_source
 from pipelines.folds import COCO_CLASSES, PASCAL_CLASSES
 from pipelines.index import build_index, split_pairs
 from pipelines.sources.joined import JoinedSource, Part, meaning
+from pipelines.sources.masks import way_mask
 from tests.pipelines.tiny_voc import write_mask
 
 SIDE = 24
@@ -85,6 +86,17 @@ def test_what_a_part_does_not_label_is_no_background_truth(parts, unlabelled, va
     assert set(np.unique(cup)) == {0, 1, 255} and (cup[12:, :20] == 0).all()
     assert (source.read_mask("7")[12:, :20] == value).all()
     assert (source.read_mask("other:7")[12:, :20] == 0).all()
+
+
+@pytest.mark.parametrize("unlabelled, value", [("background", 0), ("ignore", 255)])
+def test_masks_of_several_ways_keep_what_those_of_one_do(parts, unlabelled, value):
+    source = JoinedSource(parts, unlabelled)
+    mask = way_mask(source, "9", (3, 1), ignore_ids=(2,))  # dog, cup; aeroplanes do not count
+    assert (mask[:5, 2:14] == 2).all() and (mask[6:11, 2:14] == 255).all()
+    assert (mask[12:, :20] == value).all() and (mask[:, 20] == 255).all()  # dogs are not labelled
+    mask = way_mask(source, "9", (2, 1), ignore_ids=(2,))  # a way counts, and all are labelled
+    assert (mask[:5, 2:14] == 2).all() and (mask[6:11, 2:14] == 1).all()
+    assert (mask[12:, :20] == 0).all()
 
 
 def test_episodes_come_from_parts_that_label_their_class(parts):

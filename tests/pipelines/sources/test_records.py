@@ -195,3 +195,19 @@ def test_joined_records_keep_the_facts_of_the_masks_they_were_made_of(made):
                       "shapes": Part(other, {"train": "all"})}) for one in (plain, stored)))
     assert by_photo == by_record and any(
         by_record[f"shapes:{name}"] for name in other.image_ids("all"))
+
+
+def test_records_beside_photos_give_what_all_photos_give(made, tmp_path):
+    root, folder = made
+    photos = open_source("voc", write_tiny_voc(tmp_path / "other"))
+    assert photos.read_image("p00").shape[:2] != (SIZE, SIZE)
+    by_photo, by_record = (
+        JoinedSource({"main": Part(one, {"train": "train"}), "other": Part(photos, {})})
+        for one in (open_source("voc", root), RecordsSource(folder)))
+    assert_same(episodes_of(by_photo), episodes_of(by_record), but=["query_size"])
+    names = by_record.image_ids("all")
+    drawn = EpisodeSampler(build_index(by_record, names, cache=None).pairs, 1, 0).take(2)
+    with pytest.raises(DataError, match="33 x 33; squash to 32"):
+        episode_dataset(by_record, drawn, batch=2, image_size=32)
+    with pytest.raises(DataError, match="full_mask"):
+        episode_dataset(by_record, drawn, batch=2, image_size=SIZE, full_mask=True)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run trains on and is tested on."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
-from pipelines import open_source
+import pytest
+
+from pipelines import DataError, open_source
 from sst_tf.config import Config, DataConfig
 from sst_tf.data import run_data
 from tests.pipelines.tiny_voc import write_tiny_voc
@@ -25,3 +28,33 @@ def test_splits_that_share_photos_read_each_mask_once(tmp_path, monkeypatch):
     assert set(read.values()) == {1} and len(read) == 24
     assert {p.image_id for p in data.novel} == {"p09", "p13", "p17", "p21"}
     assert {p.image_id for p in data.train + data.validation} < {f"p{n:02d}" for n in range(16)}
+
+
+def test_photos_are_known_by_their_files_sizes(tmp_path):
+    root = write_tiny_voc(tmp_path / "tiny")
+    config = Config(data=DataConfig(dataset="voc", root=str(root), novel_classes=["fork"],
+                                    train_split="train", novel_split="val"))
+    data = run_data.open_data(config)
+    before, (photo, *_) = data.novel_sha256(), data.source.files(data.novel[0].image_id)[::-1]
+    os.utime(photo, (1, 1))
+    assert data.novel_sha256() == before
+    photo.write_bytes(photo.read_bytes() + b"0")
+    assert data.novel_sha256() != before
+    photo.unlink()
+    assert data.novel_sha256() is None
+
+
+def test_classes_that_take_no_part_are_not_base_classes(tmp_path):
+    source = open_source("voc", write_tiny_voc(tmp_path / "tiny"))
+    data = run_data.RunData(source, (1,), [], [], [], "keep", {}, frozenset({3}))
+    assert data.class_names() == {"base": ["fork", "plate"], "novel": ["cup"]}
+
+
+def test_a_novel_class_without_a_photo_is_named(tmp_path):
+    root = write_tiny_voc(tmp_path / "tiny")
+    (root / "ImageSets/Segmentation/few.txt").write_text("p01\np05\np02\n")  # fork, knife
+    options = {"dataset": "voc", "root": str(root), "train_split": "train", "novel_split": "few"}
+    with pytest.raises(DataError, match="split few: no photo to test novel class cup, plate on"):
+        run_data.open_data(Config(data=DataConfig(
+            novel_classes=["plate", "fork", "cup"], **options)))
+    run_data.open_data(Config(data=DataConfig(novel_classes=["fork", "knife"], **options)))

@@ -49,6 +49,13 @@ def test_summary_counts_foreground_and_background(scored):
     assert sum(c["episodes"] for c in result["per_class"].values()) == 30
 
 
+def test_a_right_empty_answer_is_no_failed_episode():
+    counts = metrics.Counts.empty([Episode(i, 1, ("s",), f"q{i}", 1) for i in range(2)])
+    counts.put(0, np.ones((2, 2)), np.ones((2, 2), np.uint8))
+    counts.put(1, np.zeros((2, 2)), np.zeros((2, 2), np.uint8))  # one of two ways is not there
+    assert metrics.summary(counts, ("a",))["episode_iou"] == 1
+
+
 def test_one_half_counts_as_foreground():
     counts = metrics.Counts.empty([Episode(0, 1, ("s",), "q", 1)])
     counts.put(0, np.array([[0.5, 0.4999, 1.0, 0.29]]), np.array([[1, 1, 1, 0]]))

@@ -50,8 +50,8 @@ def test_a_quick_override_is_kept_for_no_other_settings(run):
 def test_everything_that_a_point_depends_on_is_in_its_key(run):
     keys = [point(run).key(1), point(run).key(2), *(
         point(run, f"--{key}", value).key(1) for key, value in (
-            ("model.fusion", "average"), ("evaluate.seed", "3"), ("data.image_size", "65"),
-            ("data.resize", "pad"), ("evaluate.threshold_episodes", "4"),
+            ("model.fusion", "average"), ("model.second_look", "0.3"), ("evaluate.seed", "3"),
+            ("data.image_size", "65"), ("data.resize", "pad"), ("evaluate.threshold_episodes", "4"),
             ("evaluate.scales", "[0.75,1]"), ("evaluate.flip", "true"),
             ("evaluate.protocol", "pfenet"), ("data.validation_share", "0.3")))]
     run.model_path.write_bytes(run.model_path.read_bytes() + b" ")  # another model

@@ -60,7 +60,8 @@ def test_ties_count_one_half(present, absent, auc):
 
 @pytest.mark.parametrize("pair_filter", ["none", "oslsm", "area2048"])
 def test_absent_queries_hold_no_pixel_of_the_class(pair_filter):
-    data = open_data(Config(data=DataConfig(image_size=129, count=200, pair_filter=pair_filter)))
+    data = open_data(Config(data=DataConfig(image_size=129, count=200, pair_filter=pair_filter,
+                                            novel_classes=["disc"])))
     sampler = data.sampler("train", 1, 0, mismatched=True)
     found = presence.absent_episodes(sampler, 20, data.lacks)
     assert len(found) == 20

@@ -148,7 +148,7 @@ def test_missing_and_wrong_lists_are_told_in_a_line(run, folder, small, tmp_path
     assert "draws from no published list" in line
     (tmp_path / "empty.txt").write_text("\n")
     line = fails(capsys, [*command, "--lists", str(tmp_path / "empty.txt")], evaluate.main)
-    assert "no pair of a novel class" in line
+    assert "no photo to test novel class fork on" in line
 
 
 def test_a_folder_of_lists_has_the_fold_s(folder):

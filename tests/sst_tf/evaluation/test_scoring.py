@@ -5,12 +5,14 @@ import dataclasses
 import json
 import math
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipelines import open_source
+from pipelines.errors import UserError
 from pipelines.index import build_index, split_pairs
 from pipelines.protocols import PROTOCOLS
 from pipelines.sampler import EpisodeSampler, WayEpisode, episodes_sha256, load_episodes
@@ -75,15 +77,13 @@ def test_the_order_of_supports_changes_no_bit():
     assert one.relative_update == other.relative_update
 
 
-def test_what_a_process_fails_of_is_said(run, capsys):
-    model = run.model_path.read_bytes()
-    config = run.config()
+def test_what_a_process_fails_of_is_said(run, tmp_path):
     from sst_tf.evaluation import parallel
     episodes = [SimpleNamespace(query="a"), SimpleNamespace(query="b")]
-    broken = Run(run.folder / "nowhere")
-    with pytest.raises(Exception, match="not there"):
-        parallel.score_sharded(broken, config, episodes, ScoringOptions(), 1)
-    assert model == run.model_path.read_bytes()
+    broken = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    (broken.folder / "config.yaml").unlink()
+    with pytest.raises(UserError, match="config.yaml: not there"):
+        parallel.score_sharded(broken, run.config(), episodes, ScoringOptions(), 1)
 
 
 # ---- several runs, replay ------------------------------------------------------------------------
@@ -249,6 +249,19 @@ def test_views_have_their_own_file_and_threshold(run):
     with pytest.raises(Exception, match="views"):
         stored.refuse_unequal([stored.Evaluation(run.folder, 1, name) for name in (
             "novel_1shot_views0.75-1flip", "novel_1shot")])
+
+
+def test_a_second_look_has_its_own_file_threshold_and_answers(run):
+    once = results(run)
+    found = results(run, "--model.second_look", "0.4", "--evaluate.processes", "2",
+                    name="_look0.4")
+    assert found["protocol"]["second_look"] == 0.4 and "second_look" not in once["protocol"]
+    assert any("look 0.4" in key for key in run.thresholds())
+    counts = [np.load(newest(run, name, ".npz"))["tuned_half"] for name in ("", "_look0.4")]
+    assert (counts[0] != counts[1]).any()
+    # Of the same episodes, so that `sst compare` pairs them.
+    stored.refuse_unequal([stored.Evaluation(run.folder, 1, path.stem) for path in (
+        newest(run), newest(run, "_look0.4"))])
 
 
 # ---- N ways --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import zipfile
 
 import pytest
 
@@ -10,8 +11,10 @@ from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import compare, evaluate
 from sst_tf.config import Config, DataConfig
+from sst_tf.data.run_data import RunData
 from sst_tf.evaluation import stored
 from sst_tf.experiments.grid import Cell
+from sst_tf.reporting import after_training
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 
@@ -50,6 +53,15 @@ def test_a_trial_has_a_file_of_its_own(run):
             "novel_1shot", trial.stem)])
 
 
+@pytest.mark.parametrize("key, value", [("split_seed", "7"), ("validation_share", "0.3")])
+def test_photos_that_were_trained_on_choose_no_threshold(run, capsys, key, value):
+    before = run.thresholds()
+    with pytest.raises(SystemExit):
+        evaluate.main([str(run.folder), f"--data.{key}", value])
+    assert f"--data.{key} {value}: the run was trained with" in capsys.readouterr().err
+    assert run.thresholds() == before
+
+
 def test_evaluations_of_one_run_are_paired(run, tmp_path, capsys):
     run = Run(shutil.copytree(run.folder, tmp_path / "run"))
     evaluate.main([str(run.folder), "--evaluate.flip", "true"])
@@ -76,6 +88,7 @@ def test_a_grid_takes_its_own_protocol_only(run, tmp_path):
     assert cell(run).missing() == [] and cell(run, *TRIAL).missing() == []
     assert cell(run, "--evaluate.seed", "4").missing() == [1]
     assert cell(run, "--model.fusion", "average").missing() == [1]
+    assert cell(run, "--model.second_look", "0.3").missing() == [1]
 
 
 def test_a_trial_in_the_place_of_the_own_results_is_told(run, tmp_path, capsys):
@@ -96,6 +109,57 @@ def test_a_trial_in_the_place_of_the_own_results_is_told(run, tmp_path, capsys):
             compare.main([str(other.folder), str(other.folder)])
         assert "of another protocol than the run's own" in capsys.readouterr().err
         assert cell(other, *TRIAL).missing() == []  # as what it is it counts
+
+
+def test_results_of_another_model_are_told(run, tmp_path, capsys):
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    assert stored.own_results(other, 1)
+    with zipfile.ZipFile(other.model_path, "a") as file:
+        file.writestr("note", "trained on")
+    assert stored.own_results(other, 1) is None and cell(other).missing() == [1]
+    name, = (path.stem for path in other.evaluation_path("x").parent.glob("novel_1shot_*.json"))
+    for words in ([], ["--name", name]):
+        with pytest.raises(SystemExit):
+            compare.main([str(other.folder), str(run.folder), *words])
+        assert "of another model" in capsys.readouterr().err
+
+
+def test_results_on_other_photos_are_not_replaced(run, tmp_path, capsys, monkeypatch):
+    """A data set is told apart by its photos, as its folder is no part of a run's identity."""
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    other.evaluation_path("novel_1shot").unlink()
+    monkeypatch.setattr(RunData, "novel_sha256", lambda data: "one")
+    evaluate.main([str(other.folder)])
+    kept = other.evaluation_path("novel_1shot").read_bytes()
+    evaluate.main([str(other.folder), "--protocols", "sst"])
+    assert "there already" in capsys.readouterr().out
+    monkeypatch.setattr(RunData, "novel_sha256", lambda data: "two")
+    for words in ([], ["--protocols", "sst"]):
+        with pytest.raises(SystemExit):
+            evaluate.main([str(other.folder), *words])
+        assert "on other photos than those of data.root" in capsys.readouterr().err
+    assert other.evaluation_path("novel_1shot").read_bytes() == kept
+
+
+def test_classes_of_the_training_are_told(run, tmp_path, capsys):
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    known = json.loads((other.folder / "classes.json").read_text())["base"]
+    evaluate.main([str(other.folder), *TRIAL, "--data.fold", "1", "--json"])
+    printed = capsys.readouterr()
+    protocol = json.loads(printed.out)[0]["protocol"]
+    assert protocol["seen_in_training"] == protocol["novel_classes"]
+    assert set(protocol["seen_in_training"]) <= set(known)
+    assert f"was trained on {', '.join(protocol['seen_in_training'])}: their" in printed.err
+
+
+def test_a_trial_leaves_the_support_check_as_it_was(run, monkeypatch):
+    monkeypatch.setattr(after_training, "support_check", lambda *_: None)
+    monkeypatch.setattr(after_training.metrics, "mean_iou", lambda *_: 0.25)
+    path = run.evaluation_path("support_check")
+    for words, kept in ((TRIAL, False), ([], True)):
+        after_training.check_support(run, run.config(words), None, None, None, 0.5)
+        assert path.is_file() == kept
+    assert json.loads(path.read_text()) == {"right": 0.5, "other_class": 0.25}
 
 
 def test_results_of_earlier_versions_count_as_what_they_say(run, tmp_path):

@@ -4,9 +4,10 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from sst_tf import experiment
 from sst_tf.config import Config, identity
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import protocol_sha256
-from sst_tf.experiments import summary
+from sst_tf.experiments import kept, summary
 from sst_tf.experiments.executors import Children, Here
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.experiments.runner import run_all
@@ -35,7 +36,7 @@ FILES = sorted((Path(__file__).parents[3] / "configs" / "experiments").glob("*.y
 GRID = {
     "title": "A table", "shots": [1, 2],
     "rows": {"base": {"tuner.steps": 0, "loss.auxiliary": 0}, "both": None,
-             "average": {"model.fusion": "average"}},
+             "average": {"model.fusion": "average", "model.second_look": 0.3}},
     "differences": [["both", "base"], ["average", "both"]],
     "paper": {"both": {1: [54.4]}},
     "profiles": {"paper": {"base": "base.yaml", "folds": {0: None}, "seeds": [0]},
@@ -84,7 +85,8 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
     assert len(done) == 2
     averaged = list((grid / "runs").rglob("novel_2shot_average_*.json"))
     assert len(averaged) == 1
-    assert json.loads(averaged[0].read_text())["protocol"]["fusion"] == "average"
+    protocol = json.loads(averaged[0].read_text())["protocol"]
+    assert (protocol["fusion"], protocol["second_look"]) == ("average", 0.3)
     assert (averaged[0].parent / "novel_2shot.json").is_file()
     run(grid, "--seeds", "0", "--folds", "a")  # nothing is missing: nothing runs
     assert {p: p.stat().st_mtime_ns for p in done} == done
@@ -100,9 +102,13 @@ def test_a_grid_runs_resumes_and_reports(grid, capsys):
         (grid / "kept").rglob("*.jsonl"))
     averaged = list((grid / "runs").rglob("novel_2shot_average_*.json"))
 
+    # A part that runs leaves the others in the tables.
+    run(grid, "--seeds", "0", "--folds", "a", "--rows", "base", "--keep", str(grid / "kept"))
+    assert (grid / "runs" / "t-mini.md").read_text() == text
+
     # What is there can be tabulated while the rest is missing; nothing is trained for it.
-    run(grid, "--seeds", "0", "--tabulate")
-    assert "3 of 6 cells are there" in capsys.readouterr().out
+    run(grid, "--tabulate")
+    assert "3 of 12 cells are there" in capsys.readouterr().out
     assert "| average |" in (grid / "runs" / "t-mini.md").read_text()
 
     found = json.loads(averaged[0].with_name("novel_1shot.json").read_text())["presence"]
@@ -152,12 +158,72 @@ def test_a_protocol_is_asked_of_a_run_that_is_trained_without_it(tmp_path):
     assert (other.config.data.image_size, other.config.data.pair_filter) == (473, "area2048")
     python.write_text(f"#!/bin/sh\necho \"$@\" | tee -a {tmp_path}/commands\n")
     python.chmod(0o755)
-    assert run_all(read, [own, other], Here(1, str(python))) == {}
+    failed = run_all(read, [own, other], Here(1, str(python)))
+    assert "ended without results of own (1-shot), pfenet (1-shot); see " in failed[own.folder]
     train, evaluate = (tmp_path / "commands").read_text().splitlines()
     assert f"sst_tf.train {base} --run_dir {own.folder} --resume" in train
     assert "evaluate.protocol" not in train and f"sst_tf.evaluate {own.folder}" in evaluate
-    assert "--evaluate.protocol pfenet" in evaluate and "episodes 7" not in evaluate
+    assert "--evaluate.protocol pfenet" in evaluate and "--evaluate.episodes null" in evaluate
     assert (own.folder / "log.txt").read_text().splitlines() == [train, evaluate]
+
+
+def test_kept_results_are_not_those_of_a_model_in_training(tmp_path):
+    """Results came back without weights, a further evaluation made them anew: killed half-way."""
+    base, python = tmp_path / "base.yaml", tmp_path / "python"
+    base.write_text("evaluate: {shots: [1]}\n")
+    python.write_text(f"#!/bin/sh\necho \"$@\" >> {tmp_path}/commands\n")
+    python.chmod(0o755)
+    cell = Cells(tmp_path / "runs").cells[0]
+    assert cell.missing() == []
+    (cell.folder / "model.keras").write_bytes(b"after an epoch")
+    assert cell.missing() == [1]
+    grid = SimpleNamespace(name="t", base=str(base))
+    assert run_all(grid, [cell], Here(1, str(python)))  # the fake makes no results
+    assert "sst_tf.train" in (tmp_path / "commands").read_text()
+    path = cell.folder / "evaluations" / "novel_1shot.json"
+    results = json.loads(path.read_text())
+    write_json(path, {**results, "model_sha256": Run(cell.folder).model_sha256()})
+    assert cell.missing() == []
+
+
+def test_a_copy_that_was_killed_is_made_again(tmp_path, monkeypatch):
+    cell = Cells(tmp_path / "runs").cells[0]
+    (cell.folder / "config.yaml").write_text("")
+    kept.keep([cell], tmp_path / "kept")
+    shutil.rmtree(cell.folder)
+    real = kept.replacing
+
+    def killed(path):
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        return real(path)
+    monkeypatch.setattr(kept, "replacing", killed)
+    with pytest.raises(KeyboardInterrupt):
+        kept.restore([cell], tmp_path / "kept")
+    assert list(cell.folder.rglob("*.npz")) and cell.missing() == [1]
+    monkeypatch.undo()
+    kept.restore([cell], tmp_path / "kept")
+    assert cell.missing() == []
+
+
+def test_a_lost_machine_costs_its_run_alone(tmp_path):
+    class Lost:
+        def submit(self, base, cells):
+            future = Future()
+            if cells[0].row == "bad":
+                future.set_exception(RuntimeError("The node died.\nIt had been preempted."))
+            else:
+                future.set_result(None)
+            return future
+
+        def stop(self):
+            raise AssertionError("the others go on")
+
+    cells = [one for one in Cells(tmp_path).cells if one.fold == "0"]
+    for one in cells:
+        (one.folder / "evaluations" / "novel_1shot.json").unlink()
+    told = run_all(SimpleNamespace(name="t", base="x"), cells, Lost())
+    assert told == {cells[1].folder: "bad, fold 0, seed 0: It had been preempted."}
 
 
 def test_a_row_may_have_a_base_and_seeds_of_its_own(tmp_path):
@@ -346,6 +412,8 @@ def test_a_mean_is_of_the_seeds_that_all_folds_have(tmp_path):
     assert grid.over_folds("bad", "half")[0] == pytest.approx(0.5)  # seed 1 is right more often
     assert summary.Grid(cells, 1).over_folds("bad", "half")[0] > 0.5
     assert grid.mean("bad", "0", "half")[1] > 0  # a fold tells all its seeds
+    # A difference is that of the means beside it.
+    assert grid.difference("good", "bad", "half")[::2] == (0.5, {"0": [0.5], "1": [0.5]})
     never = [one for one in cells if (one.row, one.fold) != ("bad", "1")]
     assert summary.Grid(never, 1, ["0", "1"]).over_folds("bad", "half") == (None, None)
 

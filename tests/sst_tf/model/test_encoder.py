@@ -97,6 +97,17 @@ def test_frozen_backbone_is_frozen_and_a_trainable_one_is_not():
     assert len(Encoder("resnet18", 4, train_backbone=True).trainable_variables) > 20
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_an_embedded_cell_sees_what_its_kernel_covers(kernel):
+    encoder = Encoder("small", 4, signed=True, kernel=kernel)
+    features = np.zeros((1, 5, 5, backbones.CHANNELS["small"]), np.float32)
+    features[0, 2, 2] = 1
+    seen = np.abs(encoder.embed(features)[0]).max(-1) > 0
+    expected = np.zeros((5, 5), bool)
+    expected[2 - kernel // 2:3 + kernel // 2, 2 - kernel // 2:3 + kernel // 2] = True
+    np.testing.assert_array_equal(seen, expected)
+
+
 def tensors(backbone):
     return {f"{layer.name}/{v.name}": v.numpy() for layer in backbone.layers for v in layer.weights}
 

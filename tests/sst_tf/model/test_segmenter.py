@@ -72,12 +72,15 @@ def test_round_trip_is_exact(tmp_path):
 
 @pytest.mark.parametrize("shots", [1, 3])
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_tuning_once_equals_the_whole_episode(shots, fusion):
+@pytest.mark.parametrize("second_look", [0.0, 0.3])
+def test_tuning_once_equals_the_whole_episode(shots, fusion, second_look):
     model, episode = build(), random_episode(batch=2, shots=shots)
+    model.second_look = second_look
     support, query = model.encode(episode)
     tuned = model.inference.tune(support, tf.reshape(episode["support_mask"], (2 * shots, 33, 33)))
     probability = model.inference.segment(query, tf.reshape(tuned.prototype, (2, shots, -1)),
-                                          tf.reshape(tuned.score, (2, shots)), (33, 33), fusion)
+                                          tf.reshape(tuned.score, (2, shots)), (33, 33), fusion,
+                                          second_look)
     whole = model(episode, fusion=fusion).logit
     np.testing.assert_allclose(probability, tf.sigmoid(whole), atol=1e-5)
 
@@ -115,8 +118,7 @@ def test_cached_features_give_the_same_numbers():
 
 
 def test_all_photos_of_an_episode_lose_the_same_channels():
-    model = build(backbone="resnet18")
-    model.feature_dropout = 0.5
+    model = build(backbone="resnet18", feature_dropout=0.5)
     episode = {"support_features": np.ones((4, 2, 9, 9, 384), np.float32),
                "query_features": np.ones((4, 9, 9, 384), np.float32)}
     seen = []

@@ -3,6 +3,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pyarrow import fs, parquet
 from pipelines.errors import UserError
 from sst_tf import batch
 from sst_tf.config import DataConfig
-from sst_tf.photos.batch import places, sources
+from sst_tf.photos.batch import engine, places, sources
 from sst_tf.photos.batch.output import ASKED, SCHEMA, Output
 from sst_tf.photos.batch.trial import kill_a_worker
 from sst_tf.photos.batch.worker import Question, Worker
@@ -104,6 +105,16 @@ def test_rows_are_the_predictor_s_answers(question, photos, run, card, tmp_path)
     assert found["broken.jpg"]["classes"] is None
 
 
+def test_a_path_that_nobody_opens_costs_its_row_alone(question, photos, tmp_path):
+    path = "nobody://x/y.jpg"
+    table = pa.table({"photo": ["there", "away"], "data": pa.nulls(2, pa.binary()),
+                      "path": [str(photos / "0.png"), path]}, sources.ROW)
+    Worker(question, str(tmp_path), None)(table)
+    found = rows(tmp_path)
+    assert found["there"]["error"] is None
+    assert found["away"]["error"].startswith(f"away: not readable ({path}: ")
+
+
 def test_an_answer_made_again_replaces_its_file(question, photos, tmp_path):
     """As after a kill between writing and saying so: the new worker has seen no row."""
     worker = Worker(question, str(tmp_path), fs.LocalFileSystem())
@@ -168,6 +179,21 @@ def test_damaged_and_double_rows_are_named(tmp_path):
         output.done()
 
 
+def test_rows_with_an_error_are_asked_again_on_demand(tmp_path):
+    output = Output(str(tmp_path))
+    good, bad, worse = ({"photo": name, "error": error} for name, error in (
+        ("a", None), ("b", "not readable"), ("c", "not readable")))
+    output.write([good, bad])
+    output.write([worse])
+    output.forget_errors()
+    assert output.done() == ({"a"}, 0) and set(rows(tmp_path)) == {"a"}
+    output.write([bad])
+    assert output.done() == ({"a", "b"}, 1)
+    (tmp_path / "2.parquet").write_bytes(b"PAR1 half")
+    with pytest.raises(UserError, match=r"2.parquet: damaged"):
+        output.forget_errors()
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     filesystem = fs.LocalFileSystem()
     with pytest.raises(OSError):
@@ -191,10 +217,13 @@ def test_what_cannot_work_is_said_before_ray_starts(run, card, photos, tmp_path,
 
 def test_workers_are_told_whole_paths(run, card, monkeypatch):
     """Ray's workers run in another folder."""
-    from sst_tf.photos.batch import engine
     asked = []
-    monkeypatch.setattr(engine, "answer", lambda *words: asked.append(words) or engine.Answered(
-        1, 0, 0))
+
+    def answer(*words, **_):
+        asked.append(words)
+        return engine.Answered(1, 0, 0)
+
+    monkeypatch.setattr(engine, "answer", answer)
     folder = run.folder.resolve()
     monkeypatch.chdir(folder.parent)
     batch.main(["--run_dir", folder.name, "--card", str(card), "--input", "in", "--output",
@@ -216,6 +245,54 @@ def test_inputs_that_are_none(photos, tmp_path):
     parquet.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"no column 'image'; it has x \(--photo and --id"):
         sources.open_source(str(tmp_path / "a.parquet"), None, set(), 8, "image", "id")
+
+
+@pytest.mark.parametrize("kind, expected", [
+    (pa.string(), True), (pa.large_string(), True), (pa.string_view(), True),
+    (pa.dictionary(pa.int32(), pa.large_string()), True),
+    (pa.binary(), False), (pa.large_binary(), False), (pa.binary_view(), False),
+    (pa.dictionary(pa.int8(), pa.binary()), False)])
+def test_paths_and_bytes_by_their_type(kind, expected):
+    assert sources._holds_paths("a.parquet", pa.field("image", kind)) is expected
+
+
+def test_a_column_of_something_else_is_refused(tmp_path):
+    struct = pa.array([{"bytes": b"x", "path": None}])
+    parquet.write_table(pa.table({"id": ["a"], "image": struct}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a.parquet: column 'image' is of struct.*expected paths"):
+        sources.open_source(str(tmp_path), None, set(), 8, "image", "id")
+    (tmp_path / "mixed").mkdir()
+    for name, value in (("a", "x.jpg"), ("b", b"x")):
+        parquet.write_table(pa.table({"id": [name], "image": [value]}),
+                            tmp_path / "mixed" / f"{name}.parquet")
+    with pytest.raises(UserError, match="paths in some files and bytes in others"):
+        sources.open_source(str(tmp_path / "mixed"), None, set(), 8, "image", "id")
+
+
+def test_answers_inside_the_input_are_no_input(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    output = Output(str(folder / "out"))
+    output.begin({})
+    output.write([{"photo": "0.png", "error": None}])
+    output.write_mask("0.png", (photos / "0.png").read_bytes())
+    with pytest.raises(UserError, match="nothing of kind parquet"):
+        sources.open_source(str(folder), "parquet", set(), 8, "image", "id", output)
+    with pytest.raises(UserError, match="several kinds"):
+        sources.open_source(str(folder), None, set(), 8, "image", "id")
+    found = sources._listed(fs.LocalFileSystem(), str(folder), "", output)
+    assert sorted(found) == sorted(str(path) for path in folder.rglob("*.*")
+                                   if folder / "out" not in path.parents)
+    # Around the input, or the same folder: photos are still photos.
+    for around in (tmp_path, folder):
+        Output(str(around)).begin({})
+        assert set(sources._listed(fs.LocalFileSystem(), str(folder), "",
+                                   Output(str(around)))) >= set(found)
+
+
+def test_another_column_is_another_question(question):
+    asked = engine._asked(question, "in", "image", "id")
+    assert "photo" not in asked and "id" not in asked
+    assert engine._asked(question, "in", "back", "id") == {**asked, "photo": "back"}
 
 
 # ---- Ray -----------------------------------------------------------------------------------------
@@ -268,8 +345,8 @@ def test_parquet_tars_and_other_file_systems(run, card, photos, tmp_path):
     names = sorted(str(path.relative_to(photos)) for path in photos.rglob("*.png"))
     data = [(photos / name).read_bytes() for name in names]
     parquet.write_table(pa.table({"id": names, "image": data}), tmp_path / "bytes.parquet")
-    parquet.write_table(pa.table({"key": names, "file": [str(photos / n) for n in names]}),
-                        tmp_path / "paths.parquet")
+    paths = pa.array([str(photos / n) for n in names], pa.large_string())
+    parquet.write_table(pa.table({"key": names, "file": paths}), tmp_path / "paths.parquet")
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         for number, one in enumerate(data):
             member = tarfile.TarInfo(f"{number:03}.png")

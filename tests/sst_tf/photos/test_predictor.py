@@ -186,15 +186,19 @@ def test_a_card_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 # ---- photos and marks ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("mark", range(1, 9))
-def test_photos_are_upright_as_pillow_turns_them(tmp_path, mark):
+def test_photos_are_upright_as_pillow_turns_them(tmp_path, mark, ending):
     from PIL import ImageOps
     image, mask = scene()
     exif = Image.Exif()
     exif[0x0112] = mark
-    Image.fromarray(image).save(tmp_path / "photo.png", exif=exif)
-    expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.png")))
-    np.testing.assert_array_equal(load_photo(tmp_path / "photo.png"), expected)
+    path = tmp_path / f"photo.{ending}"
+    Image.fromarray(image).save(path, exif=exif)
+    assert Image.open(path).getexif()[0x0112] == mark
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    np.testing.assert_array_equal(load_photo(path), expected)
+    np.testing.assert_array_equal(load_photo(path.read_bytes()), expected)
 
 
 def test_masks_of_stored_or_upright_photos_fit(run, predictor, tmp_path):

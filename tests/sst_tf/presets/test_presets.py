@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ from sst_tf.presets import as_run, backbone_weights, making, weight_files
 from sst_tf.presets import preset as stored
 from sst_tf.presets.card import card
 from sst_tf.presets.fingerprint import difference, fingerprint
-from sst_tf.presets.preset import Preset
+from sst_tf.presets.preset import Preset, is_run
 from sst_tf.reporting.after_training import choose_points
 from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model
@@ -245,6 +246,18 @@ def test_a_preset_as_a_run_answers_as_the_preset(folder, shipped, tmp_path, monk
         assert from_run.presence_threshold(shots) == predictor.presence_threshold(shots)
     with pytest.raises(UserError, match="has its backbone"):
         Predictor.from_preset("runs/toy", folder / "small.npz")
+
+
+def test_two_processes_make_a_preset_s_run_at_once(folder, shipped, tmp_path, monkeypatch):
+    fill, target = as_run._fill, tmp_path / "run"
+
+    def slower(made, *arguments):
+        fill(made, *arguments)
+        shutil.copytree(made, target)  # the other process
+
+    monkeypatch.setattr(as_run, "_fill", slower)
+    assert as_run.preset_run("toy", folder / "small.npz", target).folder == target
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_preset_s_run_is_made_once(folder, shipped, tmp_path):
@@ -519,10 +532,21 @@ def test_training_starts_from_a_preset_and_keeps_its_points(folder, toy, tmp_pat
     assert Run("second").identity()["train"]["init"] != run.identity()["train"]["init"]
 
 
+def test_a_folder_of_a_preset_s_name_hides_it_from_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = presets()[0]
+    for folder in (name, "run"):
+        (tmp_path / folder).mkdir()
+    assert not is_run(name) and is_run("run") and not is_run("nowhere")
+    assert is_run(f"./{name}")
+
+
 @pytest.mark.parametrize("words, expected", [
     (["--train.init", "sst_resnet5000"], "no preset has this name"),
     (["--model.channels", "32"], "was trained with model.channels 16, expected 32"),
+    (["--model.embedding_kernel", "1"], "was trained with model.embedding_kernel 3, expected 1"),
     (["--pretrain.steps", "5"], "train.init"),
+    (["--tuner.step_size", "learned", "--tuner.second_order", "true"], "set tuner.steps and"),
     (["--train.init", "null"], "data.validation_share 0.0: no photos are held out")])
 def test_starts_that_do_not_fit(words, expected, folder, toy, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -76,6 +76,18 @@ def test_marks_of_another_size_are_told(name, answers, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_masks_of_the_older_labelme2voc_are_found(answers, tmp_path):
+    """It keeps arrays where others keep pictures."""
+    root = formats.voc.write(tmp_path, answers, CLASSES).root
+    expected = formats.read(root)
+    assert any(photo.shapes for photo in expected)
+    (root / "SegmentationClass").rename(root / "SegmentationClassPNG")
+    (root / "SegmentationClass").mkdir()
+    np.save(root / "SegmentationClass" / "a.npy", np.zeros((90, 120), np.int32))
+    found = formats.read(root)
+    assert [(one.name, one.labels) for one in found] == [(o.name, o.labels) for o in expected]
+
+
 def test_a_missing_library_is_told_before_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "cvat_sdk", None)
     with pytest.raises(ImportError) as caught:
