@@ -2,6 +2,7 @@
 """An experiment file: rows, folds, seeds, and the cells of their grid."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Experiment:
                 for row in [*content["rows"], *(row for row in own if row not in content["rows"])]}
         for switches in rows.values():
             if "base" in switches:
-                switches["base"] = str(path.parent / switches["base"])
+                switches["base"] = _from_here(path.parent / switches["base"])
         known = set(rows).union(*(one.get("rows") or {} for one in profiles.values()))
         for pair in content.get("differences", []):
             for row in pair:
@@ -110,8 +111,8 @@ class Experiment:
             name=f"{path.stem}-{profile}", title=content["title"],
             source=content.get("source", ""), protocol=content.get("protocol", ""),
             shots=chosen.get("shots", content["shots"]), rows=rows,
-            differences=content.get("differences", []), base=str(path.parent / chosen["base"]),
-            expect=chosen.get("expect", ""),
+            differences=content.get("differences", []),
+            base=_from_here(path.parent / chosen["base"]), expect=chosen.get("expect", ""),
             folds={str(k): v or {} for k, v in chosen["folds"].items()}, seeds=chosen["seeds"],
             overrides=chosen.get("overrides", {}), all_folds=[str(k) for k in chosen["folds"]],
             **paper)
@@ -189,6 +190,12 @@ def _of_evaluation(key, keys):
 def _arguments(keys):
     return [text for key, value in keys.items()
             for text in (f"--{key}", value if isinstance(value, str) else json.dumps(value))]
+
+
+def _from_here(path):
+    """A path below this folder as seen from here, so that a command of one checkout is all's."""
+    whole, here = Path(os.path.normpath(path)), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
 def _known(path, prefix, content, known, needed):

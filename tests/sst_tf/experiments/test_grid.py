@@ -167,6 +167,22 @@ def test_a_protocol_is_asked_of_a_run_that_is_trained_without_it(tmp_path):
     assert (own.folder / "log.txt").read_text().splitlines() == [train, evaluate]
 
 
+def test_a_command_names_files_below_this_folder_from_here(tmp_path, monkeypatch):
+    """So that a record of it says the same on every machine."""
+    (tmp_path / "configs" / "experiments").mkdir(parents=True)
+    (tmp_path / "configs" / "small.yaml").write_text("evaluate: {episodes: 7}\n")
+    file = tmp_path / "configs" / "experiments" / "t.yaml"
+    file.write_text(yaml.safe_dump({
+        "title": "A table", "shots": [1], "rows": {"own": None, "other": {"base": "../small.yaml"}},
+        "profiles": {"mini": {"base": "../small.yaml", "folds": {0: None}, "seeds": [0]}}}))
+    monkeypatch.chdir(tmp_path)
+    read = Experiment.read(file, "mini")
+    assert (read.base, read.rows["other"]["base"]) == ("configs/small.yaml", "configs/small.yaml")
+    monkeypatch.chdir(tmp_path / "configs" / "experiments")
+    assert Experiment.read("t.yaml", "mini").base == "../small.yaml"
+    assert Experiment.read(file, "mini").base == str(tmp_path / "configs" / "small.yaml")
+
+
 def test_kept_results_are_not_those_of_a_model_in_training(tmp_path):
     """Results came back without weights, a further evaluation made them anew: killed half-way."""
     base, python = tmp_path / "base.yaml", tmp_path / "python"
