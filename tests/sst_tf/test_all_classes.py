@@ -70,7 +70,8 @@ def test_a_model_cannot_be_selected_on_classes_that_are_not_there():
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
 def test_a_preset_s_recipe_is_that_of_the_folds(backbone):
-    """The card's scores are of the folds: the recipe must be the same, but for what is left out."""
+    """The card's scores are of the folds: what is trained must be the same, but for what is left
+    out. How it is asked is told by the row of the scores."""
     fold, preset = (configuration.to_dict(configuration.parse(
         configuration.parser(), [], str(CONFIGS / f"{name}_{backbone}.yaml"))[0])
         for name in ("pascal5i", "preset"))
@@ -78,6 +79,7 @@ def test_a_preset_s_recipe_is_that_of_the_folds(backbone):
     for section, key in (("data", "novel_classes"), ("data", "train_split"), ("data", "fold"),
                          ("data", "novel_policy"), ("data", "novel_split"),
                          ("train", "novel_episodes"), ("evaluate", "shots"),
-                         ("evaluate", "episodes")):
+                         ("evaluate", "episodes"),
+                         *(("model", key) for key in configuration.ANSWERING)):
         del fold[section][key], preset[section][key]
     assert preset == fold
