@@ -4,8 +4,8 @@
     python docs/results/step_pairs.py self crop --against none --seeds 0 1 2
     python docs/results/step_pairs.py self crop --against untuned --seeds 0 1 2
 
-"untuned" is the same weights without the step. Intervals are 95 % over photos, resampled once for
-all seeds, which share their episodes.
+"untuned" is the same weights without the step; `--path second` compares second looks. Intervals are
+95 % over photos, resampled once for all seeds, which share their episodes.
 """
 
 import argparse
@@ -27,6 +27,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modes", nargs="+")
     parser.add_argument("--against", default="none", help="a mode, or untuned")
+    parser.add_argument("--path", default="tuned", choices=["tuned", "second"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--output", type=Path, default=Path("runs/step_search"))
@@ -48,8 +49,8 @@ def main():
                              else load(options.against, seed, shots))
                     if any((each["photos"] != photos).any() for each in (one, other)):
                         raise SystemExit(f"{mode}, seed {seed}: other episodes")
-                    path = "untuned" if options.against == "untuned" else "tuned"
-                    found.append(mean_iou(one, "tuned", point, weights)
+                    path = "untuned" if options.against == "untuned" else options.path
+                    found.append(mean_iou(one, options.path, point, weights)
                                  - mean_iou(other, path, point, weights))
                 low, high = interval(np.mean(found, axis=0)[1:])
                 print(f"{shots}-shot, {point}: {mode} minus {options.against} "

@@ -28,6 +28,7 @@ from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.metrics import Counts
 from sst_tf.model import losses
+from sst_tf.model.found import found_summary, look, mixed
 from sst_tf.model.layers import grid, merge, pool_weights, split
 from sst_tf.model.segmenter import Segmentation, SSTSegmenter
 from sst_tf.runs import factory
@@ -37,7 +38,7 @@ NOVEL = ["oven", "refrigerator", "toilet", "laptop", "bed", "pizza", "keyboard",
          "broccoli", "umbrella", "bench", "teddy bear", "elephant", "giraffe", "donut", "cake",
          "suitcase", "sandwich", "bear", "zebra"]
 DEFAULT = {"views": (), "size": 0.1, "steps": 1, "gate": False, "channel": False, "raw": False,
-           "shots": 1}
+           "shots": 1, "look": False}
 MODES = {  # what the inner loss is taken on
     "base": {"steps": 0},
     "none": {"steps": 0},
@@ -51,7 +52,9 @@ MODES = {  # what the inner loss is taken on
     "channel": {"views": ("self",), "channel": True},  # a learned rate for every channel
     "raw": {"views": ("self",), "raw": True},  # the backbone's features are corrected
     "shots": {"views": ("shots",), "shots": 2},  # each support on the others
+    "look": {"steps": 0, "look": True},  # the query is answered twice in training, too
 }
+AGAIN = 0.3  # share of what was found in a second look, which is scored beside the first
 SIZE, BATCH = 257, 8
 
 
@@ -117,8 +120,14 @@ class Search(SSTSegmenter):
                                self.views_of(support, mask, shots, episode))
         scores = split(losses.hard_iou(own, mask), shots)
         summary = split(self.head.summarise(tuned, mask, training), shots)
-        logit = self.head.segment_shots(query, summary, scores, (SIZE, SIZE), "weighted", training)
-        return Segmentation(logit, split(own, shots), scores)
+        first = self.head.segment_shots(query, summary, scores, (SIZE, SIZE), "weighted", training)
+        if not self.mode["look"]:
+            return Segmentation(first, split(own, shots), scores)
+        found = found_summary(self.head, query, tf.sigmoid(first))
+        second = self.head.segment_shots(query, mixed(summary, found, AGAIN), scores, (SIZE, SIZE),
+                                         "weighted", training)
+        return Segmentation(second, split(own, shots), scores,
+                            losses.cross_entropy(first, episode["query_mask"], self.balanced))
 
 
 def _length(x):
@@ -169,7 +178,7 @@ class Photos:
 
 
 def scored(model, photos, episodes, shots, kinds):
-    """{"tuned", "untuned": `Counts`}, mean own IoU of the supports before and after the step."""
+    """{"tuned", "untuned", "second": `Counts`}, and the supports' own mean IoU before and after."""
     embed, known = tf.function(model.encoder.embed), {}
 
     def embedding(name):
@@ -187,10 +196,11 @@ def scored(model, photos, episodes, shots, kinds):
         return after, before, losses.hard_iou(own, mask), losses.hard_iou(again, mask)
 
     @tf.function
-    def segment(query, summaries, scores):
-        return tf.sigmoid(model.head.segment_shots(query, summaries, scores, (SIZE, SIZE)))
+    def segment(query, summaries, scores, again):
+        return tf.sigmoid(look(model.head, query, summaries, scores, (SIZE, SIZE), again=again))
 
-    counts, own = {name: Counts.empty(episodes) for name in ("tuned", "untuned")}, []
+    paths = {"tuned": 0.0, "untuned": 0.0, "second": AGAIN}
+    counts, own = {name: Counts.empty(episodes) for name in paths}, []
     for row, episode in enumerate(episodes):
         pairs = [(name, episode.support_class_id) for name in episode.support]
         views = []
@@ -203,8 +213,9 @@ def scored(model, photos, episodes, shots, kinds):
             np.stack([photos.mask(*pair) for pair in pairs]), *views)
         own += zip(score.numpy(), again.numpy(), strict=True)
         query, truth = embedding(episode.query), photos.mask(episode.query, episode.class_id)
-        for name, summary in (("tuned", after), ("untuned", before)):
-            answer = segment(query[None], summary[None], score[None])[0].numpy()
+        for name, again in paths.items():
+            summary = before if name == "untuned" else after
+            answer = segment(query[None], summary[None], score[None], again)[0].numpy()
             counts[name].put(row, answer, truth)
     return counts, np.mean(own, axis=0)
 

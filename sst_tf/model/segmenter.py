@@ -229,7 +229,9 @@ class SSTSegmenter(keras.Model):
                        "support_iou": losses.hard_iou(merge(answer.support_logit),
                                                       merge(episode["support_mask"]))}
         for name, value in values.items():
-            self.trackers[name].update_state(tf.stop_gradient(value))
+            # As one number: under bfloat16 products TensorFlow would keep a tracker's sum of
+            # several in bfloat16, and a mean in float32.
+            self.trackers[name].update_state(tf.reduce_mean(tf.stop_gradient(value)))
 
     @property
     def metrics(self) -> list:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products in bfloat16, of a call and not of a function."""
 
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from sst_tf.runs import provenance
 from sst_tf.training.precision import REWRITING, products
+from tests.sst_tf.conftest import build, random_episode
 
 
 def test_a_function_computes_in_float32_again_outside():
@@ -40,3 +43,16 @@ def test_a_processor_without_bfloat16_is_told(tmp_path, monkeypatch, capsys):
     assert provenance.environment()["bfloat16"] is False
     flags.write_text("flags\t\t: sse4_2 fma avx2 avx512f avx512_bf16\n")
     assert provenance.has_bfloat16()
+
+
+@pytest.mark.skipif(not provenance.has_bfloat16(), reason="this processor has no bfloat16")
+def test_what_is_told_of_an_epoch_is_summed_in_float32():
+    """A running sum in bfloat16 loses more with every step: parts would not add up to the loss."""
+    model, episode = build(), random_episode(batch=4)
+    model.compile(optimizer=keras.optimizers.SGD(1e-3))
+    with products("bfloat16"):
+        step = tf.function(model.train_step)
+        for _ in range(60):
+            logs = {name: float(value) for name, value in step(episode).items()}
+    parts = logs["main"] + model.auxiliary * logs["auxiliary"]
+    assert logs["loss"] == pytest.approx(parts, abs=1e-3)  # one step's rounding
