@@ -41,7 +41,7 @@ bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyT
 	$(BIN)/python -m pipelines.bench_reading $(ARGS)
 
 test: $(VENV)/installed ## the tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: $(VENV)/installed ## the tests, slow ones too
 	$(BIN)/python -m pytest -m 'not gpu'

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+LONGEST = ("test_grid.py", "test_commands.py", "test_docs.py")
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +26,8 @@ def fixtures(shared):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first: at the end one process would be alone with it."""
-    items.sort(key=lambda item: item.path.name != "test_commands.py")
+    """The longest files first: at the end one process would be alone with them."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter):
