@@ -2,12 +2,13 @@
 """`python -m sst_tf.compare RUN RUN ...`: results side by side, each run paired with the first."""
 
 import json
+import sys
 
 from jsonargparse import ArgumentParser
 
 from pipelines.commands import command
 from pipelines.errors import UserError
-from sst_tf.evaluation.stored import ASKED, Evaluation, refuse_unequal
+from sst_tf.evaluation.stored import ASKED, Evaluation, asked_otherwise, refuse_unequal
 from sst_tf.reporting.comparison import differences, line_of, over_seeds, table
 from sst_tf.reporting.document import Items, markdown
 
@@ -38,6 +39,8 @@ def main(argv: list[str] | None = None) -> None:
             [Evaluation(folder, options.shots, options.name) for folder in folders]
             for folders in (options.runs, options.against))
     refuse_unequal(evaluations + yardsticks, but=ASKED if options.names else ())
+    for line in [] if options.names else asked_otherwise(evaluations + yardsticks):
+        print(f"note: {line}; a difference may be of that", file=sys.stderr)
     found = list(over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
                  else differences(evaluations, options.resamples))
     if options.json:

@@ -65,6 +65,8 @@ def _run(folder, config, options):
     data = open_data(config, progress=is_chief(strategy))
     if not options.skip_evaluation:
         refuse_undrawable(config, data)
+    if start and not data.validation:
+        start.refuse_other_answers(config)
     if is_chief(strategy):
         # A resumed run stays what it was: its record says which results are its own.
         run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)

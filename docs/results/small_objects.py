@@ -53,12 +53,12 @@ def asked(data, part, count, small, seed):
     return found
 
 
-def maps(inference, card, photos, size):
+def maps(inference, card, photos, size, answering):
     """Probabilities [N, S, S] of network-sized photos under a tuned support."""
     rows = len(photos)
     return inference.segment(
         inference.embed_photos(photos), tf.repeat(card.prototype[None], rows, 0),
-        tf.repeat(card.score[None], rows, 0), (size, size)).numpy()
+        tf.repeat(card.score[None], rows, 0), (size, size), *answering).numpy()
 
 
 def main():
@@ -72,7 +72,7 @@ def main():
     run = Run.open(options.run)
     config, inference, data = run.config(), run.model().inference, open_data(run.config())
     size, resize = config.data.image_size, config.data.resize
-    threshold = OperatingPoint(run).threshold(1)
+    threshold, answering = OperatingPoint(run).threshold(1), config.model.answering
     for small in (True, False):
         chosen = asked(data, options.part, options.photos, small,
                        evaluation_seed(config.evaluate.seed))
@@ -84,10 +84,11 @@ def main():
             card = inference.tune(inference.embed_photos(tiles.cut(marked, size, 1, resize)),
                                   mark[None])
             truth = data.source.class_mask(query, class_id, data.void_in(options.part))
-            whole = restore(maps(inference, card, tiles.cut(image, size, 1, resize), size)[0],
-                            truth.shape, resize).numpy()
+            whole = maps(inference, card, tiles.cut(image, size, 1, resize), size, answering)
+            whole = restore(whole[0], truth.shape, resize).numpy()
             for times in options.times:
-                crops = maps(inference, card, tiles.cut(image, size, times, resize), size)
+                crops = maps(inference, card, tiles.cut(image, size, times, resize), size,
+                             answering)
                 crops = restore(tiles.merge(crops, times), truth.shape, resize).numpy()
                 for name, way in WAYS.items():
                     if name == "whole photo" and times != options.times[0]:

@@ -171,6 +171,21 @@ def refuse_unequal(evaluations: Sequence[Evaluation], but: Collection[str] = ())
                                 "their scores cannot be compared")
 
 
+def asked_otherwise(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Lines on evaluations whose fusion or second look is not the first one's.
+
+    These are a part of what is compared, but no part of what was trained.
+    """
+    first, lines = evaluations[0], []
+    for other in evaluations[1:]:
+        for key in configuration.ANSWERING:
+            a, b = (one.results["protocol"].get(key, getattr(configuration.ModelConfig, key))
+                    for one in (first, other))
+            if a != b:
+                lines.append(f"{other.name} answers under model.{key} {b}, {first.name} under {a}")
+    return lines
+
+
 def _named(run, name):
     path = run.evaluation_path(name)
     if path.is_file():

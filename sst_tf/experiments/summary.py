@@ -12,7 +12,13 @@ import numpy as np
 from scipy import stats
 
 from sst_tf.evaluation import bootstrap
-from sst_tf.evaluation.stored import ASKED, POINTS, Evaluation, refuse_unequal
+from sst_tf.evaluation.stored import (
+    ASKED,
+    POINTS,
+    Evaluation,
+    evaluation_name,
+    refuse_unequal,
+)
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.runs.directory import Run
 
@@ -228,7 +234,7 @@ def _runs(cells):
             "row": cell.row, "fold": cell.fold, "seed": cell.seed, "run": cell.folder.name,
             "photos": run.photos(),
             "minutes": round(sum(float(r["seconds"] or 0) for r in history) / 60, 1),
-            "other_class": _wrong_support(run),
+            "other_class": _wrong_support(run, cell.config),
             "evaluations": {str(k): _gauges(Evaluation(cell.folder, k, config=cell.config).results)
                             for k in cell.shots}})
     return found
@@ -246,7 +252,12 @@ def _gauges(results):
         "per_class": {name: round(one["iou"], 4) for name, one in tuned["per_class"].items()}}
 
 
-def _wrong_support(run):
-    """mIoU of one shot where the support shows another class, or None."""
+def _wrong_support(run, config):
+    """mIoU of one shot where the support shows another class, or None.
+
+    It is measured under the run's own protocol alone, and says nothing of another.
+    """
     path = run.evaluation_path("support_check")
+    if evaluation_name(run, config, 1) != "novel_1shot":
+        return None
     return json.loads(path.read_text(encoding="utf-8"))["other_class"] if path.is_file() else None

@@ -113,6 +113,12 @@ class SSTSegmenter(keras.Model):
         """Fusion and second look, as `Inference.segment` takes them."""
         return self.fusion, self.second_look
 
+    def answer_by(self, fusion: str, second_look: float) -> None:
+        """Answer so from now on; no weight depends on it."""
+        self.fusion, self.second_look = fusion, second_look
+        self.settings = {**self.settings, "fusion": fusion,
+                         "model": {**self.settings["model"], "second_look": second_look}}
+
     @property
     def own_weights(self) -> list:
         """Weights of everything but the backbone: embedding, head, a learned step."""

@@ -13,7 +13,7 @@ from sst_tf.data.feature_store import open_store
 from sst_tf.data.photo_bank import PhotoBank
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import bootstrap, metrics
+from sst_tf.evaluation import bootstrap, metrics, protocol_options
 from sst_tf.evaluation.scoring import score
 from sst_tf.photos import annotations
 from sst_tf.runs.directory import Run
@@ -109,7 +109,8 @@ def costs(run: Run, shots: int, episodes: int, threshold: int) -> Iterator[Cost]
     drawn = data.sampler("novel", shots, evaluation_seed(config.evaluate.seed)).take(episodes)
     exact: tuple | None = None
     for kind, make in KINDS.items():
-        arguments = (data.source, drawn, config.data.image_size, store, config.data.resize)
+        arguments = (data.source, drawn, config.data.image_size, store, config.data.resize,
+                     protocol_options.counting(config))
         bank = MarkedBank(make, *arguments) if make else PhotoBank(*arguments)
         counts = score(model, bank, drawn, config.evaluate.batch).counts["tuned"]
         weights = bootstrap.photo_weights(counts.photos, config.evaluate.resamples)

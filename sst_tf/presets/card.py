@@ -95,7 +95,8 @@ def _how(config, training):
             f"{training['minutes']:g} minutes; TensorFlow {versions.get('tensorflow')}, Keras "
             f"{versions.get('keras')}, commit {training['commit'][:12]}."
             + ("" if known is None else
-               f" Held-out photos of the classes it knows: mIoU {known:.3f}, 1-shot.")
+               f" Held-out photos of the classes it knows: mIoU {known:.3f}, 1-shot"
+               + (", one look." if config.model.second_look else "."))
             + (f" It looks twice (`model.second_look {config.model.second_look:g}`, "
                "docs/method.md)." if config.model.second_look else ""))
 

@@ -4,7 +4,7 @@
 from pipelines import EpisodeSampler, open_source
 from pipelines.index import build_index
 from sst_tf.data.photo_bank import PhotoBank
-from sst_tf.evaluation import bootstrap, metrics
+from sst_tf.evaluation import bootstrap, metrics, protocol_options
 from sst_tf.evaluation.scoring import score
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.presets.preset import Preset
@@ -22,11 +22,13 @@ def on_shapes(preset: Preset, model: SSTSegmenter, episodes: int) -> dict:
         {"episodes", "photos", "preset", "prototype", "all_foreground"}; of the last three mean IoU
         and its 95 % over photos. "prototype" is the cosine prototype of the untrained features.
     """
-    data = preset.config().data
+    config = preset.config()
+    data = config.data
     source = open_source("shapes", image_size=data.image_size, count=PICTURES)
     pairs = build_index(source, source.image_ids("all"), "none").pairs
     drawn = EpisodeSampler(pairs, 1, 0, class_names=source.classes).take(episodes)
-    bank = PhotoBank(source, drawn, data.image_size, resize=data.resize)
+    bank = PhotoBank(source, drawn, data.image_size, resize=data.resize,
+                     options=protocol_options.counting(config))
     counts = score(model, bank, drawn, untrained=model.encoder).counts
     at = round(preset.threshold(1) * metrics.BINS)
     found: dict = {"episodes": episodes, "photos": len({one.query for one in drawn})}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.errors import UserError
-from sst_tf.config import Config
+from sst_tf.config import ANSWERING, Config
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.presets.preset import Preset, is_run
@@ -24,10 +24,12 @@ class Start:
     Attributes:
         weights: all of its weights, backbone included.
         points: its operating points.
+        answering: fusion and second look that these are of.
     """
 
     weights: Sequence[np.ndarray]
     points: OperatingPoint | Preset
+    answering: tuple[str, float]
 
     @classmethod
     def of(cls, name: str, config: Config) -> "Start":
@@ -43,11 +45,24 @@ class Start:
         if is_run(name):
             run = Run.open(name)
             _refuse_others(name, run.config(), config)
-            return cls(run.model().get_weights(), OperatingPoint(run))
+            return cls(run.model().get_weights(), OperatingPoint(run), run.config().model.answering)
         preset, weights = Preset.load(name), config.model.weights
         _refuse_others(name, preset.config(), config)
         model = preset.model(None if weights == "none" else weights)
-        return cls(model.get_weights(), preset)
+        return cls(model.get_weights(), preset, preset.config().model.answering)
+
+    def refuse_other_answers(self, config: Config) -> None:
+        """Points of one way to answer say nothing of another.
+
+        Raises:
+            UserError: naming the key that a run which keeps these points must set.
+        """
+        for key, theirs, ours in zip(ANSWERING, self.answering, config.model.answering,
+                                     strict=True):
+            if theirs != ours:
+                raise UserError(f"train.init {config.train.init}: its thresholds are of "
+                                f"model.{key} {theirs}, not {ours}, and no photo is held out to "
+                                f"choose others; set model.{key} to {theirs}")
 
     def keep_points(self, run: Run, config: Config) -> None:
         """Let a run that no photos were held out for cut where the model that it began as did."""

@@ -90,7 +90,10 @@ class Run:
         return json.loads(self.identity_path.read_text(encoding="utf-8"))
 
     def model(self) -> "SSTSegmenter":
-        """The best model, as saved, without its optimizer (that of the last epoch is elsewhere)."""
+        """The best model, without its optimizer (that of the last epoch is elsewhere).
+
+        Its fusion and second look, which no weight depends on, are those of `config.yaml` today.
+        """
         import keras
 
         from sst_tf.model.segmenter import SSTSegmenter
@@ -103,6 +106,8 @@ class Run:
         if self._file_sha256() != found:
             raise UserError(f"{self.model_path}: a training replaced it meanwhile; start again")
         self._loaded = found
+        if self.recorded():
+            model.answer_by(*self.config().model.answering)
         return model
 
     def model_sha256(self) -> str:

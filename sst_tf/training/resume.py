@@ -7,7 +7,7 @@ from sst_tf.runs.directory import Run
 
 
 def refuse_changes(run: Run, config: configuration.Config) -> None:
-    """A resumed run must be the same run; how it is evaluated may differ.
+    """A resumed run must be the same run; how it is evaluated and asked may differ.
 
     Raises:
         UserError: naming the first key that changes numbers and is not what it was.
@@ -15,7 +15,9 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
     then, stored = configuration.completed(run.identity()), run.config()
     for section, values in configuration.completed(configuration.identity(config)).items():
         for key, value in values.items():
-            if section == "evaluate" or then.get(section, {}).get(key, value) == value:
+            answering = section == "model" and key in configuration.ANSWERING
+            if section == "evaluate" or answering or (
+                    then.get(section, {}).get(key, value) == value):
                 continue
             before, now = (getattr(getattr(one, section), key) for one in (stored, config))
             words = (f"{before!r} then, {now!r} now" if before != now else

@@ -629,8 +629,8 @@ def test_a_mask_has_black_and_one_colour(page, colours, expected):
 
 
 @pytest.mark.parametrize("second_look", [0.0, 0.3])
-def test_padding_is_no_part_of_what_was_found(folder, second_look):
-    """What the network says beyond the photo must not tell whether a class is there."""
+def test_padding_is_no_part_of_the_score(folder, second_look):
+    """The score counts the highest places of the photo alone, however probable the padding."""
     predictor = Predictor.from_run(folder)
     predictor.config.data.resize, predictor.config.model.second_look = "pad", second_look
     photo, query, mask = blocks(60, 64, 0), blocks(20, 64, 1), np.zeros((60, 64), np.uint8)

@@ -236,8 +236,10 @@ def test_a_missing_run_names_what_is_missing(tmp_path):
 
 def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys, eagerly):
     names = [str(tmp_path / n) for n in ("plain", "tuned", "other")]
+    names.append(str(tmp_path / "looks"))
     for name, *words in ((names[0], "--tuner.steps", "0"), (names[1],),
-                         (names[2], "--evaluate.seed", "7")):
+                         (names[2], "--evaluate.seed", "7"),
+                         (names[3], "--model.second_look", "0.3")):
         config, _ = parse(parser(), [*toy, "--evaluate.shots", "[1]", *words], None)
         Run.create(name, config).save_model(build_model(config))
         evaluate.main([name])
@@ -248,6 +250,8 @@ def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys,
     assert f"| tuned | {scores['tuned']['miou']:.3f} |" in printed
     assert "tuned minus plain, at 0.5" in printed
     assert "differ in episodes_sha256" in fails(capsys, [names[0], names[2]], compare.main)
+    compare.main(["--resamples", "50", names[0], names[3]])
+    assert "looks answers under model.second_look 0.3, plain under 0.0" in capsys.readouterr().err
 
     paired = next(line for line in printed.splitlines() if "at 0.5" in line and "minus" in line)
     compare.main(["--resamples", "50", names[1], names[1], "--against", names[0], names[0]])

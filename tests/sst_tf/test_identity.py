@@ -8,7 +8,9 @@ from pipelines.errors import UserError
 from sst_tf import train
 from sst_tf.config import parse, parser, sha256
 from sst_tf.experiments.grid import training_key
+from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
+from sst_tf.runs.factory import build_model
 from sst_tf.training.resume import refuse_changes
 from tests.sst_tf.test_commands import QUICK, fails
 
@@ -67,6 +69,27 @@ def test_resume_sees_another_value_of_a_key_that_identities_leave_out(tmp_path, 
     refuse_changes(run, config("--model.method", then))
     with pytest.raises(UserError, match=f"model.method .'{then}' then, '{now}' now"):
         refuse_changes(run, config("--model.method", now))
+
+
+def test_resume_takes_another_way_to_answer(tmp_path):
+    """No weight depends on it; rows of a table that share a training differ in it."""
+    run = Run.create(tmp_path, config("--model.second_look", "0.3"))
+    refuse_changes(run, config("--model.second_look", "0"))
+    refuse_changes(run, config("--model.fusion", "average"))
+
+
+def test_a_model_answers_as_its_run_s_configuration_says_today(tmp_path):
+    """Evaluation, predictor and exports have one source of how photos are answered."""
+    small = ("--model.backbone", "small", "--model.weights", "none", "--model.train_backbone",
+             "true", "--model.channels", "8")
+    run = Run.create(tmp_path, config(*small))
+    run.save_model(build_model(run.config()))
+    assert run.model().answering == ("weighted", 0.0)
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("second_look: 0.0", "second_look: 0.3"))
+    model = run.model()
+    assert model.answering == ("weighted", 0.3) and model.settings["model"]["second_look"] == 0.3
+    assert SSTSegmenter(**model.settings).answering == ("weighted", 0.3)
 
 
 def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys, eagerly):

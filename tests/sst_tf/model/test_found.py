@@ -39,6 +39,21 @@ def test_it_is_an_answer_under_the_mixture(asked):
     assert np.abs(expected - look(*asked, SIDE)).max() > 1e-3
 
 
+def test_each_shot_is_mixed_with_what_all_found(asked):
+    head, features, prototypes, _ = asked
+    several = tf.concat([prototypes, 2 * prototypes[::-1], -prototypes], axis=1)  # [2, 3, C]
+    scores = tf.constant([[0.2, 0.5, 0.3], [1.0, 0.0, 0.1]])
+    first = head.segment_shots(features, several, scores, SIDE, "average")
+    other = foreground_average(features, found_mask(tf.sigmoid(first))).numpy()
+    own = several.numpy()
+    unit = other / np.linalg.norm(other, axis=1, keepdims=True)
+    both = 0.6 * own + 0.4 * np.linalg.norm(own, axis=2, keepdims=True) * unit[:, None]
+    expected = head.segment_shots(features, tf.constant(both), scores, SIDE, "average")
+    got = look(head, features, several, scores, SIDE, "average", 0.4)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+    assert np.abs(expected - first).max() > 1e-3
+
+
 def test_the_mixture_is_as_long_as_what_it_goes_to(asked):
     *_, prototypes, _ = asked
     other = 100 * tf.random.stateless_normal((2, 1, prototypes.shape[-1]), (3, 4))

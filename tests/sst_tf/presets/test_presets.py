@@ -25,7 +25,7 @@ from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model import backbones, weights
 from sst_tf.predictor import Predictor, presets
 from sst_tf.presets import __main__ as listing
-from sst_tf.presets import as_run, backbone_weights, making, weight_files
+from sst_tf.presets import as_run, backbone_weights, making, out_of_domain, weight_files
 from sst_tf.presets import preset as stored
 from sst_tf.presets.card import card
 from sst_tf.presets.fingerprint import difference, fingerprint
@@ -487,6 +487,20 @@ def test_a_preset_reads_photos_from_files(folder, toy, tmp_path):
     assert predictor.predict(tmp_path / "1.png").mask.shape == images[1].shape[:2]
 
 
+def test_shapes_are_asked_as_the_preset_is(folder, toy, monkeypatch):
+    """Its threshold is of its second look, too."""
+    preset = Preset.load(toy)
+    model, found = preset.model(folder / "small.npz"), {}
+    scored, asked = out_of_domain.score, []
+    monkeypatch.setattr(out_of_domain, "score", lambda model, bank, *arguments, **more: (
+        asked.append(bank.options.second_look), scored(model, bank, *arguments, **more))[1])
+    for look in (0.0, 0.9):
+        preset.facts["config"]["model"]["second_look"] = look
+        found[look] = out_of_domain.on_shapes(preset, model, 12)
+    assert asked == [0.0, 0.9] and found[0.0]["preset"] != found[0.9]["preset"]
+    assert found[0.0]["prototype"] == found[0.9]["prototype"]
+
+
 # ---- training from one ---------------------------------------------------------------------------
 
 
@@ -545,6 +559,8 @@ def test_a_folder_of_a_preset_s_name_hides_it_from_nobody(tmp_path, monkeypatch)
     (["--train.init", "sst_resnet5000"], "no preset has this name"),
     (["--model.channels", "32"], "was trained with model.channels 16, expected 32"),
     (["--model.embedding_kernel", "1"], "was trained with model.embedding_kernel 3, expected 1"),
+    (["--model.second_look", "0.3"], "thresholds are of model.second_look 0.0, not 0.3"),
+    (["--model.fusion", "average"], "set model.fusion to weighted"),
     (["--pretrain.steps", "5"], "train.init"),
     (["--tuner.step_size", "learned", "--tuner.second_order", "true"], "set tuner.steps and"),
     (["--train.init", "null"], "data.validation_share 0.0: no photos are held out")])
