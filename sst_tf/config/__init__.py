@@ -7,7 +7,15 @@ A YAML file has one section a class of `sections`; `--section.key value` overrid
 from jsonargparse import ArgumentParser
 
 from sst_tf.config.checks import check_files
-from sst_tf.config.identity import completed, digest, identity, portable, sha256, to_dict
+from sst_tf.config.identity import (
+    completed,
+    digest,
+    identity,
+    of_training,
+    portable,
+    sha256,
+    to_dict,
+)
 from sst_tf.config.reading import before_file, from_record, parse, parser
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
@@ -27,4 +35,5 @@ from sst_tf.config.sections import (
 __all__ = ["ANSWERING", "BACKBONES", "ArgumentParser", "Config", "DataConfig", "EvaluateConfig",
            "LossConfig", "ModelConfig", "OptimizerConfig", "PretrainConfig", "TrainConfig",
            "TunerConfig", "before_file", "check_files", "completed", "digest", "from_record",
-           "identity", "parse", "parser", "portable", "resolved", "sha256", "to_dict"]
+           "identity", "of_training", "parse", "parser", "portable", "resolved", "sha256",
+           "to_dict"]

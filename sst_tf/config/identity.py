@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from sst_tf.config.resolve import resolved
-from sst_tf.config.sections import SECTIONS, Config
+from sst_tf.config.sections import ANSWERING, SECTIONS, Config
 
 
 def to_dict(config: Config) -> dict:
@@ -50,6 +50,13 @@ def completed(identity: dict) -> dict:
         **{one.name: _counted(_default(one), one.metadata)
            for one in dataclasses.fields(section) if one.metadata.get("added")},
         **identity.get(name, {})} for name, section in SECTIONS.items()}
+
+
+def of_training(identity: dict) -> dict:
+    """The part of an identity that makes the weights: not how they are evaluated and asked."""
+    return {section: {key: value for key, value in values.items()
+                      if section != "model" or key not in ANSWERING}
+            for section, values in identity.items() if section != "evaluate"}
 
 
 def sha256(config: Config) -> str:

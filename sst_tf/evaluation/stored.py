@@ -50,10 +50,15 @@ def protocol_sha256(identity: dict, shots: int) -> str:
 def evaluation_name(run: Run, config: Config, shots: int) -> str:
     """Name of the results file of a run at k shots: plain under the run's own protocol."""
     plain = f"novel_{shots}shot"
-    sha256 = protocol_sha256(configuration.identity(config), shots)
-    if not run.recorded() or sha256 == protocol_sha256(run.identity(), shots):
+    if under_own_protocol(run, config, shots):
         return plain
-    return f"{plain}{_words(config)}_{sha256}"
+    return f"{plain}{_words(config)}_{protocol_sha256(configuration.identity(config), shots)}"
+
+
+def under_own_protocol(run: Run, config: Config, shots: int) -> bool:
+    """Whether a configuration evaluates a run at k shots as the run's own does."""
+    return not run.recorded() or (protocol_sha256(configuration.identity(config), shots)
+                                  == protocol_sha256(run.identity(), shots))
 
 
 def results_file(run: Run, config: Config, shots: int) -> Path | None:

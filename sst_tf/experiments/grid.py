@@ -169,12 +169,8 @@ def missing_results(run: Run, config: configuration.Config, shots: Sequence[int]
 
 
 def training_key(config: configuration.Config) -> str:
-    """What makes a training: its identity without how it is evaluated."""
-    parts = configuration.identity(config)
-    del parts["evaluate"]
-    for key in configuration.ANSWERING:
-        parts["model"].pop(key, None)
-    return configuration.digest(parts)[:12]
+    """What makes a training, in twelve hex digits."""
+    return configuration.digest(configuration.of_training(configuration.identity(config)))[:12]
 
 
 def _of_evaluation(key, keys):

@@ -16,8 +16,8 @@ from sst_tf.evaluation.stored import (
     ASKED,
     POINTS,
     Evaluation,
-    evaluation_name,
     refuse_unequal,
+    under_own_protocol,
 )
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.runs.directory import Run
@@ -258,6 +258,6 @@ def _wrong_support(run, config):
     It is measured under the run's own protocol alone, and says nothing of another.
     """
     path = run.evaluation_path("support_check")
-    if evaluation_name(run, config, 1) != "novel_1shot":
+    if not under_own_protocol(run, config, 1):
         return None
     return json.loads(path.read_text(encoding="utf-8"))["other_class"] if path.is_file() else None

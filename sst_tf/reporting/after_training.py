@@ -9,7 +9,7 @@ from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
 from sst_tf.evaluation.evaluate_run import base_points, evaluate, support_check
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.evaluation.stored import evaluation_name
+from sst_tf.evaluation.stored import under_own_protocol
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting import drawing
 from sst_tf.reporting.figures import Painter
@@ -64,7 +64,7 @@ def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     print(f"\nsanity: mIoU with a support of the class scored {right:.3f}, with a support of "
           f"another class {wrong:.3f}" + ("" if wrong < 0.7 * right else
                                           "  <- the support hardly matters to this model"))
-    if evaluation_name(run, config, 1) == "novel_1shot":
+    if under_own_protocol(run, config, 1):
         write_json(run.evaluation_path("support_check"), {"right": right, "other_class": wrong})
 
 

@@ -13,11 +13,10 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
         UserError: naming the first key that changes numbers and is not what it was.
     """
     then, stored = configuration.completed(run.identity()), run.config()
-    for section, values in configuration.completed(configuration.identity(config)).items():
+    wanted = configuration.of_training(configuration.completed(configuration.identity(config)))
+    for section, values in wanted.items():
         for key, value in values.items():
-            answering = section == "model" and key in configuration.ANSWERING
-            if section == "evaluate" or answering or (
-                    then.get(section, {}).get(key, value) == value):
+            if then.get(section, {}).get(key, value) == value:
                 continue
             before, now = (getattr(getattr(one, section), key) for one in (stored, config))
             words = (f"{before!r} then, {now!r} now" if before != now else
