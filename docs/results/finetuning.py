@@ -18,29 +18,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tensorflow as tf
+from opened import Opened
 from paired import counted, gain, miou
 
 from sst_tf import train
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.photo_bank import PhotoBank
-from sst_tf.data.run_data import open_data
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.runs.directory import Run
 
 SHOTS = 5
 
 
-class Fold:
-    """A run, its data, and what its models answer."""
+class Fold(Opened):
+    """A run, and what it and those trained from it answer."""
 
     def __init__(self, folder):
-        self.run = Run.open(folder)
-        self.config, self.data = self.run.config(), open_data(self.run.config())
-        self.store = open_store(self.config, self.run.model(), self.data)
+        super().__init__(folder)
         self.photos = {}
         for pair in self.data.novel:
             self.photos.setdefault(pair.class_id, set()).add(pair.image_id)
-        self.bank = PhotoBank(self.data.source, [], self.config.data.image_size, self.store)
+        self.masks = self.bank("novel", [])
         self.store.ensure(sorted(set().union(*self.photos.values())))
 
     def drawn(self, seed):
@@ -68,10 +64,10 @@ class Fold:
         inference, found = run.model().inference, {}
         threshold = OperatingPoint(run).threshold(SHOTS)
         for class_id, (supports, queries) in drawn.items():
-            marks = np.stack([self.bank.mask(name, class_id) for name in supports])
+            marks = np.stack([self.masks.mask(name, class_id) for name in supports])
             tuned = inference.tune(self.embedded(inference, supports), tf.constant(marks))
             for name in queries:
-                truth = self.bank.mask(name, class_id)
+                truth = self.masks.mask(name, class_id)
                 answer = inference.segment(
                     self.embedded(inference, [name]), tuned.prototype[None], tuned.score[None],
                     truth.shape, *self.config.model.answering)[0].numpy() >= threshold

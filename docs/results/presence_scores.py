@@ -10,15 +10,12 @@ made by the base column alone.
 import argparse
 
 import numpy as np
+from opened import Opened
 
 from pipelines.reading.transforms import resize_class_mask
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.run_data import open_data
-from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import presence
 from sst_tf.model.found import found_mask
 from sst_tf.model.layers import foreground_average
-from sst_tf.runs.directory import Run
 
 
 def pooled(features, mask):
@@ -70,16 +67,13 @@ def main():
     parser.add_argument("run")
     parser.add_argument("--episodes", type=int, default=250, help="with the class, and without")
     options = parser.parse_args()
-    run = Run.open(options.run)
-    config, model = run.config(), run.model()
-    data = open_data(config)
-    store, seed = open_store(config, model, data), evaluation_seed(config.evaluate.seed)
+    asked = Opened(options.run)
     areas = {}
     for part in ("validation", "novel"):
-        absent = presence.absent_episodes(data.sampler(part, 1, seed, mismatched=True),
-                                          options.episodes, data.lacks)
-        present = data.sampler(part, 1, seed).take(options.episodes)
-        found = [[scores_of(model, store, data.source, episode, config.data.image_size)
+        absent = presence.absent_episodes(asked.sampler(part, 1, mismatched=True),
+                                          options.episodes, asked.data.lacks)
+        present = asked.sampler(part, 1).take(options.episodes)
+        found = [[scores_of(asked.model, asked.store, asked.data.source, episode, asked.side)
                   for episode in some] for some in (present, absent)]
         for name in found[0][0]:
             values = [np.array([one[name] for one in some]) for some in found]

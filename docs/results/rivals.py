@@ -12,20 +12,13 @@ above its own by a margin. Prints mIoU at 0.5 on the run's novel classes and wha
 import argparse
 import random
 from collections import defaultdict
-from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
+from opened import Opened
 from paired import counted, gain, miou
 
-from sst_tf import config as configuration
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.photo_bank import open_bank
-from sst_tf.data.run_data import open_data
-from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import protocol_options
 from sst_tf.model.layers import unit_rms
-from sst_tf.runs.directory import Run
 
 SMALL = (89, 89)  # size of the rivals' answers, which are enlarged afterwards
 LEAST, MOST = 5, 20  # training photos of a rival
@@ -33,23 +26,11 @@ TOGETHER = 25  # rivals that answer at once
 MARGINS = (0.0, 0.5, 1.0, 2.0)
 
 
-class Asked:
-    """A run's model and its photos."""
-
-    def __init__(self, folder):
-        run = Run.open(folder)
-        self.config = configuration.resolved(run.config())
-        self.model, self.data = run.model(), open_data(self.config)
-        self.store = open_store(self.config, self.model, self.data)
-        self.side = self.config.data.image_size
+class Asked(Opened):
+    """A run's model, and what its base classes answer."""
 
     def features(self, names):
         return self.model.inference.embed_features(np.stack([self.store.read(n) for n in names]))
-
-    def bank(self, part, episodes):
-        options = replace(protocol_options.counting(self.config),
-                          ignore_ids=self.data.void_in(part))
-        return open_bank(self.config, self.data.source, episodes, self.store, options)
 
     def tuned(self, pairs, bank):
         """`TunedSupport` of (photo, class) pairs that a bank holds."""
@@ -102,8 +83,7 @@ def main():
     options = parser.parse_args()
     asked = Asked(options.run)
     rivals = asked.rivals()
-    episodes = asked.data.sampler("novel", 1, evaluation_seed(asked.config.evaluate.seed)
-                                  ).take(options.episodes)
+    episodes = asked.sampler("novel", 1).take(options.episodes)
     bank = asked.bank("novel", episodes)
     counts = {margin: [(0, 0)] * len(episodes) for margin in (None, *MARGINS)}
     best, shown = None, None

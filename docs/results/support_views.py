@@ -11,16 +11,10 @@ the run's novel classes and what the views add to whole photos alone, 95 % over 
 import argparse
 
 import numpy as np
+from opened import Opened
 from paired import counted, gain, miou
 
 from pipelines.reading.transforms import resize_class_mask, resize_image
-from sst_tf import config as configuration
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.photo_bank import open_bank
-from sst_tf.data.run_data import open_data
-from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import protocol_options
-from sst_tf.runs.directory import Run
 
 SETS = {"mirrored": ("whole", "mirrored"), "part": ("whole", "part"), "part alone": ("part",),
         "mirrored, part": ("whole", "mirrored", "part"),
@@ -29,20 +23,13 @@ ROOM = 1.5  # sides of the part over those of the object's box
 LEAST = 0.4  # of the photo's sides
 
 
-class Shown:
+class Shown(Opened):
     """A run's model and its marked photos in views, each tuned once."""
 
     def __init__(self, folder, shots, count):
-        run = Run.open(folder)
-        self.config = configuration.resolved(run.config())
-        self.model, self.data = run.model(), open_data(self.config)
-        self.side = self.config.data.image_size
-        sampler = self.data.sampler("novel", shots, evaluation_seed(self.config.evaluate.seed))
-        self.episodes = sampler.take(count)
-        self.options = protocol_options.counting(self.config)
-        self.store = open_store(self.config, self.model, self.data)
-        self.bank = open_bank(self.config, self.data.source, self.episodes, self.store,
-                              self.options)
+        super().__init__(folder)
+        self.episodes = self.sampler("novel", shots).take(count)
+        self.photos = self.bank("novel", self.episodes)
         self._tuned = {}
 
     def tuned(self, name, class_id, view):
@@ -50,7 +37,7 @@ class Shown:
         key = name, class_id, view
         if key not in self._tuned:
             image = np.asarray(self.data.source.read_image(name))
-            mask = np.asarray(self.data.source.class_mask(name, class_id, self.options.ignore_ids))
+            mask = np.asarray(self.data.source.class_mask(name, class_id))
             if view.startswith("part"):
                 rows, columns = part(mask)
                 image, mask = image[rows, columns], mask[rows, columns]
@@ -96,7 +83,7 @@ def main():
     counts = {name: [] for name in sets}
     for number, episode in enumerate(episodes):
         query = shown.query(episode.query)
-        truth = shown.bank.mask(episode.query, episode.class_id)
+        truth = shown.photos.mask(episode.query, episode.class_id)
         for name, views in sets.items():
             summaries, scores = zip(*(shown.tuned(one, episode.class_id, view)
                                       for one in episode.support for view in views), strict=True)

@@ -14,15 +14,10 @@ import argparse
 
 import numpy as np
 import tensorflow as tf
+from opened import Opened
 from paired import counted, gain, miou
 
-from sst_tf.data.feature_store import open_store
-from sst_tf.data.photo_bank import PhotoBank
-from sst_tf.data.run_data import open_data
-from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos.teaching import found_by_others, likeness
-from sst_tf.runs.directory import Run
 
 SHOTS = 5
 CALM = 0.1  # share of right teachings in which a photo may be named
@@ -53,19 +48,14 @@ def moved(mask):
     return np.roll(mask, (mask.shape[0] // 2, mask.shape[1] // 2), (0, 1))
 
 
-class Lab:
-    """A run's model and features."""
+class Lab(Opened):
+    """A run's model and a part's episodes."""
 
     def __init__(self, folder, part, episodes):
-        run = Run.open(folder)
-        self.config, self.model = run.config(), run.model()
-        data, seed = open_data(self.config), evaluation_seed(self.config.evaluate.seed)
-        self.episodes = data.sampler(part, SHOTS, seed).take(episodes)
-        self.others = data.sampler(part, SHOTS, seed, mismatched=True).take(episodes)
-        store = open_store(self.config, self.model, data)
-        self.bank = PhotoBank(data.source, self.episodes + self.others,
-                              self.config.data.image_size, store)
-        self.store, self.point = store, OperatingPoint(run)
+        super().__init__(folder)
+        self.episodes = self.sampler(part, SHOTS).take(episodes)
+        self.others = self.sampler(part, SHOTS, mismatched=True).take(episodes)
+        self.photos = self.bank(part, self.episodes + self.others)
 
     def embedded(self, photo):
         return self.model.inference.embed_features(self.store.read(photo)[None])
@@ -81,7 +71,7 @@ class Lab:
 
     def counts(self, episode, supports):
         """(intersection, union) of the query's answer."""
-        tuned, truth = [one[2] for one in supports], self.bank.mask(episode.query,
+        tuned, truth = [one[2] for one in supports], self.photos.mask(episode.query,
                                                                     episode.class_id)
         probability = self.model.inference.segment(
             self.embedded(episode.query), tf.concat([one.prototype for one in tuned], 0)[None],
@@ -93,9 +83,9 @@ class Lab:
         """One support with a wrong mark."""
         if how == "another class":
             photo, class_id = other.support[0], other.support_class_id
-            return self.tuned(photo, self.bank.mask(photo, class_id))
+            return self.tuned(photo, self.photos.mask(photo, class_id))
         photo = episode.support[place]
-        return self.tuned(photo, moved(self.bank.mask(photo, episode.class_id)))
+        return self.tuned(photo, moved(self.photos.mask(photo, episode.class_id)))
 
 
 def main():
@@ -114,7 +104,7 @@ def measure(lab, part, limits):
     classes = [one.class_id for one in lab.episodes]
     rows = {how: [] for how in ("all right", "mark moved", "another class")}
     for number, (episode, other) in enumerate(zip(lab.episodes, lab.others, strict=True)):
-        right = [lab.tuned(photo, lab.bank.mask(photo, episode.class_id))
+        right = [lab.tuned(photo, lab.photos.mask(photo, episode.class_id))
                  for photo in episode.support]
         place = number % SHOTS
         for how, kept in rows.items():

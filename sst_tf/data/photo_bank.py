@@ -24,9 +24,9 @@ class PhotoBank:
         source: `pipelines` source.
         episodes: what will be scored, `pipelines.Episode`s or `WayEpisode`s.
         image_size: side in pixels that the network sees.
+        options: `ScoringOptions`, how they are asked and counted.
         features: a `FeatureStore`, or None for a bank that reads the raw photos instead.
         resize: "squash" or "pad".
-        options: `ScoringOptions`.
         memory: gigabytes that raw photos, masks and what is scored with them may keep; what does
             not fit is read or computed again. Answers do not depend on it.
 
@@ -34,13 +34,13 @@ class PhotoBank:
         limits: bytes of "embeddings", "photos" and "masks".
     """
 
-    def __init__(self, source, episodes: list, image_size: int,
+    def __init__(self, source, episodes: list, image_size: int, options: ScoringOptions,
                  features: FeatureStore | None = None, resize: str = "squash",
-                 options: ScoringOptions | None = None, memory: float = 2.0):
+                 memory: float = 2.0):
         self.names = photos_of(episodes)
         self.size = (image_size, image_size)
         self.source, self.store, self.resize = source, features, resize
-        self.options = options or ScoringOptions()
+        self.options = options
         self.limits = {kind: share * memory * 1e9 for kind, share in SHARES.items()}
         self._photos, self._masks = Kept(self.limits["photos"]), Kept(self.limits["masks"])
         if features is not None:
@@ -100,11 +100,11 @@ class PhotoBank:
         return restore(tf.constant(probability), truth.shape, self.resize).numpy(), truth
 
 
-def open_bank(config: Config, source, episodes: list, store: FeatureStore | None = None,
-              options: ScoringOptions | None = None) -> PhotoBank:
+def open_bank(config: Config, source, episodes: list, options: ScoringOptions,
+              store: FeatureStore | None = None) -> PhotoBank:
     """The `PhotoBank` of episodes under a configuration; each process has its share of memory."""
     settings = config.evaluate
-    return PhotoBank(source, episodes, config.data.image_size, store, config.data.resize, options,
+    return PhotoBank(source, episodes, config.data.image_size, options, store, config.data.resize,
                      settings.memory / settings.processes)
 
 

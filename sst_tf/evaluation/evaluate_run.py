@@ -67,8 +67,8 @@ def evaluate(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots
     if settings.ways > 1:
         drawn = multiclass.draw(config, data, shots)
         scores, gauges, facts, counts = multiclass.evaluate(
-            config, model, data, drawn, thresholds, store, progress,
-            protocol_options.counting(config))
+            config, model, data, drawn, thresholds, protocol_options.counting(config), store,
+            progress)
         results = results_of(run, config, {**protocol, **facts}, scores, *gauges)
         save_counts(path.with_suffix(".npz"), counts)
         dump_episodes(drawn, path.with_suffix(".jsonl"))
@@ -136,7 +136,7 @@ def _score(run, config, model, data, episodes, store, progress):
     if processes == 1:
         return parallel.score_here(run, config, model, data, episodes, counting, store, progress)
     if store is not None:  # a bank stores features: once, not once a process
-        open_bank(config, data.source, episodes, store, counting)
+        open_bank(config, data.source, episodes, counting, store)
     return parallel.score_sharded(run, config, episodes, counting, processes)
 
 
@@ -157,7 +157,7 @@ def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData,
               f"{shots + 1} held-out photos and take no part")
     episodes = sampler.take(config.evaluate.threshold_episodes)
     options = replace(protocol_options.counting(config), ignore_ids=data.void_in("validation"))
-    bank = open_bank(config, data.source, episodes, store, options)
+    bank = open_bank(config, data.source, episodes, options, store)
     scored = score(model, bank, episodes, config.evaluate.batch)
     chosen = {name: metrics.best_threshold(counts) for name, counts in scored.counts.items()}
     point.keep(shots, chosen)
@@ -184,8 +184,8 @@ def presence_rates(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         present = data.sampler(part, shots, seed).take(count) if absent else []
         for name, episodes in (("present", present), ("absent", absent)):
             if episodes:
-                bank = open_bank(config, data.source, episodes, store, ScoringOptions(
-                    fusion=fusion, second_look=second_look, ignore_ids=data.void_in(part)))
+                bank = open_bank(config, data.source, episodes, ScoringOptions(
+                    fusion=fusion, second_look=second_look, ignore_ids=data.void_in(part)), store)
                 scored = score(model, bank, episodes, config.evaluate.batch, agreement=True)
                 assert scored.agreement is not None  # as asked above
                 scores[part, name] = presence.score(scored.counts["tuned"].histogram.sum(1),
@@ -225,8 +225,8 @@ def support_check(model: SSTSegmenter, data: RunData, config: Config,
     settings = configuration.resolved(config).evaluate
     episodes = data.sampler("novel", 1, evaluation_seed(settings.seed), mismatched=True).take(
         min(settings.episodes or 400, 400))
-    bank = open_bank(config, data.source, episodes, bank_store,
-                     protocol_options.counting(config))
+    bank = open_bank(config, data.source, episodes, protocol_options.counting(config),
+                     bank_store)
     return score(model, bank, episodes, config.evaluate.batch).counts["tuned"]
 
 

@@ -10,6 +10,7 @@ from pipelines.index import build_index
 from pipelines.sampler import Episode
 from sst_tf.config import Config
 from sst_tf.data.photo_bank import open_bank
+from sst_tf.evaluation.protocol_options import counting
 from sst_tf.evaluation.scoring import score
 from sst_tf.runs.factory import build_model
 
@@ -38,8 +39,8 @@ def memory_cost(config: Config, source, names: list[str], progress: bool = True)
     episodes = covering_episodes(source, names)
     model = build_model(config)
     loaded, start = peak_memory(), time.perf_counter()
-    score(model, open_bank(config, source, episodes), episodes, config.evaluate.batch,
-          model.encoder, progress)
+    score(model, open_bank(config, source, episodes, counting(config)), episodes,
+          config.evaluate.batch, model.encoder, progress)
     return MemoryCost(len(names), len(episodes), loaded, peak_memory(),
                       time.perf_counter() - start)
 

@@ -30,8 +30,8 @@ def draw(config: Config, data: RunData, shots: int) -> list[WayEpisode]:
 
 
 def evaluate(config: Config, model: SSTSegmenter, data: RunData, episodes: list[WayEpisode],
-             thresholds: dict[str, int], store: FeatureStore | None = None, progress: bool = True,
-             options: ScoringOptions | None = None) -> tuple:
+             thresholds: dict[str, int], options: ScoringOptions,
+             store: FeatureStore | None = None, progress: bool = True) -> tuple:
     """Score N-way episodes; their results.
 
     Returns:
@@ -42,7 +42,7 @@ def evaluate(config: Config, model: SSTSegmenter, data: RunData, episodes: list[
     foreground counts in photos without the class as in others.
     """
     settings = resolved(config).evaluate
-    bank = open_bank(config, data.source, episodes, store, options)
+    bank = open_bank(config, data.source, episodes, options, store)
     encodings = Encodings(model, bank, settings.batch)
     supports = list(dict.fromkeys((name, class_id) for e in episodes for class_id, row in
                                   zip(e.class_id, e.support, strict=True) for name in row))

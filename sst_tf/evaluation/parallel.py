@@ -63,7 +63,7 @@ def score_here(run: Run, config: Config, model: SSTSegmenter, data: RunData, epi
     settings = config.evaluate
     frozen = store is not None or not config.model.train_backbone
     untrained = model.encoder if frozen else build_model(config).encoder
-    bank = open_bank(config, data.source, episodes, store, options)
+    bank = open_bank(config, data.source, episodes, options, store)
     return score(model, bank, episodes, settings.batch, untrained, progress, settings.oracle)
 
 

@@ -109,8 +109,8 @@ def costs(run: Run, shots: int, episodes: int, threshold: int) -> Iterator[Cost]
     drawn = data.sampler("novel", shots, evaluation_seed(config.evaluate.seed)).take(episodes)
     exact: tuple | None = None
     for kind, make in KINDS.items():
-        arguments = (data.source, drawn, config.data.image_size, store, config.data.resize,
-                     protocol_options.counting(config))
+        arguments = (data.source, drawn, config.data.image_size, protocol_options.counting(config),
+                     store, config.data.resize)
         bank = MarkedBank(make, *arguments) if make else PhotoBank(*arguments)
         counts = score(model, bank, drawn, config.evaluate.batch).counts["tuned"]
         weights = bootstrap.photo_weights(counts.photos, config.evaluate.resamples)

@@ -27,8 +27,8 @@ def on_shapes(preset: Preset, model: SSTSegmenter, episodes: int) -> dict:
     source = open_source("shapes", image_size=data.image_size, count=PICTURES)
     pairs = build_index(source, source.image_ids("all"), "none").pairs
     drawn = EpisodeSampler(pairs, 1, 0, class_names=source.classes).take(episodes)
-    bank = PhotoBank(source, drawn, data.image_size, resize=data.resize,
-                     options=protocol_options.counting(config))
+    bank = PhotoBank(source, drawn, data.image_size, protocol_options.counting(config),
+                     resize=data.resize)
     counts = score(model, bank, drawn, untrained=model.encoder).counts
     at = round(preset.threshold(1) * metrics.BINS)
     found: dict = {"episodes": episodes, "photos": len({one.query for one in drawn})}

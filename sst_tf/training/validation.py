@@ -30,7 +30,7 @@ class Validation(keras.callbacks.Callback):
             if count and getattr(data, split):
                 episodes = data.sampler(split, 1, seeds.VALIDATION).take(count)
                 options = ScoringOptions(ignore_ids=data.void_in(split))
-                self.parts[part] = (open_bank(config, data.source, episodes, store, options),
+                self.parts[part] = (open_bank(config, data.source, episodes, options, store),
                                     episodes)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

@@ -21,6 +21,7 @@ from sst_tf.evaluation.scoring import score
 from tests.sst_tf.conftest import build
 
 SIDE, BATCH = 33, 4
+ONCE = ScoringOptions()
 NONE, LITTLE, PLENTY = 0.0, 1e-4, 1.0  # GB
 
 
@@ -40,8 +41,8 @@ def model():
     return build()
 
 
-def scored(model, source, episodes, memory, options=None, untrained=None, store=None):
-    bank = PhotoBank(source, episodes, SIDE, store, options=options, memory=memory)
+def scored(model, source, episodes, memory, options=ONCE, untrained=None, store=None):
+    bank = PhotoBank(source, episodes, SIDE, options, store, memory=memory)
     return score(model, bank, episodes, BATCH, untrained, oracle=True)
 
 
@@ -80,7 +81,7 @@ def test_several_ways_do_not_depend_on_memory(model, source):
             ways=2, episodes=9, batch=BATCH, resamples=5, memory=memory))
         drawn = multiclass.draw(config, data, 1)
         scores, *_, counts = multiclass.evaluate(config, model, data, drawn, {"tuned": 40},
-                                                 progress=False)
+                                                 ONCE, progress=False)
         return scores, {name: one.histogram for name, (one, _) in counts.items()}
 
     (scores, counts), (more_scores, more_counts) = found(NONE), found(PLENTY)
@@ -109,12 +110,13 @@ def test_each_photo_is_encoded_once(monkeypatch, model, source, episodes):
     seen = encoded(monkeypatch, model.encoder)
     supports = {name for e in episodes for name in e.support}
     queries = {e.query for e in episodes}
-    bank = PhotoBank(source, episodes, SIDE, memory=PLENTY)
+    bank = PhotoBank(source, episodes, SIDE, ONCE, memory=PLENTY)
     score(model, bank, episodes, BATCH, model.encoder)
     # One pass of the backbone serves the answers and the prototype baseline.
     assert sum(seen) == in_batches(len(supports)) + in_batches(len(queries - supports))
     seen.clear()
-    score(model, PhotoBank(source, episodes, SIDE, memory=NONE), episodes, BATCH, model.encoder)
+    bank = PhotoBank(source, episodes, SIDE, ONCE, memory=NONE)
+    score(model, bank, episodes, BATCH, model.encoder)
     assert sum(seen) == in_batches(len(supports)) + in_batches(len(queries))
 
 
@@ -123,12 +125,13 @@ def test_an_untrained_encoder_sees_each_photo_once(monkeypatch, model, source, e
     seen = encoded(monkeypatch, untrained)
     supports = {name for e in episodes for name in e.support}
     queries = {e.query for e in episodes}
-    score(model, PhotoBank(source, episodes, SIDE, memory=PLENTY), episodes, BATCH, untrained)
+    bank = PhotoBank(source, episodes, SIDE, ONCE, memory=PLENTY)
+    score(model, bank, episodes, BATCH, untrained)
     assert sum(seen) == in_batches(len(supports)) + in_batches(len(queries - supports))
 
 
 def test_a_bank_keeps_no_more_than_it_may(model, source, episodes):
-    bank = PhotoBank(source, episodes, SIDE, memory=LITTLE)
+    bank = PhotoBank(source, episodes, SIDE, ONCE, memory=LITTLE)
     score(model, bank, episodes, BATCH)
     for kind, kept in (("photos", bank._photos), ("masks", bank._masks)):
         assert 0 < kept.used <= bank.limits[kind]

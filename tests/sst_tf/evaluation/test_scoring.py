@@ -182,7 +182,7 @@ class Wide:
 
 
 def bank_of(options, resize="pad"):
-    return PhotoBank(Wide(), [], 64, resize=resize, options=options)
+    return PhotoBank(Wide(), [], 64, options, resize=resize)
 
 
 def test_scoring_at_the_photo_s_size_and_void():
@@ -229,7 +229,7 @@ def test_views_are_averaged():
     model = build()
 
     def counts(source, *views):
-        bank = PhotoBank(source, episodes, SIDE, options=ScoringOptions(tuple(views)))
+        bank = PhotoBank(source, episodes, SIDE, ScoringOptions(tuple(views)))
         return score(model, bank, episodes, 4).counts["tuned"].histogram
 
     plain = counts(source, PLAIN)
