@@ -18,6 +18,7 @@ from dataclasses import replace
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
+from sst_tf.photos.batch import BLOCK, NAME, PHOTO
 from sst_tf.presets.options import add_model_options, check_model_options
 
 SHOWN = 5  # errors that are printed
@@ -33,10 +34,10 @@ def _parser():
     parser.add_argument("--output", required=True, metavar="URI", help="folder of rows")
     parser.add_argument("--kind", choices=["folder", "parquet", "webdataset"],
                         help="of the input, where the files do not tell")
-    parser.add_argument("--photo", default="image", metavar="COLUMN",
-                        help="of Parquet: column of photos, bytes or paths (default: image)")
-    parser.add_argument("--id", default="id", metavar="COLUMN",
-                        help="of Parquet: column that names each photo (default: id)")
+    parser.add_argument("--photo", default=PHOTO, metavar="COLUMN",
+                        help=f"of Parquet: column of photos, bytes or paths (default: {PHOTO})")
+    parser.add_argument("--id", default=NAME, metavar="COLUMN",
+                        help=f"of Parquet: column that names each photo (default: {NAME})")
     parser.add_argument("--masks", choices=["rle", "png", "files", "none"], default="rle",
                         help="rle: COCO's run lengths of each class (default); png: a picture of "
                              "0 and class numbers in each row; files: the same as files in "
@@ -46,7 +47,7 @@ def _parser():
     parser.add_argument("--address", help="of a Ray cluster, such as auto or ray://HOST:10001; "
                                           "without it Ray runs on this machine alone")
     parser.add_argument("--batch", type=int, default=8, help="photos at once")
-    parser.add_argument("--block", type=int, default=128,
+    parser.add_argument("--block", type=int, default=BLOCK,
                         help="photos of an output file; a killed worker answers so many again")
     parser.add_argument("--retry_errors", action="store_true",
                         help="answer photos again whose row holds an error")

@@ -11,15 +11,13 @@ from tqdm import tqdm
 
 from pipelines.errors import UserError
 from sst_tf.evaluation.operating_point import OperatingPoint
+from sst_tf.photos.batch import BLOCK, NAME, PHOTO
 from sst_tf.photos.batch.output import Output
 from sst_tf.photos.batch.sources import open_source
 from sst_tf.photos.batch.worker import Question, Worker
 from sst_tf.presets.preset import Preset, is_run
 from sst_tf.runs.directory import Run
 from sst_tf.runs.ray_cluster import cluster
-
-PHOTO, NAME = "image", "id"  # columns of Parquet
-BLOCK = 128  # photos of an output file, and what a killed worker answers again at most
 
 
 class Answered(NamedTuple):
