@@ -11,6 +11,7 @@ from pipelines.errors import UserError
 from sst_tf.evaluation.stored import ASKED, Evaluation, asked_otherwise, refuse_unequal
 from sst_tf.reporting.comparison import differences, line_of, over_seeds, table
 from sst_tf.reporting.document import Items, markdown
+from sst_tf.runs.directory import names_of
 
 
 @command
@@ -35,9 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     if options.names:
         evaluations, yardsticks = _of_one_run(options), []
     else:
-        evaluations, yardsticks = (
-            [Evaluation(folder, options.shots, options.name) for folder in folders]
-            for folders in (options.runs, options.against))
+        folders = [*options.runs, *options.against]
+        opened = [Evaluation(folder, options.shots, options.name) for folder in folders]
+        for one, name in zip(opened, names_of(folders), strict=True):
+            one.name = name
+        evaluations, yardsticks = opened[:len(options.runs)], opened[len(options.runs):]
     refuse_unequal(evaluations + yardsticks, but=ASKED if options.names else ())
     for line in [] if options.names else asked_otherwise(evaluations + yardsticks):
         print(f"note: {line}; a difference may be of that", file=sys.stderr)

@@ -19,13 +19,16 @@ from sst_tf.presets.options import PRESET, WEIGHTS, check_model_options
 from sst_tf.reporting.results_text import protocols_table, table
 from sst_tf.runs.directory import Run
 
+MADE_BY = ("model", "loss", "tuner", "optimizer", "pretrain")  # sections that make a model
+
 
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = configuration.parser(
         prog="python -m sst_tf.evaluate",
-        description="Score a trained run on fixed episodes of unseen classes. Any key of the "
-                    "run's configuration can be overridden, e.g. --evaluate.shots '[1]'.")
+        description="Score a trained run on fixed episodes of unseen classes. Keys of the run's "
+                    "configuration can be overridden, e.g. --evaluate.shots '[1]', but those that "
+                    "made the model.")
     parser.add_argument("run", nargs="?", help="run directory, as written by sst_tf.train")
     parser.add_argument("--preset", help=f"in the place of a run: {PRESET}; its results go under "
                                          "runs/")
@@ -42,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     run = _run(configuration.before_file(parser, argv))
     config, options = _parsed(parser, argv, run)
+    _refuse_another_model(run, config)
     # What is told on the way is no JSON.
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         found = _results(run, config, options, parser, argv)
@@ -60,7 +64,7 @@ def _results(run, config, options, parser, argv):
         evaluate,
         evaluated,
         results_path,
-        seen_in_training,
+        tell_seen,
     )
     from sst_tf.reporting.after_training import choose_points
 
@@ -76,9 +80,7 @@ def _results(run, config, options, parser, argv):
         _refuse_other_photos_held_out(run, one)
         data = open_data(one, progress=True)
         protocol_options.refuse_undrawable(one, data)
-        if known := seen_in_training(run, data):
-            print(f"{run.folder}: was trained on {', '.join(known)}: their scores say nothing "
-                  "of unseen classes", file=sys.stderr)
+        tell_seen(run, data)
         jobs.append((one, data))
     model, found = run.model(), []
     for config, data in jobs:
@@ -101,11 +103,24 @@ def _results(run, config, options, parser, argv):
     return found
 
 
+def _refuse_another_model(run, config):
+    """A trained model follows no key that made it; a score must not be told as if it did."""
+    was, wanted = (configuration.of_training(configuration.completed(configuration.identity(one)))
+                   for one in (run.config(), config))
+    for section in MADE_BY:
+        for key, value in wanted[section].items():
+            # All weights are in the run; those of the backbone may lie elsewhere by now.
+            if (section, key) != ("model", "weights") and value != was[section][key]:
+                raise UserError(f"--{section}.{key} {value}: the run was trained with "
+                                f"{was[section][key]}, and its model stays so; leave the option "
+                                "out, or train another run")
+
+
 def _refuse_other_photos_held_out(run, config):
     trained = run.config().data
     if config.data.dataset != trained.dataset:
         return
-    for key in ("split_seed", "validation_share"):
+    for key in configuration.HELD_OUT:
         was, wanted = getattr(trained, key), getattr(config.data, key)
         if wanted != was:
             raise UserError(f"--data.{key} {wanted}: the run was trained with {was}; photos that "

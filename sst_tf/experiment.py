@@ -78,6 +78,11 @@ def main(argv: list[str] | None = None) -> None:
                     print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
                           f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
                 continue
+            if executor:
+                # TensorFlow takes seconds to import, which --help need not wait for.
+                from sst_tf.experiments.photos import refuse_other_photos
+
+                refuse_other_photos(experiment.base, chosen)
             keeper = _keeper(cells, options)
             if executor:
                 failed |= run_all(experiment, chosen, executor, done=keeper)

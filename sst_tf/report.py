@@ -15,6 +15,7 @@ from sst_tf.experiments.grid import Experiment
 from sst_tf.reporting import experiment_table
 from sst_tf.reporting.drawing import SIDE
 from sst_tf.reporting.generated import refresh
+from sst_tf.runs.directory import names_of
 
 
 @command
@@ -57,8 +58,8 @@ def main(argv: list[str] | None = None) -> None:
         experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)
         cells = [cell for cell in experiment.cells(options.experiment_runs) if not cell.missing()]
         report.add(*experiment_table.parts(experiment, cells))
-    subjects = [Subject(folder, not options.without_photos, options.side)
-                for folder in options.runs]
+    subjects = [Subject(folder, not options.without_photos, options.side, name)
+                for folder, name in zip(options.runs, names_of(options.runs), strict=True)]
     if subjects:
         for part in (describe, gauges, curves):
             part(report, subjects)

@@ -49,7 +49,7 @@ def _run(folder, config, options):
     from sst_tf.reporting.after_training import report
     from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
     from sst_tf.training.loop import train
-    from sst_tf.training.resume import refuse_changes, refuse_without_last
+    from sst_tf.training.resume import other_photos, refuse_changes, refuse_without_last
 
     last = Run(folder).last_path
     if last.is_file() and not options.resume:
@@ -63,15 +63,21 @@ def _run(folder, config, options):
     refuse_uneven(config.train.batch, strategy.num_replicas_in_sync)
     start = Start.of(config.train.init, config) if config.train.init else None
     data = open_data(config, progress=is_chief(strategy))
+    if last.is_file() and (other := other_photos(Run(folder).photos(), data.photo_facts())):
+        raise UserError(f"{folder}: --resume with {other} would not be the same run; data.root "
+                        "names the photos that it began with, --run_dir another folder")
     if not options.skip_evaluation:
         refuse_undrawable(config, data)
     if start and not data.validation:
         start.refuse_other_answers(config)
+    elif start:
+        start.tell_other_photos_held_out(config)
     if is_chief(strategy):
         # A resumed run stays what it was: its record says which results are its own.
         run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)
-        write_json(run.folder / "classes.json", data.class_names())
-        write_json(run.folder / "photos.json", data.photo_counts())
+        write_json(run.folder / "classes.json", {
+            **data.class_names(), **({"before": list(start.classes)} if start else {})})
+        write_json(run.folder / "photos.json", data.photo_facts())
     else:
         run = Run(folder)
     started = time.time()

@@ -35,7 +35,9 @@ class IndexCache:
         if self.files is None or folder is None:
             return
         self.root = str(getattr(source, "root", ""))
-        classes = "\n".join(getattr(source, "classes", ()))
+        # Which class a number of a part stands for is not in the list of all.
+        parts = getattr(source, "classes_of", {"": getattr(source, "classes", ())})
+        classes = "\n".join(word for part in parts.items() for word in (part[0], *part[1]) if word)
         kind = type(source)
         self.owner = {"format": FORMAT, "source": f"{kind.__module__}.{kind.__qualname__}",
                       "root": os.path.abspath(self.root), "filters": list(filters),

@@ -63,7 +63,8 @@ class JoinedSource:
                 raise DataError(f"part {name!r}: a name without {SEPARATOR!r} is expected")
         self.parts, self.unlabelled = dict(parts), unlabelled
         self.main = next(iter(self.parts))
-        self.classes, self._joint = _join({n: p.source.classes for n, p in self.parts.items()})
+        self.classes_of = {name: tuple(part.source.classes) for name, part in self.parts.items()}
+        self.classes, self._joint = _join(self.classes_of)
         if len(self.classes) >= VOID:
             raise DataError(f"{len(self.classes)} classes, masks hold 254 at most: join fewer "
                             "parts")

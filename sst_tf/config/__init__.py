@@ -21,6 +21,7 @@ from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
     ANSWERING,
     BACKBONES,
+    HELD_OUT,
     Config,
     DataConfig,
     EvaluateConfig,
@@ -32,8 +33,8 @@ from sst_tf.config.sections import (
     TunerConfig,
 )
 
-__all__ = ["ANSWERING", "BACKBONES", "ArgumentParser", "Config", "DataConfig", "EvaluateConfig",
-           "LossConfig", "ModelConfig", "OptimizerConfig", "PretrainConfig", "TrainConfig",
-           "TunerConfig", "before_file", "check_files", "completed", "digest", "from_record",
-           "identity", "of_training", "parse", "parser", "portable", "resolved", "sha256",
-           "to_dict"]
+__all__ = ["ANSWERING", "BACKBONES", "HELD_OUT", "ArgumentParser", "Config", "DataConfig",
+           "EvaluateConfig", "LossConfig", "ModelConfig", "OptimizerConfig", "PretrainConfig",
+           "TrainConfig", "TunerConfig", "before_file", "check_files", "completed", "digest",
+           "from_record", "identity", "of_training", "parse", "parser", "portable", "resolved",
+           "sha256", "to_dict"]

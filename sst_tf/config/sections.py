@@ -18,6 +18,7 @@ Backbone = Literal["resnet50", "vgg16", "resnet18", "small"]
 BACKBONES = get_args(Backbone)
 # Keys of `model` that say how a trained model is asked; its training knows nothing of them.
 ANSWERING = ("fusion", "second_look")
+HELD_OUT = ("split_seed", "validation_share")  # keys of `data` that choose the validation photos
 
 
 def _file(default: str | None, beside: tuple[str, ...] = (), added: bool = False,

@@ -62,6 +62,11 @@ class RunData:
             pair.image_id for pair in getattr(self, split)}))
                 for split in ("train", "validation", "novel")}
 
+    def photo_facts(self) -> dict[str, dict]:
+        """`photo_counts`, and under "sha256" of training and validation photos (`sha256`)."""
+        return {**self.photo_counts(),
+                "sha256": {split: self.sha256(split) for split in ("train", "validation")}}
+
     def lacks(self, image_id: str, class_id: int) -> bool:
         """Whether a photo is known to show no pixel of a class: its masks label it, not here."""
         labels = getattr(self.source, "labels", None)
@@ -69,7 +74,11 @@ class RunData:
             labels is None or class_id in labels(image_id))
 
     def novel_sha256(self) -> str | None:
-        """Hash of the novel photos' ids and their files' sizes: which photos are tested.
+        """`sha256` of the novel photos: which photos are tested."""
+        return self.sha256("novel")
+
+    def sha256(self, split: str) -> str | None:
+        """Hash of the ids of a split's photos and their files' sizes.
 
         Wherever they lie and whenever they were written; None where a file is missing, or the
         source keeps none.
@@ -77,7 +86,7 @@ class RunData:
         files = getattr(self.source, "files", None)
         if files is None:
             return None
-        names = sorted({pair.image_id for pair in self.novel})
+        names = sorted({pair.image_id for pair in getattr(self, split)})
         try:
             facts = [(name, [os.stat(path).st_size for path in files(name)]) for name in names]
         except OSError:  # whoever reads the photo says it

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixed episodes of unseen classes, written to a results file."""
 
-import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.errors import DataError, UserError
 from pipelines.sampler import dump_episodes, episodes_sha256
 from pipelines.sealed import write_sealed
+from pipelines.sources.joined import meaning
 from pipelines.writing import replacing
 from sst_tf import config as configuration
 from sst_tf.config import Config
@@ -105,12 +106,16 @@ def _of_other_photos(results, ours):
 
 
 def seen_in_training(run: Run, data: RunData) -> list[str]:
-    """Names of the tested classes that the run's record says it was trained on."""
-    path = run.folder / "classes.json"
-    if not path.is_file():
-        return []
-    trained = set(json.loads(path.read_text(encoding="utf-8"))["base"])
-    return [name for name in data.class_names()["novel"] if name in trained]
+    """Names of the tested classes that the run's record says it was trained on, by meaning."""
+    trained = {meaning(name) for name in run.trained_on()}
+    return [name for name in data.class_names()["novel"] if meaning(name) in trained]
+
+
+def tell_seen(run: Run, data: RunData) -> None:
+    """Print which of the tested classes a run was trained on, where there are any."""
+    if known := seen_in_training(run, data):
+        print(f"{run.folder}: was trained on {', '.join(known)}: their scores say nothing of "
+              "unseen classes", file=sys.stderr)
 
 
 def _finish(path, results, started):

@@ -23,7 +23,8 @@ from sst_tf.runs.directory import Run
 REMEDY = "remove it and evaluate again"
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 SAME = ("name", "dataset", "novel_classes", "split", "shots", "ways", "image_size", "resize",
-        "scoring", "void_query", "void_support", "views", "episodes_sha256")
+        "scoring", "void_query", "void_support", "views", "episodes_sha256", "photos_sha256")
+EARLY_LACK = {"photos_sha256"}  # of these what results of early versions do not say
 ASKED = {"views"}  # of these how a model is asked, by which answers stay comparable
 # Of a results file without configuration: what its protocol says, and where the identity has it.
 SAID = {"name": ("evaluate", "protocol"), "seed": ("evaluate", "seed"),
@@ -58,7 +59,7 @@ def evaluation_name(run: Run, config: Config, shots: int) -> str:
 def under_own_protocol(run: Run, config: Config, shots: int) -> bool:
     """Whether a configuration evaluates a run at k shots as the run's own does."""
     return not run.recorded() or (protocol_sha256(configuration.identity(config), shots)
-                                  == protocol_sha256(run.identity(), shots))
+                                  == protocol_sha256(run.asked(), shots))
 
 
 def results_file(run: Run, config: Config, shots: int) -> Path | None:
@@ -78,7 +79,7 @@ def own_results(run: Run, shots: int) -> Path | None:
     if not path.is_file():
         return None
     results = read_results(path)
-    mine = made_under(results, run.identity(), shots) and not run.replaced(results)
+    mine = made_under(results, run.asked(), shots) and not run.replaced(results)
     return path if mine else None
 
 
@@ -109,6 +110,12 @@ def _words(config):
     look = f"_look{config.model.second_look:g}" if config.model.second_look else ""
     ways = f"_{config.evaluate.ways}way" if config.evaluate.ways > 1 else ""
     return fusion + look + ways + label(config)
+
+
+def of_another_model(one: dict, other: dict) -> bool:
+    """Whether two files say that they are of two models; early ones may not say of which."""
+    hashes = {found.get("model_sha256") for found in (one, other)} - {None}
+    return len(hashes) > 1
 
 
 def read_results(path: Path) -> dict:
@@ -171,7 +178,7 @@ def refuse_unequal(evaluations: Sequence[Evaluation], but: Collection[str] = ())
     for other in evaluations[1:]:
         for key in (key for key in SAME if key not in but):
             a, b = (e.results["protocol"].get(key) for e in (first, other))
-            if a != b:
+            if a != b and (key not in EARLY_LACK or None not in (a, b)):
                 raise UserError(f"{other.name} and {first.name} differ in {key} ({b!r}, {a!r}): "
                                 "their scores cannot be compared")
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from filelock import FileLock
 
 from sst_tf import config as configuration
-from sst_tf.experiments.grid import Cell, missing_results
+from sst_tf.experiments.grid import Cell, is_trained, missing_results
 from sst_tf.runs.directory import Run
 
 
@@ -97,11 +97,12 @@ def _steps(base, cells, python, children, environment):
     trained, _ = configuration.parse(configuration.parser(), first.arguments, base)
     run = Run(first.folder)
     # Of a run whose results were kept elsewhere the weights may not be here.
-    if not run.model_path.is_file() or missing_results(run, trained, first.shots):
+    resumes = run.last_path.is_file() or not is_trained(run, trained)
+    if resumes and (not is_trained(run, trained) or missing_results(run, trained, first.shots)):
         steps.append(["sst_tf.train", base, "--run_dir", str(first.folder), "--resume",
                       *first.arguments])
     for cell in cells:
-        if (cell.config.evaluate, cell.config.model.answering) != (
+        if not resumes or (cell.config.evaluate, cell.config.model.answering) != (
                 trained.evaluate, trained.model.answering):
             steps.append(["sst_tf.evaluate", str(cell.folder), *_evaluation(cell)])
     for step in steps:

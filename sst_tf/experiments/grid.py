@@ -162,10 +162,17 @@ def missing_results(run: Run, config: configuration.Config, shots: Sequence[int]
     """Shots of which a run has no results of a protocol and of the model that lies beside them.
 
     Kept results come without a model. One that is trained again is another model, so that what
-    was kept is no result of it, least of all while it is in training.
+    was kept is no result of it, and of one that has epochs to go nothing is.
     """
+    if run.model_path.is_file() and not is_trained(run, config):
+        return list(shots)
     found = {k: path for k in shots if (path := results_file(run, config, k)) is not None}
     return [k for k in shots if k not in found or run.replaced(read_results(found[k]))]
+
+
+def is_trained(run: Run, config: configuration.Config) -> bool:
+    """Whether a run has its model of all epochs."""
+    return run.model_path.is_file() and len(run.history()) >= config.train.epochs
 
 
 def training_key(config: configuration.Config) -> str:

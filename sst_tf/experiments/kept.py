@@ -6,13 +6,17 @@ is missing, on whatever machine.
 """
 
 import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from pipelines.errors import UserError
 from pipelines.writing import replacing
+from sst_tf.evaluation.stored import read_results
 from sst_tf.experiments.grid import Cell
+from sst_tf.runs.directory import Run
 
 # In this order: the last tells that all is there, and a results file that its counts are.
 KEPT = ("identity.json", "environment.json", "classes.json", "photos.json", "history.csv",
@@ -28,20 +32,46 @@ def keep(cells: Iterable[Cell], folder: Path) -> None:
 
 
 def restore(cells: Iterable[Cell], folder: Path) -> None:
-    """Bring back kept results of runs that have none of their own."""
+    """Bring back kept results of runs that were not trained here."""
     for run in dict.fromkeys(cell.folder for cell in cells):
-        if (folder / run.name / "config.yaml").is_file() and not (run / "config.yaml").is_file():
+        here = any((run / name).exists() for name in ("model.keras", "last.npz", "log.txt"))
+        if (folder / run.name / "config.yaml").is_file() and not here:
             _copy(folder / run.name, run)
 
 
 def _copy(source, target):
+    """Bring `target` to what `source` has, evaluations of its present model alone."""
+    model = _model(source)
+    for path in target.glob("evaluations/*.json"):
+        if _of_another(path, model):
+            for part in (path, path.with_suffix(".npz")):
+                part.unlink(missing_ok=True)
     for path in (one for pattern in KEPT for one in sorted(source.glob(pattern))):
+        if path.parent.name == "evaluations" and _of_another(path.with_suffix(".json"), model):
+            continue
         content = _counts(path) if path.suffix == ".npz" else path.read_bytes()
         there = target / path.relative_to(source)
         there.parent.mkdir(parents=True, exist_ok=True)
         if not there.is_file() or there.read_bytes() != content:
             with replacing(there) as partial:
                 partial.write_bytes(content)
+
+
+def _model(run):
+    """Hash of a run's model, or of the one that all of its results are of."""
+    if Run(run).model_path.is_file():
+        return Run(run).model_sha256()
+    found = {one for path in sorted(run.glob("evaluations/novel_*.json"))
+             if (one := read_results(path).get("model_sha256"))}
+    if len(found) > 1:
+        raise UserError(f"{run}: results of {len(found)} models; remove those of all but one")
+    return next(iter(found), None)
+
+
+def _of_another(path, model):
+    """Whether a file of results says that it is of another model."""
+    found = json.loads(path.read_text(encoding="utf-8")).get("model_sha256")
+    return None not in (found, model) and found != model
 
 
 def _counts(path):

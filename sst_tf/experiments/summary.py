@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from pipelines.errors import UserError
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import (
     ASKED,
     POINTS,
     Evaluation,
+    of_another_model,
     refuse_unequal,
     under_own_protocol,
 )
@@ -40,6 +42,7 @@ class Grid:
         self.rows = list(dict.fromkeys(row for row, _, _ in self.cells))
         self.folds = list(folds or dict.fromkeys(fold for _, fold, _ in self.cells))
         self.seeds = list(dict.fromkeys(seed for _, _, seed in self.cells))
+        _refuse_two_models(zip(cells, self.cells.values(), strict=True))
         for fold in {fold for _, fold, _ in self.cells}:
             # A row says by its name how it asks.
             refuse_unequal([e for key, e in self.cells.items() if key[1] == fold], but=ASKED)
@@ -166,6 +169,16 @@ class Grid:
         return np.ones((1, len(evaluation.counts.class_ids)))
 
 
+def _refuse_two_models(pairs):
+    """Cells of one run are answers of one model; their differences are of how it is asked."""
+    first = {}
+    for cell, one in pairs:
+        other = first.setdefault(cell.folder, one)
+        if of_another_model(one.results, other.results):
+            raise UserError(f"{cell.folder}: its results are of two models; remove those of one "
+                            "and start again")
+
+
 def summary(experiment: Experiment, cells: list[Cell]) -> dict:
     """All that the tables of an experiment show, JSON-able.
 
@@ -260,4 +273,8 @@ def _wrong_support(run, config):
     path = run.evaluation_path("support_check")
     if not under_own_protocol(run, config, 1):
         return None
-    return json.loads(path.read_text(encoding="utf-8"))["other_class"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return None if of_another_model(found, Evaluation(run.folder, 1, config=config).results) else (
+        found["other_class"])

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training that starts from a trained model (`train.init`)."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.errors import UserError
-from sst_tf.config import ANSWERING, Config
+from sst_tf.config import ANSWERING, HELD_OUT, Config, DataConfig
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.presets.preset import Preset, is_run
-from sst_tf.runs.directory import Run
+from sst_tf.runs.directory import Run, known_classes
 
 # What the shapes and the decoder hang on.
 SAME = ("method", "backbone", "channels", "embedding_kernel", "comparator")
@@ -25,11 +26,15 @@ class Start:
         weights: all of its weights, backbone included.
         points: its operating points.
         answering: fusion and second look that these are of.
+        classes: names of the classes that it was trained on.
+        data: configuration of the photos that it was trained on.
     """
 
     weights: Sequence[np.ndarray]
     points: OperatingPoint | Preset
     answering: tuple[str, float]
+    classes: Sequence[str]
+    data: DataConfig
 
     @classmethod
     def of(cls, name: str, config: Config) -> "Start":
@@ -43,13 +48,25 @@ class Start:
             UserError: no such model, or one of another shape than `model` describes.
         """
         if is_run(name):
-            run = Run.open(name)
-            _refuse_others(name, run.config(), config)
-            return cls(run.model().get_weights(), OperatingPoint(run), run.config().model.answering)
+            run, trained = Run.open(name), Run(name).config()
+            _refuse_others(name, trained, config)
+            return cls(run.model().get_weights(), OperatingPoint(run), trained.model.answering,
+                       run.trained_on(), trained.data)
         preset, weights = Preset.load(name), config.model.weights
-        _refuse_others(name, preset.config(), config)
+        trained = preset.config()
+        _refuse_others(name, trained, config)
         model = preset.model(None if weights == "none" else weights)
-        return cls(model.get_weights(), preset, preset.config().model.answering)
+        return cls(model.get_weights(), preset, trained.model.answering,
+                   known_classes(preset.facts["training"]["classes"]), trained.data)
+
+    def tell_other_photos_held_out(self, config: Config) -> None:
+        """Print where the photos that choose epoch and threshold may not be new to the model."""
+        for key in HELD_OUT:
+            theirs, ours = getattr(self.data, key), getattr(config.data, key)
+            if self.data.dataset == config.data.dataset and theirs != ours:
+                print(f"train.init {config.train.init}: was trained with data.{key} {theirs}; with "
+                      f"{ours} it may have seen the photos that choose epoch and threshold here; "
+                      f"set data.{key} to {theirs} unless these are other photos", file=sys.stderr)
 
     def refuse_other_answers(self, config: Config) -> None:
         """Points of one way to answer say nothing of another.

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What training prints at its end: tables of unseen classes, the support check, a picture."""
 
+import numpy as np
+
 from pipelines.writing import write_json
 from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
-from sst_tf.evaluation.evaluate_run import base_points, evaluate, support_check
+from sst_tf.evaluation.evaluate_run import base_points, evaluate, support_check, tell_seen
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.evaluation.stored import under_own_protocol
+from sst_tf.evaluation.stored import Evaluation, under_own_protocol
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.reporting import drawing
 from sst_tf.reporting.figures import Painter
@@ -26,12 +28,11 @@ def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     if not data.novel_ids:
         choose_points(run, config, model, data, store)
         return
+    tell_seen(run, data)
     for shots in config.evaluate.shots:
         results = evaluate(run, config, model, data, shots, store)
         print(f"\nunseen classes, {shots}-shot, {results['protocol']['episodes']} episodes, "
               f"{results['protocol']['photos']} photos\n{table(results)}")
-        if shots == 1:
-            right = results["scores"]["tuned"]["threshold"]["miou_at_chosen"]
     if 1 not in config.evaluate.shots:
         return
     if len(data.novel_ids) < 2:
@@ -39,7 +40,7 @@ def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     elif config.evaluate.ways > 1:
         print("\nsanity: a support of another class is shown in episodes of one way; not checked")
     else:
-        check_support(run, config, model, data, store, right)
+        check_support(run, config, model, data, store)
     draw(run, config, model, data)
 
 
@@ -52,20 +53,26 @@ def choose_points(run: Run, config: Config, model: SSTSegmenter, data: RunData,
 
 
 def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
-                  store: FeatureStore | None, right: float) -> None:
+                  store: FeatureStore | None) -> None:
     """Print the IoU under supports of another class: it must collapse.
 
     Kept under the run's own protocol, so that no trial takes its place.
 
-    Both at the threshold that base classes chose; at 0.5 a timid model has no IoU to lose.
+    Of the same queries under both, at the threshold that base classes chose; at 0.5 a timid model
+    has no IoU to lose.
     """
     counts = support_check(model, data, config, store)
     wrong = float(metrics.mean_iou(counts, OperatingPoint(run, config).bins(1)["tuned"]))
+    scored = Evaluation(run.folder, 1, config=config)
+    first = np.arange(len(scored.counts.class_ids)) < len(counts.class_ids)
+    right = float(scored.resampled("chosen", first[None])[0])
     print(f"\nsanity: mIoU with a support of the class scored {right:.3f}, with a support of "
           f"another class {wrong:.3f}" + ("" if wrong < 0.7 * right else
                                           "  <- the support hardly matters to this model"))
     if under_own_protocol(run, config, 1):
-        write_json(run.evaluation_path("support_check"), {"right": right, "other_class": wrong})
+        write_json(run.evaluation_path("support_check"), {
+            "right": right, "other_class": wrong, "episodes": len(counts.class_ids),
+            "model_sha256": run.model_sha256()})
 
 
 def draw(run: Run, config: Config, model: SSTSegmenter, data: RunData) -> None:

@@ -73,11 +73,16 @@ class Subject:
         folder: of the run.
         photos: whether pictures may show photos.
         side: of a photo in the pictures, pixels.
+        name: what the page calls it; the folder's by default.
     """
 
-    def __init__(self, folder: str | Path, photos: bool = True, side: int = drawing.SIDE):
-        self.run, self.painter = Run.open(folder), None
-        self.name, self.config = self.run.folder.name, self.run.config()
+    def __init__(self, folder: str | Path, photos: bool = True, side: int = drawing.SIDE,
+                 name: str | None = None):
+        # Results outlive the model's file.
+        recorded = Run(folder).recorded() and not photos
+        self.run, self.painter = Run(folder) if recorded else Run.open(folder), None
+        self.name, self.config = name or self.run.folder.name, self.run.config()
+        self.file = self.name.replace("/", "-")
         self.shots = [k for k in self.config.evaluate.shots
                       if stored.own_results(self.run, k)]
         if self.config.data.novel_classes == []:
@@ -101,9 +106,15 @@ class Subject:
             raise DataError(f"{self.run.folder}: its photos are not here, so no pictures of it")
         return self.painter
 
+    def evaluation(self, shots: int) -> stored.Evaluation:
+        """Of k shots under the run's own protocol, under the name that the page calls it by."""
+        found = stored.Evaluation(self.run.folder, shots)
+        found.name = self.name
+        return found
+
     def results(self, shots: int) -> dict:
         """What the results file of k shots holds."""
-        return stored.Evaluation(self.run.folder, shots).results
+        return self.evaluation(shots).results
 
     def episodes(self, shots: int, count: int) -> list[Episode]:
         """The first episodes of the evaluation."""
@@ -112,7 +123,7 @@ class Subject:
 
     def extremes(self, count: int) -> tuple[list[Episode], list[Episode]]:
         """1-shot episodes of the evaluation with the lowest and with the highest IoU."""
-        one = stored.Evaluation(self.run.folder, 1)
+        one = self.evaluation(1)
         inter, union = one.arrays["tuned_chosen"]
         order = np.argsort(inter / np.maximum(union, 1), kind="stable")
         photos, classes = one.arrays["photos"], one.arrays["class_ids"]
@@ -129,7 +140,7 @@ def describe(report: Report, subjects: list[Subject]) -> None:
     for shots in sorted({k for one in subjects for k in one.shots}):
         group = [one for one in subjects if shots in one.shots]
         report.add(Heading(f"{shots}-shot"))
-        evaluations = [stored.Evaluation(one.run.folder, shots) for one in group]
+        evaluations = [one.evaluation(shots) for one in group]
         report.add(comparison.table(evaluations))
         lines = []
         for other in evaluations[1:]:
@@ -209,7 +220,7 @@ def episodes(report: Report, subjects: list[Subject], credit: str | None = None)
         report.add(Paragraph(credit))
     report.add(Heading("Before and after tuning (figure 3)"))
     for one in shown:
-        report.picture(f"tuning_{one.name}", one.drawn().tuning(one.episodes(1, ROWS)),
+        report.picture(f"tuning_{one.file}", one.drawn().tuning(one.episodes(1, ROWS)),
                        f"{one.name}: the first {ROWS} novel episodes; the gradient is the length "
                        "of the step at each place of the support")
     _own(report, shown)
@@ -217,12 +228,12 @@ def episodes(report: Report, subjects: list[Subject], credit: str | None = None)
     if many:
         report.add(Heading("Several shots against each alone (figure 5)"))
     for one in many:
-        report.picture(f"shots_{one.name}", one.drawn().shots(one.episodes(max(one.shots), 3)),
+        report.picture(f"shots_{one.file}", one.drawn().shots(one.episodes(max(one.shots), 3)),
                        one.name)
     report.add(Heading("Worst and best episodes"))
     for one in (one for one in shown if 1 in one.shots):
         for words, some in zip(("worst", "best"), one.extremes(ROWS), strict=True):
-            report.picture(f"{words}_{one.name}", one.drawn().tuning(some),
+            report.picture(f"{words}_{one.file}", one.drawn().tuning(some),
                            f"{one.name}, {words} by IoU at the base-chosen threshold")
     report.add(Heading("What is taken for the class"),
                Paragraph("Share of false foreground by what lies under it, 60 novel episodes, "

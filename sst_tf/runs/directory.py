@@ -89,6 +89,21 @@ class Run:
             return configuration.identity(self.config())
         return json.loads(self.identity_path.read_text(encoding="utf-8"))
 
+    def asked(self) -> dict:
+        """`identity`, with the fusion and second look that `config.yaml` has today, as `model`."""
+        found = self.identity()
+        if not self.recorded():
+            return found
+        written = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
+        answering = {key: value for key, value in written.get("model", {}).items()
+                     if key in configuration.ANSWERING}
+        today = configuration.identity(
+            Config(model=configuration.ModelConfig(**answering)))["model"]
+        made = {key: one for key, one in found["model"].items()
+                if key not in configuration.ANSWERING}
+        return {**found, "model": made | {
+            key: today[key] for key in configuration.ANSWERING if key in today}}
+
     def model(self) -> "SSTSegmenter":
         """The best model, without its optimizer (that of the last epoch is elsewhere).
 
@@ -197,14 +212,34 @@ class Run:
             return {}
         return read_sealed(self.presence_path, POINTS)
 
-    def photos(self) -> dict[str, dict[str, int]]:
-        """{"train", "validation", "novel": {part of the data: photos}}; {} of an early run."""
+    def photos(self) -> dict[str, dict]:
+        """What `RunData.photo_facts` said of its training; {} of an early run."""
         path = self.folder / "photos.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def trained_on(self) -> list[str]:
+        """Names of the classes that the model knows, those of the model that it began as too; []
+        of a run without a record.
+        """
+        path = self.folder / "classes.json"
+        return known_classes(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
 
     def evaluation_path(self, name: str) -> Path:
         """Path of a results file."""
         return self.folder / "evaluations" / f"{name}.json"
+
+
+def names_of(folders: Sequence[str | Path]) -> list[str]:
+    """What people call runs: the folder's name, with as many above it as tell it from the others.
+    """
+    paths = [Path(os.path.abspath(folder)).parts for folder in folders]
+    return ["/".join(next(own[-count:] for count in range(1, len(own) + 1) if all(
+        other[-count:] != own[-count:] for other in paths if other != own))) for own in paths]
+
+
+def known_classes(classes: dict[str, list[str]]) -> list[str]:
+    """What a `classes.json` says that a model was trained on."""
+    return [*classes.get("base", []), *classes.get("before", [])]
 
 
 def _parts(model):

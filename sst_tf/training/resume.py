@@ -25,6 +25,26 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
                             "not be the same run; use another --run_dir")
 
 
+def other_photos(then: dict, now: dict) -> str | None:
+    """What tells that a run was trained on other photos than there are now, in words; else None.
+
+    Args:
+        then: of the run (`Run.photos`), {} of an early one; its hashes may be missing.
+        now: `RunData.photo_facts`.
+    """
+    for split in (split for split in ("train", "validation") if split in then):
+        if then[split] != now[split]:
+            return f"{_count(now[split])} {split} photos ({_count(then[split])} then)"
+        was, found = (one.get("sha256", {}).get(split) for one in (then, now))
+        if None not in (was, found) and was != found:
+            return f"other {split} photos"
+    return None
+
+
+def _count(parts):
+    return " + ".join(f"{number:,} of {part}" for part, number in sorted(parts.items())) or "no"
+
+
 def refuse_without_last(run: Run) -> None:
     """A model that has come further than its first epoch, but has lost what it would go on from.
 

@@ -107,6 +107,14 @@ def test_resume_with_another_configuration_is_refused(toy, tmp_path, capsys, eag
     assert "holds a run already" in fails(capsys, [*toy, "--run_dir", folder])
     line = fails(capsys, [*toy, "--run_dir", folder, "--resume", "--tuner.steps", "0"])
     assert "tuner.steps" in line and "1 then, 0 now" in line
+    # Where a data set lies is no part of a configuration; which photos it has is one of a run.
+    photos = Run(folder).folder / "photos.json"
+    then = json.loads(photos.read_text())
+    (name, number), = then["train"].items()
+    photos.write_text(json.dumps({**then, "train": {name: number - 1}}))
+    line = fails(capsys, [*toy, "--run_dir", folder, "--resume"])
+    assert f"{number} of {name} train photos ({number - 1} of {name} then)" in line
+    photos.write_text(json.dumps(then))
     Run(folder).last_path.unlink()
     kept = Run(folder).model_sha256()
     for words in ([], ["--resume"]):

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import DataError, open_source
 from pipelines.index import build_index, read_facts
+from pipelines.sources.joined import JoinedSource, Part
 from tests.pipelines.tiny_voc import write_mask
 
 IDS = [f"p{n:02d}" for n in range(24)]
@@ -106,6 +107,24 @@ def test_other_class_names_are_another_data_set(counted, tiny, tmp_path):
     (tiny / "classes.txt").write_text("a\nb\nc\n")
     with pytest.raises(DataError, match="stand for no class"):
         build_index(open_source("voc", tiny), IDS, cache=tmp_path / "c")
+
+
+def test_the_order_of_a_part_s_classes_is_another_data_set(tiny, tmp_path):
+    """The list of all classes stays, as the main part has them; what a number stands for does not.
+    """
+    settle(tiny)
+    names = open_source("voc", tiny).classes
+
+    def source_of(classes):
+        (tiny / "classes.txt").write_text("\n".join(classes) + "\n")
+        return open_source("voc", tiny)
+
+    def facts(other):
+        parts = {"main": Part(source_of(names), {}), "more": Part(source_of(other), {})}
+        return read_facts(JoinedSource(parts), [f"more:{one}" for one in IDS], cache=tmp_path / "c")
+
+    one, other = facts(names), facts([names[1], names[0], *names[2:]])
+    assert one != other and facts(names) == one
 
 
 def test_coco_depends_on_its_json(shared, tmp_path):

@@ -4,7 +4,9 @@
 import json
 import shutil
 import zipfile
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pipelines.errors import UserError
@@ -13,6 +15,7 @@ from sst_tf import compare, evaluate
 from sst_tf.config import Config, DataConfig
 from sst_tf.data.run_data import RunData
 from sst_tf.evaluation import stored
+from sst_tf.evaluation.evaluate_run import seen_in_training
 from sst_tf.experiments.grid import Cell
 from sst_tf.reporting import after_training
 from sst_tf.runs.directory import Run
@@ -30,6 +33,8 @@ def run(tmp_path_factory):
     """A run whose own protocol is `OWN`, evaluated under it and in a trial of four episodes."""
     run = make_run(tmp_path_factory.mktemp("run"), DataConfig(image_size=33, count=120))
     run = Run.create(run.folder, run.config(OWN))
+    for epoch in range(run.config().train.epochs):
+        run.append_history({"epoch": epoch, "seconds": 1})
     evaluate.main([str(run.folder)])
     evaluate.main([str(run.folder), *TRIAL])
     return run
@@ -82,6 +87,27 @@ def test_evaluations_of_one_run_are_paired(run, tmp_path, capsys):
         with pytest.raises(SystemExit):
             compare.main([str(run.folder), "--names", *wrong])
         assert reason in capsys.readouterr().err
+
+
+def test_runs_of_one_name_are_told_apart(run, tmp_path, capsys):
+    folders = [shutil.copytree(run.folder, tmp_path / part / "same") for part in ("a", "b")]
+    compare.main([*map(str, folders), "--json"])
+    assert list(json.loads(capsys.readouterr().out)["runs"]) == ["a/same", "b/same"]
+    compare.main([str(run.folder), str(folders[0])])
+    told = capsys.readouterr().out
+    assert "same" in told and "a/same" not in told
+
+
+def test_a_second_look_that_a_run_is_given_makes_its_own_scores(run, tmp_path):
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    path = other.folder / "config.yaml"
+    path.write_text(path.read_text().replace("second_look: 0.0", "second_look: 0.3"))
+    assert other.config().model.second_look == 0.3
+    assert stored.own_results(other, 1) is None and cell(other).missing() == [1]
+    evaluate.main([str(other.folder)])
+    assert stored.own_results(other, 1) == other.evaluation_path("novel_1shot")
+    assert cell(other).missing() == [] == cell(run).missing()
+    assert cell(other, "--model.second_look", "0.0").missing() == [1]
 
 
 def test_a_grid_takes_its_own_protocol_only(run, tmp_path):
@@ -152,14 +178,38 @@ def test_classes_of_the_training_are_told(run, tmp_path, capsys):
     assert f"was trained on {', '.join(protocol['seen_in_training'])}: their" in printed.err
 
 
+def test_classes_that_a_model_began_with_and_their_other_names_were_seen(tmp_path):
+    run = Run(tmp_path)
+    assert run.trained_on() == []
+    write_json(tmp_path / "classes.json", {"base": ["aeroplane", "dog"], "novel": ["bus"],
+                                           "before": ["tvmonitor"]})
+    data = SimpleNamespace(class_names=lambda: {"novel": ["airplane", "bus", "tv"]})
+    assert seen_in_training(run, data) == ["airplane", "tv"]
+
+
 def test_a_trial_leaves_the_support_check_as_it_was(run, monkeypatch):
-    monkeypatch.setattr(after_training, "support_check", lambda *_: None)
+    three = SimpleNamespace(class_ids=[1, 2, 3])
+    monkeypatch.setattr(after_training, "support_check", lambda *_: three)
     monkeypatch.setattr(after_training.metrics, "mean_iou", lambda *_: 0.25)
     path = run.evaluation_path("support_check")
     for words, kept in ((TRIAL, False), ([], True)):
-        after_training.check_support(run, run.config(words), None, None, None, 0.5)
+        after_training.check_support(run, run.config(words), None, None, None)
         assert path.is_file() == kept
-    assert json.loads(path.read_text()) == {"right": 0.5, "other_class": 0.25}
+    one = stored.Evaluation(run.folder, 1)
+    inter, union = one.arrays["tuned_chosen"][:, :3]
+    ids = one.counts.class_ids[:3]
+    right = np.mean([inter[ids == i].sum() / union[ids == i].sum() for i in sorted(set(ids))])
+    assert json.loads(path.read_text()) == {
+        "right": pytest.approx(right), "other_class": 0.25, "episodes": 3,
+        "model_sha256": run.model_sha256()}
+
+
+@pytest.mark.parametrize("words", [["--tuner.steps", "0"], ["--model.channels", "7"],
+                                   ["--loss.balanced", "false"]])
+def test_keys_that_made_a_model_are_no_evaluation_s(words, run, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main([str(run.folder), *words])
+    assert f"{words[0]} " in (told := capsys.readouterr().err) and "stays so" in told
 
 
 def test_results_of_earlier_versions_count_as_what_they_say(run, tmp_path):

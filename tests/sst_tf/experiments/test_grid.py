@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Grids of runs: shared trainings, resuming, a failure that costs nothing else, tables."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from sst_tf import experiment
 from sst_tf.config import Config, identity
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import protocol_sha256
-from sst_tf.experiments import kept, summary
+from sst_tf.experiments import kept, photos, summary
 from sst_tf.experiments.executors import Children, Here
 from sst_tf.experiments.grid import Cell, Experiment
 from sst_tf.experiments.runner import run_all
@@ -199,7 +200,80 @@ def test_kept_results_are_not_those_of_a_model_in_training(tmp_path):
     path = cell.folder / "evaluations" / "novel_1shot.json"
     results = json.loads(path.read_text())
     write_json(path, {**results, "model_sha256": Run(cell.folder).model_sha256()})
-    assert cell.missing() == []
+    epochs = cell.config.train.epochs
+    for done, missing in ((epochs - 1, [1]), (epochs, [])):  # results of a model half-way
+        (cell.folder / "history.csv").write_text(
+            "epoch,seconds\n" + "".join(f"{epoch},1\n" for epoch in range(done)))
+        assert cell.missing() == missing
+    # Without what it would go on from it can still be asked.
+    path.unlink()
+    (tmp_path / "commands").unlink()
+    run_all(grid, [cell], Here(1, str(python)))
+    assert (tmp_path / "commands").read_text().startswith("-m sst_tf.evaluate")
+
+
+def test_kept_results_are_of_one_model(tmp_path):
+    cell = Cells(tmp_path / "runs").cells[0]
+    (cell.folder / "config.yaml").write_text("")
+
+    def results(name, model, seconds=0):
+        path = cell.folder / "evaluations" / f"{name}.json"
+        content = json.loads(cell_path.read_text())
+        write_json(path, {**content, "model_sha256": model, "seconds": seconds})
+        if name != "novel_1shot":
+            shutil.copy(cell_path.with_suffix(".npz"), path.with_suffix(".npz"))
+        return tmp_path / "kept" / cell.folder.name / "evaluations" / path.name
+
+    cell_path = cell.folder / "evaluations" / "novel_1shot.json"
+    kept_own, kept_look = results("novel_1shot", "one"), results("novel_1shot_look", "one")
+    kept.keep([cell], tmp_path / "kept")
+    assert kept_own.is_file() and kept_look.with_suffix(".npz").is_file()
+    # Trained again: what is kept of the model before, and what lies here of it, is no result.
+    results("novel_1shot", "two")
+    with pytest.raises(UserError, match="results of 2 models"):
+        kept.keep([cell], tmp_path / "kept")
+    (cell.folder / "evaluations" / "novel_1shot_look.json").unlink()
+    (cell.folder / "evaluations" / "novel_1shot_look.npz").unlink()
+    write_json(cell.folder / "evaluations" / "support_check.json",
+               {"other_class": 0.1, "model_sha256": "one"})
+    kept.keep([cell], tmp_path / "kept")
+    assert [path.name for path in sorted(kept_own.parent.iterdir())] == [
+        "novel_1shot.json", "novel_1shot.npz"]
+    # A folder that was brought back, not trained here, follows what is kept.
+    content = json.loads(kept_own.read_text())
+    write_json(kept_own, {**content, "seconds": 9})
+    kept.restore([cell], tmp_path / "kept")
+    assert json.loads(cell_path.read_text())["seconds"] == 9
+    (cell.folder / "log.txt").write_text("")
+    write_json(kept_own, content)
+    kept.restore([cell], tmp_path / "kept")
+    assert json.loads(cell_path.read_text())["seconds"] == 9
+
+
+def test_results_of_other_photos_are_told(tmp_path, monkeypatch):
+    base = tmp_path / "base.yaml"
+    base.write_text("train: {epochs: 1}\n")
+    cell = Cells(tmp_path / "runs").cells[0]
+    now = {"train": {"voc": 10582}, "validation": {"voc": 90},
+           "sha256": {"train": "b", "validation": "v"}}
+    monkeypatch.setattr(photos, "open_data",
+                        lambda *_, **__: SimpleNamespace(photo_facts=lambda: now))
+    photos.refuse_other_photos(str(base), [cell])  # of an early run, which says nothing
+    for then, told in (({}, "10,582 of voc train photos (3,131 of voc then)"),
+                       ({"train": {"voc": 10582}, "sha256": {"train": "a"}}, "other train photos")):
+        write_json(cell.folder / "photos.json", {
+            "train": {"voc": 3131}, "validation": {"voc": 90}, **then})
+        with pytest.raises(UserError) as refused:
+            photos.refuse_other_photos(str(base), [cell])
+        assert told in str(refused.value) and "--runs" in str(refused.value)
+    write_json(cell.folder / "photos.json", {**now, "sha256": {}})
+    photos.refuse_other_photos(str(base), [cell])
+
+    def nowhere(*_, **__):
+        raise DataError("no photos here")
+    monkeypatch.setattr(photos, "open_data", nowhere)
+    write_json(cell.folder / "photos.json", {"train": {"voc": 3131}})
+    photos.refuse_other_photos(str(base), [cell])
 
 
 def test_a_copy_that_was_killed_is_made_again(tmp_path, monkeypatch):
@@ -516,3 +590,27 @@ def test_unequal_protocols_are_refused(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="differ in image_size"):
         summary.Grid(cells, 1)
+
+
+@pytest.mark.parametrize("key, values, told", [
+    ("photos_sha256", ("one", "two"), "differ in photos_sha256"),
+    ("photos_sha256", ("one", None), None)])  # an early version does not say
+def test_results_on_other_photos_are_not_compared(key, values, told, tmp_path):
+    cells = Cells(tmp_path).cells
+    for row, value in zip(("good", "bad"), values, strict=True):
+        path = tmp_path / f"{row}1" / "evaluations" / "novel_1shot.json"
+        content = json.loads(path.read_text())
+        content["protocol"] |= {key: value} if value else {}
+        path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=told) if told else contextlib.nullcontext():
+        summary.Grid(cells, 1)
+
+
+def test_two_models_of_one_run_are_not_compared(tmp_path):
+    cells = Cells(tmp_path).cells
+    one, other = ({"model_sha256": model} for model in ("one", "two"))
+    pairs = [(cells[0], SimpleNamespace(results=one)), (cells[1], SimpleNamespace(results=other))]
+    summary._refuse_two_models(pairs)  # two runs
+    cells[1].folder = cells[0].folder
+    with pytest.raises(UserError, match="of two models"):
+        summary._refuse_two_models(pairs)

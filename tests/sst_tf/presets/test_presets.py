@@ -30,6 +30,7 @@ from sst_tf.presets import preset as stored
 from sst_tf.presets.card import card
 from sst_tf.presets.fingerprint import difference, fingerprint
 from sst_tf.presets.preset import Preset, is_run
+from sst_tf.presets.start import Start
 from sst_tf.reporting.after_training import choose_points
 from sst_tf.runs.directory import Run
 from sst_tf.runs.factory import build_model
@@ -544,6 +545,18 @@ def test_training_starts_from_a_preset_and_keeps_its_points(folder, toy, tmp_pat
     assert max(moved) > 1e-5
     assert Predictor.from_run("second").threshold(3) == pytest.approx(preset.threshold(3))
     assert Run("second").identity()["train"]["init"] != run.identity()["train"]["init"]
+    known = preset.facts["training"]["classes"]["base"]
+    assert set(Run("second").trained_on()) == {"ring", "star", *known} >= set(run.trained_on())
+
+
+def test_a_start_that_held_out_other_photos_says_so(capsys):
+    theirs = Config(data=DataConfig(dataset="voc", split_seed=1))
+    start = Start([], None, ("weighted", 0.0), [], theirs.data)
+    start.tell_other_photos_held_out(theirs)
+    start.tell_other_photos_held_out(Config(data=DataConfig(dataset="shapes", split_seed=0)))
+    assert not capsys.readouterr().err
+    start.tell_other_photos_held_out(Config(data=DataConfig(dataset="voc", split_seed=0)))
+    assert "was trained with data.split_seed 1; with 0 it may" in capsys.readouterr().err
 
 
 def test_a_folder_of_a_preset_s_name_hides_it_from_nobody(tmp_path, monkeypatch):

@@ -122,9 +122,13 @@ def test_heat_shows_the_largest_place():
 
 
 def test_a_page_without_photos(page, tmp_path):
-    report.main([str(page.parent / "one"), "--output", str(tmp_path), "--without_photos"])
+    folders = [shutil.copytree(page.parent / "one", tmp_path / part / "one") for part in "ab"]
+    for folder in folders:  # results outlive the model
+        Run(folder).model_path.unlink()
+    report.main([*map(str, folders), "--output", str(tmp_path), "--without_photos"])
     text = (tmp_path / "report.md").read_text()
     assert "## 1-shot" in text and "figure 6" in text and "figure 3" not in text
+    assert "**a/one**" in text and "**b/one**" in text
     assert not list((tmp_path / "figures").glob("*.jpg"))
 
 
