@@ -11,7 +11,8 @@ _RIGHTS = "see who may read and write there, or name another folder"
 REMEDIES = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: _ROOM, errno.EROFS: _RIGHTS,
             errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS, errno.EIO: "see whether the disk is well",
             errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "its links lead in a circle",
-            errno.ENOTDIR: "name a folder", errno.EISDIR: "name a file"}
+            errno.ENOTDIR: "name a folder", errno.EISDIR: "name a file",
+            errno.EEXIST: "a folder is needed there: move the file away, or name another"}
 
 
 class UserError(ValueError):

@@ -19,6 +19,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.batch import BLOCK, NAME, PHOTO
+from sst_tf.photos.inputs import told_of_others
 from sst_tf.presets.options import add_model_options, check_model_options
 
 SHOWN = 5  # errors that are printed
@@ -72,16 +73,14 @@ def main(argv: list[str] | None = None) -> None:
     # Ray and TensorFlow take seconds to import, which --help need not wait for.
     from sst_tf.photos.batch.engine import answer
     from sst_tf.photos.batch.worker import Question
-    from sst_tf.photos.class_card import ClassCard
+    from sst_tf.photos.class_card import ClassCard, refuse_one_name
     from sst_tf.presets.preset import SUFFIX, Preset
     from sst_tf.runs.directory import Run
 
     sha256 = (Preset.load(options.preset).sha256 if options.preset
               else Run.open(options.run_dir).model_sha256())
     cards = [replace(ClassCard.load(path, sha256), thumbnail=b"") for path in options.card]
-    names = [card.name for card in cards]
-    if len(set(names)) < len(names):
-        raise UserError(f"--card: two cards of one class ({', '.join(sorted(names))})")
+    refuse_one_name([card.name for card in cards])
     by_name = options.preset and not options.preset.endswith(SUFFIX)
     model = options.preset if by_name else everywhere(options.preset or options.run_dir)
     done = answer(
@@ -91,6 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         options.kind, options.photo, options.id, options.block,
         retry_errors=options.retry_errors)
     print(f"{done.photos} rows in {options.output}, {done.before} of them from before")
+    if line := told_of_others(done.others):
+        print(line, file=sys.stderr)
     if done.errors:
         from sst_tf.photos.batch.output import Output
 

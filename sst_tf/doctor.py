@@ -65,13 +65,19 @@ def problem(one: Requirement) -> str | None:
 def facts() -> dict[str, Any]:
     """All that the command tells, JSON-able."""
     wanted = needs()
+    problems = [text for one in wanted[""] if (text := problem(one))]
+    try:
+        found = devices()
+    except ImportError as error:
+        problems.append(f"tensorflow cannot be imported ({error})")
+        found = []
     return {
         "versions": {NAME: metadata.version(NAME), "python": platform.python_version(),
                      **{one.name: metadata.version(one.name) for one in wanted[""]
                         if problem(one) is None}},
-        "problems": [text for one in wanted[""] if (text := problem(one))],
+        "problems": problems,
         "machine": {"system": platform.platform(), "processors": os.cpu_count(),
-                    "devices": devices()},
+                    "devices": found},
         "free_gigabytes": {name: round(free(path) / 1e9, 1) for name, path in FOLDERS.items()},
         "presets": presets(),
         "weights": {"folder": str(weight_files.folder()), "found": {
@@ -105,7 +111,7 @@ def text_of(found: dict[str, Any]) -> str:
     machine, weights = found["machine"], found["weights"]
     lines += [f"PROBLEM: {one}; pip install {NAME} brings it" for one in found["problems"]]
     lines += [f"{machine['system']}, {machine['processors']} processors; devices: "
-              f"{', '.join(machine['devices'])}",
+              f"{', '.join(machine['devices']) or 'none'}",
               "free disk: " + ", ".join(f"{gigabytes:g} GB in {FOLDERS[name]}" for name, gigabytes
                                         in found["free_gigabytes"].items()),
               f"presets: {', '.join(found['presets']) or 'none in this version'}",

@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos import formats
 from sst_tf.photos.annotations import parse_mark
-from sst_tf.photos.inputs import find_photos, videos
+from sst_tf.photos.inputs import find_photos, others_in, single, told_of_others, videos
 from sst_tf.photos.support import marked_answers, parse_pairs, support_from
 from sst_tf.presets.options import add_model_options, check_model_options
 
@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     _check(options)
     found, answers = find_photos(options.input, options.output)
-    formats.check(options.format, [key for key, _ in found])
+    if line := told_of_others(others_in(options.input)):
+        print(line, file=sys.stderr)
+    formats.check(options.format, single(found))
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
     support, teachers = _support(options, found)  # before the model: reading it takes seconds
@@ -71,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{len(teachers)} photos keep their marks from {options.support_from}")
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.photos.answers import predict_files, write_video
+    from sst_tf.photos.class_card import refuse_one_name
     from sst_tf.photos.predictor import Predictor
 
     empty = not options.always_answer
@@ -78,8 +81,9 @@ def main(argv: list[str] | None = None) -> None:
         predictor = Predictor.from_preset(options.preset, options.weights, empty, options.tiles)
     else:
         predictor = Predictor.from_run(options.run_dir, empty, options.tiles)
-    for path in options.card:
-        card = predictor.add_card(path)
+    cards = [predictor.add_card(path) for path in options.card]
+    refuse_one_name([*(card.name for card in cards), *support])
+    for path, card in zip(options.card, cards, strict=True):
         print(f"{path}: class {card.name!r}, {card.shots}-shot")
     for name, pairs in support.items():
         _tune(predictor, name, pairs, options.save_card, several=len(support) > 1)

@@ -52,6 +52,30 @@ def head_of(source: Path | bytes, count: int = 32) -> bytes:
         return file.read(count)
 
 
+def exif_orientation(photo: Image.Image) -> int:
+    """The EXIF orientation of an open picture, 1 to 8; 1 where it has none.
+
+    Pillow's `getexif` also takes one from XMP, which browsers and the served graph do not read.
+    """
+    exif = Image.Exif()
+    exif.load(photo.info.get("exif", b""))
+    return exif.get(ORIENTATION, 1)
+
+
+def is_text(path: str | os.PathLike) -> bool:
+    """Whether a file's name is UTF-8; others of old archives hold bytes that stand for no text."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(path: str | os.PathLike) -> str:
+    """A file's name as it can be printed, whatever bytes are in it."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 class Header(NamedTuple):
     """What a photo's file says of itself.
 
@@ -95,7 +119,7 @@ def same_size(path: Path, size: tuple[int, ...], photo_path: Path) -> None:
     stored = read_header(photo_path).size
     if stored != size:
         with open_picture(photo_path) as photo:
-            turned = stored[::-1] == size and photo.getexif().get(ORIENTATION, 1) > 4
+            turned = stored[::-1] == size and exif_orientation(photo) > 4
         remedy = (f"a tag in {photo_path.name} turns it; save it upright without the tag"
                   if turned else "make the mask anew at the photo's size")
         raise DataError(f"{path}: {size[0]} x {size[1]} pixels, its photo has "

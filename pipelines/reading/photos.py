@@ -6,13 +6,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from pipelines.errors import DataError
 from pipelines.reading.files import (
     DAMAGED,
     DEEP_PNG,
-    ORIENTATION,
+    exif_orientation,
     head_of,
+    is_text,
     open_picture,
     read_header,
 )
@@ -21,6 +23,8 @@ TURNS = {  # EXIF orientation: how stored pixels become upright ones
     2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
     5: lambda x: x.swapaxes(0, 1), 6: lambda x: x.swapaxes(0, 1)[:, ::-1],
     7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: lambda x: x.swapaxes(0, 1)[::-1]}
+
+BITS = 258  # TIFF's tag of bits a channel
 
 Photo = str | os.PathLike | bytes | np.ndarray
 
@@ -60,7 +64,7 @@ def read_photo(path: Path) -> np.ndarray:
         DataError: a damaged file, or more than 8 bits a channel (Pillow would cut them off).
     """
     header = read_header(path)
-    if header.plain:
+    if header.plain and is_text(path):  # OpenCV falls over a name that is not UTF-8
         # One call without Python's lock, in less than half of Pillow's time.
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None and pixels.shape[1::-1] == header.size:
@@ -72,14 +76,29 @@ def decode_photo(source: Path | bytes, what: str = "photo") -> np.ndarray:
     """`read_photo` by Pillow, of a path or of bytes that messages call `what`."""
     name = what if isinstance(source, bytes) else source
     with open_picture(source, what) as photo:
-        if photo.mode.startswith(("I", "F")) or DEEP_PNG.match(head_of(source)):
+        return rgb_of(photo, name, DEEP_PNG.match(head_of(source)) is not None)
+
+
+def rgb_of(photo: Image.Image, name: object, deep: bool = False) -> np.ndarray:
+    """The pixels of an open picture, uint8 [H, W, 3].
+
+    Args:
+        name: for messages.
+        deep: it is known to have more than 8 bits a channel.
+    Raises:
+        DataError: damaged, or more than 8 bits a channel.
+    """
+    try:
+        bits = getattr(photo, "tag_v2", {}).get(BITS, (8,))  # of a TIFF
+        if deep or photo.mode.startswith(("I", "F")) or max(bits) > 8:
             raise DataError(f"{name}: a photo of mode {photo.mode}, more than 8 bits a channel; "
                             "save it with 8")
-        try:
-            return np.asarray(photo.convert("RGB"))
-        except DAMAGED as error:
-            raise DataError(f"{name}: damaged photo ({error}); fetch it again or leave it out"
-                            ) from None
+        return np.asarray(photo.convert("RGB"))
+    except DataError:
+        raise
+    except DAMAGED as error:
+        raise DataError(f"{name}: damaged photo ({error}); fetch it again or leave it out"
+                        ) from None
 
 
 def orientation(source: str | os.PathLike | bytes, what: str = "photo") -> int:
@@ -89,7 +108,7 @@ def orientation(source: str | os.PathLike | bytes, what: str = "photo") -> int:
         if photo.format == "TIFF":
             return 1  # Pillow turns these as it reads them
         try:
-            return photo.getexif().get(ORIENTATION, 1)
+            return exif_orientation(photo)
         except DAMAGED as error:
             name = what if isinstance(source, bytes) else source
             raise DataError(f"{name}: damaged photo ({error}); fetch it again") from None

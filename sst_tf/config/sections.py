@@ -168,6 +168,12 @@ class ModelConfig:
         """The values of `ANSWERING`."""
         return self.fusion, self.second_look
 
+    @property
+    def asked_otherwise(self) -> list[tuple[str, Any]]:
+        """(key, value) of those of `ANSWERING` that are not at their defaults."""
+        return [(key, getattr(self, key)) for key in ANSWERING
+                if getattr(self, key) != getattr(type(self), key)]
+
 
 @dataclass
 class TunerConfig:

@@ -18,12 +18,14 @@ from pipelines.writing import replacing, write_bytes, write_json
 from sst_tf.photos import formats
 from sst_tf.photos.formats.coco import mask_of_run_lengths, run_lengths
 from sst_tf.photos.formats.shapes import Answer
-from sst_tf.photos.inputs import VIDEOS, content_sha256, items, videos
+from sst_tf.photos.inputs import VIDEOS, content_sha256, items, single, videos
 from sst_tf.photos.predictor import Predictor, Scene
 from sst_tf.reporting import drawing
 
 COLOURS = ((70, 200, 70), (255, 140, 0), (60, 120, 255), (220, 60, 180), (0, 190, 190),
            (230, 210, 40))
+PICTURES = ("index.png", "overlay.jpg")  # beside each record
+JPEG_SIDE = 65_500  # pixels, of a picture that OpenCV writes as a JPEG
 
 
 class Answers:
@@ -42,7 +44,8 @@ class Answers:
     def is_there(self, key: str, photo_sha256: str) -> bool:
         """The photo of these bytes was answered before, and the answer would be the same."""
         record = self._record(key)
-        return (record.get("asked"), record.get("photo_sha256")) == (self.asked, photo_sha256)
+        return (record.get("asked"), record.get("photo_sha256")) == (self.asked, photo_sha256) and (
+            all((self.folder / f"{key}.{ending}").is_file() for ending in PICTURES))
 
     def _record(self, key):
         try:
@@ -52,11 +55,12 @@ class Answers:
 
     def write(self, key: str, image: np.ndarray, scene: Scene, photo_sha256: str) -> None:
         """Files of one photo; its record last, so that half an answer counts as none."""
+        (self.folder / f"{key}.json").unlink(missing_ok=True)  # of another question, perhaps
         shown = image
         for number in range(1, len(self.names) + 1):
             shown = drawing.overlay(shown, (scene.index == number).astype(np.uint8),
                                     COLOURS[(number - 1) % len(COLOURS)])
-        for ending, picture in (("index.png", scene.index), ("overlay.jpg", shown[..., ::-1])):
+        for ending, picture in zip(PICTURES, (scene.index, shown[..., ::-1]), strict=True):
             write_bytes(self.folder / f"{key}.{ending}",
                         cv2.imencode(Path(ending).suffix, picture)[1].tobytes())
         write_json(self.folder / f"{key}.json", {
@@ -80,7 +84,7 @@ def _asked(predictor):
     data = predictor.config.data
     digest = hashlib.sha256(json.dumps([
         predictor.model_sha256, data.image_size, data.resize, predictor.empty,
-        predictor.tiles]).encode())
+        predictor.tiles, *predictor.config.model.asked_otherwise]).encode())
     for card in predictor.cards.values():
         digest.update(json.dumps([card.name, predictor.threshold(card.shots),
                                   predictor.presence_threshold(card.shots)]).encode())
@@ -116,7 +120,7 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         photos_at: where Label Studio finds photos (`formats.label_studio.write`).
         marked: photos that somebody marked, written with their marks among the answers.
     """
-    formats.check(chosen, [key for key, _ in found])
+    formats.check(chosen, single(found))
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
 
     def flush():
@@ -136,7 +140,11 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
             if answers.is_there(key, sha256):
                 done.append(key)
                 continue
-            waiting.append((key, load_photo(item), sha256))
+            image = load_photo(item)
+            if max(image.shape) > JPEG_SIDE:
+                raise DataError(f"{item}: {image.shape[1]} x {image.shape[0]} pixels; answers are "
+                                f"shown as JPEGs of at most {JPEG_SIDE:,} a side; cut it")
+            waiting.append((key, image, sha256))
         except DataError as error:
             failed[key] = str(error)
             bar.write(f"failed: {error}", file=sys.stderr)
@@ -165,7 +173,8 @@ def write_video(folder: str | Path, key: str, path: Path, every: int, done: Sequ
         every: every n-th frame was answered.
         done: keys answered, `Answered.done`; earlier answers to other frames stay out.
     """
-    shown = [Path(folder) / f"{one}.overlay.jpg" for one in done if one.startswith(f"{key}/")]
+    shown = [Path(folder) / f"{one}.overlay.jpg" for one in sorted(done)
+             if one.startswith(f"{key}/")]
     if not shown:
         return None
     video = cv2.VideoCapture(str(path))

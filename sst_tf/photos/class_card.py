@@ -4,17 +4,30 @@
 import io
 import json
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, UserError
 from pipelines.reading.arrays import expected, open_arrays
 from pipelines.writing import write_bytes
 
 FORMAT = 1
 UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves of one, line ends
+
+
+def refuse_one_name(names: Sequence[str]) -> None:
+    """Answers tell classes apart by their names.
+
+    Raises:
+        UserError: two cards, or a card and a support, of one name.
+    """
+    if twice := sorted(name for name, times in Counter(names).items() if times > 1):
+        raise UserError(f"two classes are called {twice[0]!r}; make one of their cards anew under "
+                        "another --name")
 
 
 def unwritable(name: str) -> bool:

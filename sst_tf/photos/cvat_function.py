@@ -10,11 +10,12 @@ Labels of the task that have a card's name are annotated, with a mask a class an
 from typing import TYPE_CHECKING
 
 import cvat_sdk.auto_annotation as cvataa
-import numpy as np
 from cvat_sdk.masks import encode_mask
 from PIL import ImageOps
 
 from pipelines.errors import UserError
+from pipelines.reading.photos import rgb_of
+from sst_tf.photos.class_card import refuse_one_name
 from sst_tf.photos.formats.outlines import outlines
 from sst_tf.photos.predictor import Predictor
 
@@ -46,8 +47,8 @@ class Function:
         A class counts as found where its score reaches `context.conf_threshold`, and the threshold
         that base classes set.
         """
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-        scene, = self.predictor.predict_all([np.asarray(upright)])
+        upright = rgb_of(ImageOps.exif_transpose(image), "a photo of CVAT's")
+        scene, = self.predictor.predict_all([upright])
         shapes = []
         for number, one in enumerate(scene.predictions.values(), start=1):
             mask = scene.index == number
@@ -79,8 +80,8 @@ def create(cards: str, preset: str | None = None, run_dir: str | None = None,
                         "-p preset=str:sst_resnet18")
     predictor = (Predictor.from_preset(preset, weights, not always_answer) if preset is not None
                  else Predictor.from_run(str(run_dir), not always_answer))
-    for path in filter(None, cards.split(",")):
-        predictor.add_card(path.strip())
-    if not predictor.cards:
+    added = [predictor.add_card(path.strip()) for path in filter(None, cards.split(","))]
+    if not added:
         raise UserError("cvat_function: no class card, such as -p cards=str:mug.npz")
+    refuse_one_name([card.name for card in added])
     return Function(predictor)

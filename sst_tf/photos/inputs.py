@@ -10,8 +10,12 @@ import cv2
 import numpy as np
 
 from pipelines.errors import DataError, UserError
+from pipelines.reading.files import is_text, shown
 
-PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# Pictures that are not looked for in folders: most of these kinds cannot be read.
+OTHERS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".psd", ".dng", ".cr2", ".cr3",
+          ".nef", ".arw", ".orf", ".rw2", ".raf")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 ANSWERS = (".index.png", ".overlay.jpg", ".overlay.mp4")  # what `answers` writes beside records
 WRITTEN = ".sst_written"  # in a folder that `formats` wrote; one of them holds pictures of masks
@@ -20,7 +24,19 @@ WRITTEN = ".sst_written"  # in a folder that `formats` wrote; one of them holds 
 def files_in(folder: Path, endings: Sequence[str] = PHOTOS) -> list[Path]:
     """Files of a folder and of those in it, by name, hidden ones left out; photos by default."""
     return sorted(p for p in Path(folder).rglob("*")
-                  if p.suffix.lower() in endings and not p.name.startswith("."))
+                  if p.suffix.lower() in endings and not p.name.startswith(".") and p.is_file())
+
+
+def others_in(paths: Iterable[str | Path]) -> list[str]:
+    """Pictures of `OTHERS` in those of the paths that are folders."""
+    return [str(file) for path in map(Path, paths) if path.is_dir()
+            for file in files_in(path, OTHERS)]
+
+
+def told_of_others(names: Sequence[str]) -> str | None:
+    """A line on pictures of `OTHERS` in folders; None without any."""
+    return (f"{len(names)} pictures left out, such as {names[0]}: photos are {', '.join(PHOTOS)}; "
+            "convert the others") if names else None
 
 
 def find_photos(paths: Iterable[str | Path], output: str | Path | None = None
@@ -99,13 +115,21 @@ def items(found: list[tuple[str, Path]], every: int
           ) -> Iterator[tuple[str, Path | np.ndarray | DataError]]:
     """(key, path or frame) of all photos and frames; an unreadable video is an (key, error)."""
     for key, path in found:
-        if path.suffix.lower() in VIDEOS:
+        if not is_text(path):
+            yield shown(key), DataError(f"{shown(path)}: its name is not UTF-8; rename it")
+        elif path.suffix.lower() in VIDEOS:
             try:
                 yield from frames(key, path, every)
             except DataError as error:
                 yield key, error
         else:
             yield key, path
+
+
+def single(found: list[tuple[str, Path]]) -> list[str]:
+    """Keys of those of `find_photos` that are one photo; a video's frames have keys of their own.
+    """
+    return [key for key, path in found if path.suffix.lower() not in VIDEOS]
 
 
 def videos(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:

@@ -36,9 +36,7 @@ def support_from(export: str | Path, folders: Sequence[str | Path] = (), name: s
         raise DataError(f"{export}: no shape of {name!r}; it has {', '.join(shown)}")
     places = [Path(folder) for folder in folders] or [
         export if export.is_dir() else export.parent]
-    there = {path.relative_to(place).as_posix(): path for place in places if place.is_dir()
-             for path in files_in(place) if not _is_mask(path.relative_to(place))}
-    there |= {place.name: place for place in places if place.is_file()}
+    there = _by_name(places)
     taken = {label: name or label for label in shown if len(shown) == 1 or name in (None, label)}
     support: Support = {called: [] for called in taken.values()}
     for photo in marked:
@@ -54,6 +52,19 @@ def support_from(export: str | Path, folders: Sequence[str | Path] = (), name: s
             support[taken[label]].append((there[key], formats.shapes_of(
                 photo, label, (size[0], size[1]), str(export))))
     return support
+
+
+def _by_name(places):
+    """{path inside its folder: photo}; the folder's name too where several have one inside."""
+    inside: dict[str, dict[Path, Path]] = {}
+    for place in places:
+        files = files_in(place) if place.is_dir() else [place] if place.is_file() else []
+        root = place if place.is_dir() else place.parent
+        for path in files:
+            if not _is_mask(own := path.relative_to(root)):
+                inside.setdefault(own.as_posix(), {}).setdefault(path.resolve(), path)
+    return {name if len(paths) == 1 else path.as_posix(): path
+            for name, paths in inside.items() for path in paths.values()}
 
 
 def _is_mask(path):

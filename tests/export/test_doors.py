@@ -4,6 +4,7 @@
 Doors: a path and bytes (the predictor's), the folder source, the graph of a served model.
 """
 
+import contextlib
 import io
 
 import cv2
@@ -122,6 +123,26 @@ def test_photos_are_read_alike(name, folder, graph):
     for found in (load_photo(path), load_photo(data), open_source("folder", folder).read_image(
             "mug/0"), graph["photo"](data)):
         assert found.shape == (SIDE, SIDE, 3) and near(found, expected)
+
+
+def test_a_tiff_of_16_bits_is_refused():
+    """Pillow would keep the upper eight."""
+    for picture, deeper in ((RGB, False), (RGB.astype(np.uint16) * 16, True)):
+        data = cv2.imencode(".tiff", picture)[1].tobytes()
+        with pytest.raises(DataError, match="8 bits") if deeper else contextlib.nullcontext():
+            assert load_photo(data).shape == (SIDE, SIDE, 3)
+
+
+def test_a_rotation_mark_in_xmp_alone_is_not_followed(graph):
+    """Browsers and the served graph read EXIF's."""
+    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
+           b'22-rdf-syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+           b'tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
+    data = packed(RGB, "JPEG", xmp=xmp)
+    picture = Image.open(io.BytesIO(data))
+    assert picture.getexif().get(0x0112) == 6  # Pillow takes it
+    for found in (load_photo(data), graph["photo"](data)):
+        assert near(found, np.asarray(picture.convert("RGB")))
 
 
 @pytest.mark.parametrize("kind, mark, order", TURNED)

@@ -48,6 +48,15 @@ def test_a_missing_package_is_named_with_its_extra(without):
     assert "onnx: onnxruntime is missing; pip install 'sst-tf[onnx]'" in doctor.text_of(found)
 
 
+def test_a_tensorflow_that_cannot_be_imported_is_told(monkeypatch):
+    def broken():
+        raise ImportError("no such symbol")
+    monkeypatch.setattr(doctor, "devices", broken)
+    found = doctor.facts()
+    assert found["problems"] == ["tensorflow cannot be imported (no such symbol)"]
+    assert "devices: none" in doctor.text_of(found)
+
+
 def test_another_version_is_a_problem(monkeypatch):
     version = metadata.version
     monkeypatch.setattr(metadata, "version",

@@ -4,6 +4,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import ray.data
@@ -27,11 +28,13 @@ class Answered(NamedTuple):
         photos: rows in the output.
         errors: rows that hold an error.
         before: rows that were there when it began.
+        others: pictures in the input that are of no kind that is looked for.
     """
 
     photos: int
     errors: int
     before: int
+    others: Sequence[str] = ()
 
 
 def answer(question: Question, input_uri: str, output_uri: str, workers: int,
@@ -77,7 +80,7 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
     if source.total is not None and len(ids) < source.total:
         raise UserError(f"{input_uri}: {source.total} photos and {len(ids)} rows; some names "
                         "occur twice")
-    return Answered(len(ids), errors, len(done))
+    return Answered(len(ids), errors, len(done), source.others)
 
 
 def _threads(number):
@@ -89,15 +92,17 @@ def _threads(number):
 def _asked(question: Question, input_uri: str, photo: str, name: str):
     """All that an answer hangs on but the photo."""
     model = question.model
-    point = OperatingPoint(Run.open(model)) if is_run(model) else Preset.load(model)
+    opened = Run.open(model) if is_run(model) else Preset.load(model)
+    point = OperatingPoint(opened) if isinstance(opened, Run) else opened
     classes = [{
         "name": card.name, "model_sha256": card.model_sha256,
         "prototypes_sha256": hashlib.sha256(
             card.prototype.tobytes() + card.score.tobytes()).hexdigest(),
         "threshold": point.threshold(card.shots),
         "presence_threshold": point.presence_threshold(card.shots)} for card in question.cards]
-    # Outputs of before have the columns only where they are named.
-    columns = {"photo": photo} if photo != PHOTO else {}
-    columns |= {"id": name} if name != NAME else {}
-    return {"input": input_uri, **columns, "masks": question.masks, "tiles": question.tiles,
+    # Outputs of before have these only where they are not the default.
+    named = {"photo": photo} if photo != PHOTO else {}
+    named |= {"id": name} if name != NAME else {}
+    named |= dict(opened.config().model.asked_otherwise)
+    return {"input": input_uri, **named, "masks": question.masks, "tiles": question.tiles,
             "empty": question.empty, "classes": classes}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is answered: photos of a folder, rows of Parquet, samples of WebDataset tars."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from pyarrow import fs, parquet
 from pipelines.errors import UserError
 from sst_tf.photos.batch import places
 from sst_tf.photos.batch.output import Output
-from sst_tf.photos.inputs import PHOTOS
+from sst_tf.photos.inputs import OTHERS, PHOTOS
 
 KINDS = {"folder": PHOTOS, "parquet": (".parquet",), "webdataset": (".tar",)}
 # The columns of every block: which photo, and its bytes or where they are.
@@ -28,6 +28,7 @@ class Source(NamedTuple):
         left_out: those that are in no block because they are done.
         filesystem: of the paths; None where rows hold bytes.
         ids: of all photos, those that are done included; None where only reading tells.
+        others: pictures of kinds that are not looked for.
     """
 
     blocks: ray.data.Dataset
@@ -35,6 +36,7 @@ class Source(NamedTuple):
     left_out: int
     filesystem: fs.FileSystem | None
     ids: Set[str] | None = None
+    others: Sequence[str] = ()
 
 
 def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: str, name: str,
@@ -63,20 +65,21 @@ def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: st
     files = [file for file in found if _ending(file) in KINDS[kinds[0]]]
     root = path.rstrip("/") if files != [path] else path.rpartition("/")[0]
     if kinds[0] == "folder":
-        return _folder(filesystem, root, files, done, rows)
+        others = [file for file in found if _ending(file) in OTHERS]
+        return _folder(filesystem, root, files, done, rows, others)
     if kinds[0] == "parquet":
         return _parquet(filesystem, files, rows, photo, name)
     return _webdataset(filesystem, root, files, rows)
 
 
-def _folder(filesystem, root, files, done, rows):
+def _folder(filesystem, root, files, done, rows, others):
     ids = {file.removeprefix(f"{root}/"): file for file in files}
     left = [one for one in ids if one not in done]
     blocks = [pa.table({"photo": part, "data": pa.nulls(len(part), pa.binary()),
                         "path": [ids[one] for one in part]}, ROW)
               for part in (left[i:i + rows] for i in range(0, len(left), rows))]
     return Source(ray.data.from_arrow(blocks or ROW.empty_table()), len(ids),
-                  len(ids) - len(left), filesystem, ids.keys())
+                  len(ids) - len(left), filesystem, ids.keys(), others)
 
 
 def _parquet(filesystem, files, rows, photo, name):
@@ -136,9 +139,13 @@ def _listed(filesystem, path, uri, output=None):
         return [path]
     if info.type != fs.FileType.Directory:
         raise UserError(f"{uri}: no such file or folder")
-    found = sorted(one.path for one in filesystem.get_file_info(
-        fs.FileSelector(path, recursive=True))
-                   if one.type == fs.FileType.File and not one.base_name.startswith("."))
+    try:
+        found = sorted(one.path for one in filesystem.get_file_info(
+            fs.FileSelector(path, recursive=True))
+                       if one.type == fs.FileType.File and not one.base_name.startswith("."))
+    except UnicodeDecodeError as error:
+        name = error.object.decode(errors="backslashreplace")
+        raise UserError(f"{uri}: {name}: its name is not UTF-8; rename it") from None
     return [one for one in found if output is None or not output.wrote(filesystem, one)]
 
 

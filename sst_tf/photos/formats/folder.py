@@ -14,7 +14,7 @@ class Folder:
     """Files under `root`, each whole or not there, and a list of what was written (with hashes).
 
     A file that somebody changed since is left as it is. One that an earlier run wrote and this
-    one does not is removed, as the numbers of its classes may have changed.
+    one does not is removed.
 
     Attributes:
         kept: files that were changed since, or that were there before the first run.
@@ -44,11 +44,35 @@ class Folder:
             raise DataError(f"{other} and {key} would both be {path}; rename one of the photos")
         return path
 
+    def changed(self, path: Path) -> bool:
+        """Whether somebody else wrote the file that is there."""
+        there = _sha256(path)
+        return there is not None and there not in self._before[
+            path.relative_to(self.root).as_posix()]
+
+    def numbered(self, path: Path, names: list[str], classes: list[str]) -> list[str]:
+        """Class names in the order of their numbers, new ones last.
+
+        Numbers of an earlier run stay, as corrected files have them.
+
+        Args:
+            path: of the list of names.
+            names: what it holds.
+            classes: those that are answered now.
+        Raises:
+            DataError: somebody changed the list, and it lacks a class.
+        """
+        new = [name for name in classes if name not in names]
+        if new and self.changed(path):
+            raise DataError(f"{path}: somebody changed it, and {new[0]!r} is not in it; put it at "
+                            "the end, or move the folder away")
+        return [*names, *new]
+
     def add(self, path: Path, data: bytes) -> None:
         """Write a file, or leave one that was corrected."""
         name = path.relative_to(self.root).as_posix()
         now, there = hashlib.sha256(data).hexdigest(), _sha256(path)
-        if there not in (None, now) and there not in self._before[name]:
+        if there != now and self.changed(path):
             self.kept.append(path)
             return
         with open(self._list, "a", encoding="utf-8") as file:  # before the file itself

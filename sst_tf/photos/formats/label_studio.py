@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -59,7 +59,13 @@ def _photo(task, regions, path):
     size = (regions[0]["original_height"], regions[0]["original_width"]) if regions else None
     return MarkedPhoto(name or f"task {task.get('id')}", size, [
         Shape(str(label), _mark(one, path)) for one in regions
-        for label in one["value"].get(one["type"]) or one["value"].get("labels") or ()])
+        for label in _labels(one)])
+
+
+def _labels(region):
+    """Labels of a region; a rating of it or a choice among properties is none."""
+    kind, value = region["type"], region["value"]
+    return (value.get(kind) if kind.endswith("labels") else None) or value.get("labels") or ()
 
 
 def _name(address):
@@ -108,7 +114,9 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str],
     Args:
         photos_at: what stands before a photo's path in the address that Label Studio fetches.
     """
-    tasks = [{"data": {DATA: photos_at + answer.key}, "predictions": [{
+    # In a query "#", "&", "+" and "%" mean something.
+    written = quote if "?" in photos_at else str
+    tasks = [{"data": {DATA: photos_at + written(answer.key)}, "predictions": [{
         "model_version": "sst-tf", "score": max(answer.scores.values(), default=0.0),
         "result": [{
             "id": f"{number}", "type": "brushlabels", "from_name": FROM, "to_name": TO,

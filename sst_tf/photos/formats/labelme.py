@@ -29,7 +29,7 @@ def is_mine(content: Any) -> bool:
 
 def read(content: Any, path: Path) -> list[MarkedPhoto]:
     """The photo of one file."""
-    name = content.get("imagePath") or path.stem
+    name = str(content.get("imagePath") or path.stem)
     sides = content.get("imageHeight"), content.get("imageWidth")
     size = (int(sides[0]), int(sides[1])) if all(sides) else None
     return [MarkedPhoto(name, size, [_shape(shape, path) for shape in content["shapes"]])]

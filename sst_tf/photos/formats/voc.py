@@ -20,6 +20,7 @@ from sst_tf.photos.marks import Box, Polygon
 NEEDS = ()
 MASKS = "SegmentationClass"
 LABELMAP = "labelmap.txt"  # of CVAT: name:red,green,blue:parts:actions
+NAMES = "classes.txt"  # a name a line
 VOID = 255
 BACKGROUND = ("background", "_background_", "__ignore__")
 
@@ -66,7 +67,7 @@ def _classes(folder):
         colours = {tuple(int(part) for part in row[1].split(",")): number
                    for number, row in enumerate(rows) if row[1]}
         return colours, dict(enumerate(row[0] for row in rows))
-    for file in ("class_names.txt", "classes.txt"):
+    for file in ("class_names.txt", NAMES):
         if (folder / file).is_file():
             lines = [line.strip() for line in
                      (folder / file).read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -139,6 +140,9 @@ def palette(count: int = 256) -> np.ndarray:
 def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder:
     """`voc/`: masks, the list of photos, class names (a line each, and CVAT's with colours)."""
     folder, colours, keys = Folder(output / "voc"), palette(), []
+    listed = folder.root / NAMES
+    known = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    classes = folder.numbered(listed, list(filter(None, map(str.strip, known))), classes)
     for answer in answers:
         index = np.zeros(answer.size, np.uint8)
         for name, mask in answer.masks.items():
@@ -150,7 +154,7 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder
         keys.append(Path(answer.key).with_suffix("").as_posix())
     lines = ["background", *classes]
     for name, text in (
-            ("classes.txt", "\n".join(classes)),
+            (NAMES, "\n".join(classes)),
             (LABELMAP, "# label:color_rgb:parts:actions\n" + "\n".join(
                 f"{line}:{','.join(map(str, colours[i]))}::" for i, line in enumerate(lines))),
             ("ImageSets/Segmentation/default.txt", "\n".join(keys))):

@@ -15,6 +15,7 @@ from sst_tf.photos.inputs import files_in
 from sst_tf.photos.marks import Box, Polygon
 
 NEEDS = ()
+DATA = "data.yaml"  # of the folder that `write` makes
 NAMES = "classes.txt"  # beside labels, as labelImg leaves it: a name a line
 LEVELS = 4  # folders above a label file in which class names are looked for
 
@@ -108,13 +109,16 @@ def _mark(values):
 def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder:
     """`yolo/labels/NAME.txt` of each photo and `yolo/data.yaml`."""
     folder = Folder(output / "yolo")
+    listed, known = folder.root / DATA, _names_in(folder.root) or {}
+    classes = folder.numbered(listed, [known.get(number, f"class {number}")
+                                       for number in range(max(known, default=-1) + 1)], classes)
     for answer in answers:
         sides = np.array([answer.size[1], answer.size[0]])
         lines = [f"{classes.index(name)} " + " ".join(
             f"{value:.6f}" for value in (part / sides).ravel()) + "\n"
             for name, mask in answer.masks.items() for part in outlines(mask)]
         folder.add(folder.path(answer.key, ".txt", "labels"), "".join(lines).encode())
-    folder.add(folder.root / "data.yaml", yaml.safe_dump(
+    folder.add(listed, yaml.safe_dump(
         # No "path": photos are looked for beside this file.
         {"train": "images", "val": "images", "names": dict(enumerate(classes))},
         allow_unicode=True, sort_keys=False).encode())

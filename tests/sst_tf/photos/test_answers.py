@@ -2,14 +2,19 @@
 """Answers as files: which of an earlier run still hold; they are never taken for photos."""
 
 import json
+import os
 import shutil
-from types import SimpleNamespace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.reading.photos import load_photo
 from sst_tf import predict
+from sst_tf.config import Config, DataConfig
+from sst_tf.photos import answers
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Prediction, Predictor, Scene
 
@@ -21,7 +26,7 @@ class Brightness:
         one = np.ones((1, 4), np.float32)
         self.cards = {"mug": ClassCard("mug", one, one, one[:, 0], one[:, 0], b"", ("mask",), "m")}
         self.model_sha256, self.empty, self.tiles, self.asked = "m", True, 1, []
-        self.config = SimpleNamespace(data=SimpleNamespace(image_size=65, resize="squash"))
+        self.config = Config(data=DataConfig(image_size=65))
         self.pixel, self.there = 0.5, 0.1
 
     def add_card(self, path):
@@ -81,7 +86,8 @@ def test_the_same_question_is_answered_once(predictor, photos, tmp_path):
     assert len(predictor.asked) == 2
 
 
-@pytest.mark.parametrize("change", ["pixel", "there", "image_size", "always", "model"])
+@pytest.mark.parametrize("change", ["pixel", "there", "image_size", "always", "model",
+                                    "second_look"])
 def test_another_operating_point_makes_other_answers(predictor, photos, tmp_path, change):
     answer(photos, tmp_path / "out")
     if change in ("pixel", "there"):
@@ -90,6 +96,8 @@ def test_another_operating_point_makes_other_answers(predictor, photos, tmp_path
         predictor.config.data.image_size = 33
     elif change == "model":
         predictor.model_sha256 = "other"
+    elif change == "second_look":
+        predictor.config.model.second_look = 0.3
     answer(photos, tmp_path / "out", *(["--always_answer"] if change == "always" else []))
     assert len(predictor.asked) == 4
 
@@ -110,6 +118,77 @@ def test_answers_inside_the_input_are_no_photos(predictor, photos, capsys, outpu
     assert answer(photos, photos / output) == keys == ["a.png", "more/b.jpg"]
     assert len(predictor.asked) == 2
     assert "4 pictures left out: answers of an earlier run" in capsys.readouterr().out
+
+
+def test_a_kill_between_two_questions_leaves_no_picture_under_another_record(
+        predictor, photos, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    answer(photos, output)
+    predictor.pixel, before = 0.9, (output / "a.png.index.png").read_bytes()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(answers, "write_json", killed)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        answer(photos, output)
+    monkeypatch.undo()
+    assert (output / "a.png.index.png").read_bytes() != before
+    predictor.pixel = 0.5
+    monkeypatch.setattr(Predictor, "from_run", lambda *_: predictor)
+    answer(photos, output)
+    assert (output / "a.png.index.png").read_bytes() == before
+
+
+def test_a_picture_that_was_deleted_is_made_again(predictor, photos, tmp_path):
+    answer(photos, tmp_path / "out")
+    (tmp_path / "out" / "a.png.overlay.jpg").unlink()
+    answer(photos, tmp_path / "out")
+    assert len(predictor.asked) == 3 and (tmp_path / "out" / "a.png.overlay.jpg").is_file()
+
+
+def test_what_cannot_be_answered_is_told_and_the_others_are_answered(predictor, photos, tmp_path,
+                                                                    capsys):
+    Image.fromarray(np.zeros((2, 70_000, 3), np.uint8)).save(photos / "wide.png")
+    odd = os.fsencode(photos) + b"/caf\xe9.jpg"
+    shutil.copy(photos / "more" / "b.jpg", odd)
+    (photos / "IMG_2.HEIC").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        answer(photos, tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "wide.png: 70000 x 2 pixels; answers are shown as JPEGs of at most 65,500" in told
+    assert "caf\\xe9.jpg: its name is not UTF-8; rename it" in told
+    assert "1 pictures left out, such as" in told and "IMG_2.HEIC: photos are .jpg," in told
+    assert len(predictor.asked) == 2
+    assert load_photo(Path(os.fsdecode(odd))).shape == (20, 30, 3)
+
+
+def test_an_output_that_is_a_file_is_told(predictor, photos, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(SystemExit):
+        answer(photos, tmp_path / "out")
+    assert "a folder is needed there" in (told := capsys.readouterr().err) or "Not a dir" in told
+
+
+def test_cards_of_one_name_are_told(predictor, photos, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        answer(photos, tmp_path / "out", "--card", "mug.npz", "other.npz")
+    assert "two classes are called 'mug'" in capsys.readouterr().err
+
+
+def test_frames_of_two_runs_are_shown_in_order(predictor, tmp_path):
+    """Those that were answered before come first among what is done."""
+    predictor.pixel = 2.0  # nothing is found, so overlays are the frames
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for level in range(8):
+        writer.write(np.full((48, 64, 3), 20 + 25 * level, np.uint8))
+    writer.release()
+    # Within its own folder, too: the folder of frames has the video's name.
+    for every in ("2", "1"):
+        answer(tmp_path, tmp_path / "out", "--every", every)
+    shown = cv2.VideoCapture(str(tmp_path / "out" / "clip.avi.overlay.mp4"))
+    levels = [float(frame[..., 0].mean()) for there, frame in iter(shown.read, (False, None))]
+    assert len(levels) == 8 and levels == sorted(levels)
 
 
 def test_an_input_of_answers_alone_is_told(predictor, photos, tmp_path, capsys):

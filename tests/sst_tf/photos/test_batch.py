@@ -208,7 +208,7 @@ def test_what_cannot_work_is_said_before_ray_starts(run, card, photos, tmp_path,
     assert "--workers 0: expected" in fails(capsys, [*words, "--input", "x", "--workers", "0"],
                                             batch.main)
     two = [*words[:4], str(card), *words[4:], "--input", "x"]
-    assert "two cards of one class" in fails(capsys, two, batch.main)
+    assert "two classes are called" in fails(capsys, two, batch.main)
     other = make_run(tmp_path / "other", DataConfig(image_size=65, count=60))
     assert "tuned for another model" in fails(
         capsys, ["--run_dir", str(other.folder), *words[2:], "--input", "x"], batch.main)
@@ -267,6 +267,18 @@ def test_a_column_of_something_else_is_refused(tmp_path):
                             tmp_path / "mixed" / f"{name}.parquet")
     with pytest.raises(UserError, match="paths in some files and bytes in others"):
         sources.open_source(str(tmp_path / "mixed"), None, set(), 8, "image", "id")
+
+
+def test_names_and_kinds_that_are_not_answered_are_told(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    for name in ("IMG_1.HEIC", "b.gif"):
+        (folder / name).write_bytes(b"")
+    found = sources.open_source(str(folder), None, set(), 8, "image", "id")
+    assert sorted(found.others) == [str(folder / "IMG_1.HEIC"), str(folder / "b.gif")]
+    assert found.total == len(list(photos.rglob("*.*")))
+    shutil.copy(next(photos.rglob("*.png")), os.fsencode(folder) + b"/caf\xe9.png")
+    with pytest.raises(UserError, match=r"caf\\xe9.png: its name is not UTF-8; rename it"):
+        sources.open_source(str(folder), None, set(), 8, "image", "id")
 
 
 def test_answers_inside_the_input_are_no_input(photos, tmp_path):

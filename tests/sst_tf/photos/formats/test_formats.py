@@ -113,6 +113,49 @@ def test_corrections_are_kept(answers, tmp_path):
     assert (last.root / "empty.v2.json").is_file()
 
 
+@pytest.mark.parametrize("kind, listed, words", [
+    ("yolo", "data.yaml", "names: {0: coffee mug}"), ("voc", "classes.txt", "coffee mug")])
+def test_corrected_files_keep_their_numbers(kind, listed, words, answers, tmp_path):
+    """A class that comes before the others by name takes a number after theirs."""
+    def write(classes):
+        found = [dataclasses.replace(one, masks={
+            name: mask for name, mask in one.masks.items() if name in classes}) for one in answers]
+        return formats.FORMATS[kind].write(tmp_path, found, classes)
+    first = write(["lid & cap"])
+    corrected = first.root / ("labels/a.txt" if kind == "yolo" else "SegmentationClass/a.png")
+    if kind == "yolo":
+        corrected.write_text(corrected.read_text() + "\n")
+    else:
+        Image.open(corrected).save(corrected, optimize=True, compress_level=1)
+    again = write(["coffee mug", "lid & cap"])
+    assert again.kept == [corrected]
+    shown = {photo.name: {shape.label for shape in photo.shapes}
+             for photo in formats.read(again.root)}
+    assert shown["a"] == {"lid & cap"} and shown["more/b c"] == {"coffee mug", "lid & cap"}
+    (first.root / listed).write_text(f"{words}\n")
+    with pytest.raises(DataError, match=f"{listed}: somebody changed it, and 'lid & cap'"):
+        write(["lid & cap"])
+
+
+def test_photos_of_one_name_in_two_folders(tmp_path):
+    for folder, number in (("s1", 1), ("s2", 2)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((30, 50, 3), number, np.uint8)).save(tmp_path / folder / "a.png")
+    export, places = tmp_path / "x.json", [tmp_path / "s1", tmp_path / "s2"]
+
+    def marked(name):
+        export.write_text(json.dumps({"imagePath": name, "shapes": [
+            {"label": "mug", "points": [[5, 5], [19, 5], [19, 14]]}]}))
+        (photo, _), = support.support_from(export, places)["mug"]
+        return photo
+    assert [marked(f"{name}/a.png") for name in ("s1", "s2")] == [
+        place / "a.png" for place in places]
+    with pytest.raises(DataError, match=r"a.png may be .*s1/a.png or .*s2/a.png"):
+        marked("a.png")
+    places = [tmp_path / "s1", tmp_path / "s1" / ".." / "s1"]  # the same photo twice
+    assert marked("a.png") == tmp_path / "s1" / "a.png"
+
+
 def test_two_photos_of_one_label_file_are_told(answers, tmp_path):
     twin = dataclasses.replace(answers[0], key="a.jpg")
     with pytest.raises(DataError, match=r"a\.png and a\.jpg would both be .*a\.png"):

@@ -2,11 +2,13 @@
 """Label Studio: its SDK's bytes, its regions; the SDK itself in an environment of its own."""
 
 import base64
+import dataclasses
 import json
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -85,6 +87,27 @@ def test_regions_in_percent(tmp_path):
     point = region("keypointlabels", keypointlabels=["mug"], x=50, y=50)
     with pytest.raises(DataError, match="a region of type 'keypointlabels'; brushes, polygons"):
         mask_of(export(tmp_path / "x.json", point), image, photo="a b.jpg", label="mug")
+
+
+def test_properties_of_a_region_are_no_classes(tmp_path):
+    square = {"points": [[25, 22], [57, 22], [57, 65]]}
+    path = export(tmp_path / "x.json", region("polygonlabels", polygonlabels=["mug"], **square),
+                  region("choices", choices=["occluded"], **square),
+                  region("taxonomy", taxonomy=[["a", "b"]], **square),
+                  region("rating", rating=4, **square))
+    photo, = formats.read(path)
+    assert photo.labels == ["mug"]
+
+
+@pytest.mark.parametrize("key", ["a#1.jpg", "b&c.jpg", "d+e.jpg", "f%20g.jpg", "h i/j.jpg"])
+def test_addresses_lead_to_their_photos(key, answers, tmp_path):
+    one = dataclasses.replace(answers[0], key=key)
+    path = label_studio.write(tmp_path, [one], CLASSES)
+    assert [photo.name for photo in formats.read(path)] == [key]
+    address = json.loads(path.read_text())[0]["data"]["image"]
+    assert parse_qs(urlsplit(address).query) == {"d": [key]}  # as the server reads it
+    label_studio.write(tmp_path, [one], CLASSES, "s3://bucket/")
+    assert json.loads(path.read_text())[0]["data"]["image"] == f"s3://bucket/{key}"
 
 
 def test_json_min(tmp_path):
