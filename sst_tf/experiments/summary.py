@@ -41,7 +41,7 @@ class Grid:
             c.folder, shots, config=c.config) for c in cells}
         self.rows = list(dict.fromkeys(row for row, _, _ in self.cells))
         self.folds = list(folds or dict.fromkeys(fold for _, fold, _ in self.cells))
-        self.seeds = list(dict.fromkeys(seed for _, _, seed in self.cells))
+        self.seeds = sorted({seed for _, _, seed in self.cells})
         _refuse_two_models(zip(cells, self.cells.values(), strict=True))
         for fold in {fold for _, fold, _ in self.cells}:
             # A row says by its name how it asks.

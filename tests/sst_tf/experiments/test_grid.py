@@ -476,7 +476,8 @@ class Cells:
 
 
 def test_intervals_over_seeds(tmp_path):
-    grid = summary.Grid(Cells(tmp_path, 3).cells, 1)
+    grid = summary.Grid(Cells(tmp_path, 3).cells[::-1], 1)
+    assert grid.seeds == [0, 1, 2]
     low, high, count = grid.over_seeds("good", "bad", "half")
     values = [0.5, 0.45, 0.4]  # of 40 episodes 20, 18 and 16 are wrong
     reach = 4.303 * np.std(values, ddof=1) / np.sqrt(3)
