@@ -7,6 +7,7 @@ TensorFlow decodes a JPEG's or PNG's pixels and nothing else; a server's graph c
 import numpy as np
 import tensorflow as tf
 
+MOST_PARTS = 2**14  # segments or chunks that are walked: a small file may have any number of them
 JPEG_HEAD = 2**18  # bytes; a camera's mark stands in one of the first segments, of 64 KiB at most
 ORIENTATION = 0x0112  # EXIF
 START_OF_PIXELS, APP1 = 0xDA, 0xE1
@@ -89,7 +90,8 @@ def _jpeg_exif(data):
         return (at + 4 <= length) & (_byte(head, at) == 0xFF) & (
             _byte(head, at + 1) != START_OF_PIXELS) & ~is_exif(at)
 
-    at, = tf.while_loop(goes_on, lambda at: (at + 2 + tf.maximum(size(at), 2),), (2,))
+    at, = tf.while_loop(goes_on, lambda at: (at + 2 + tf.maximum(size(at), 2),), (2,),
+                        maximum_iterations=MOST_PARTS)
     there = (at + 4 <= length) & is_exif(at)
     return tf.where(there, _slice(head, at + 10, tf.maximum(size(at) - 8, 0)), b"")
 
@@ -114,8 +116,9 @@ def _walk_png(data, kind):
     def goes_on(at):
         return (at + 12 <= length) & (_slice(data, at + 4, 4) != kind)
 
-    at, = tf.while_loop(goes_on, lambda at: (at + 12 + size(at),), (PNG_SIGNATURE,))
-    there = at + 12 <= length
+    at, = tf.while_loop(goes_on, lambda at: (at + 12 + size(at),), (PNG_SIGNATURE,),
+                        maximum_iterations=MOST_PARTS)
+    there = (at + 12 <= length) & (_slice(data, at + 4, 4) == kind)
     return tf.where(there, at, length), tf.where(there, size(at), 0)
 
 

@@ -103,11 +103,13 @@ class Trained:
     def episodes(self, count: int, seed: int = 0) -> tuple[list[Episode], Source]:
         """(list of `count` episodes of base classes, a source) and what they come from.
 
-        From the run's own validation photos; where its data set is not at hand, from the drawn
-        shapes, which every installation has. A folder that `load` was told must hold it.
+        From the run's own validation photos, or where none were held out its training ones; where
+        its data set is not at hand or too small for the shots, from the drawn shapes, which every
+        installation has. A folder that `load` was told must hold it.
         """
         try:
-            _ = self._data
+            return (self.validation(count, seed) if self._data.validation else
+                    (self.training(count, seed), self._data.source))
         except DataError:
             if self.told:
                 raise
@@ -115,7 +117,6 @@ class Trained:
             pairs = build_index(source, source.image_ids("all"), "none").pairs
             sampler = EpisodeSampler(pairs, self.shots, seed, class_names=source.classes)
             return sampler.take(count), source
-        return self.validation(count, seed)
 
     def validation(self, count: int, seed: int = 0) -> tuple[list[Episode], Source]:
         """`episodes` of the run's own validation photos; DataError where they are not at hand."""

@@ -88,11 +88,10 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     if isinstance(episodes, EpisodeSampler) and count is not None and (
             episodes.mismatched or service or cache is not None):
         episodes = episodes.take(count, start)
-    stream, shots, ways = _stream(episodes, reader, start, count)
+    index, readers = shard or (0, 1)
+    stream, shots, ways = _stream(episodes, reader, start, count, (index, readers))
     supports = (ways or 1) * shots
     stored = getattr(source, "stored_size", None) is not None and features is None and not ways
-    index, readers = shard or (0, 1)
-    stream = stream.shard(readers, index)
 
     def shown(name, mask, flipped, crop=None):
         """Photo or features, and the mask at their size, mirrored together."""
@@ -227,11 +226,15 @@ def _check(episodes, features, augment, resize, count, cache, shard, service, cr
                             "mirrored (flip) but not augmented")
 
 
-def _stream(episodes, reader, start, count):
-    """(dataset of episodes by name, k, N or 0) from a list or a sampler."""
+def _stream(episodes, reader, start, count, shard):
+    """(dataset of a shard's episodes by name, k, N or 0) from a list or a sampler."""
+    index, readers = shard
     if isinstance(episodes, EpisodeSampler):
-        return _sampled(episodes, reader, start, count), episodes.shots, 0
-    stream = _table(episodes)
+        # A service deals out numbers as they stand here: a shard after them would be another.
+        numbers = tf.data.Dataset.range(
+            start + index, ENDLESS if count is None else start + count, readers)
+        return _sampled(episodes, reader, numbers), episodes.shots, 0
+    stream = _table(episodes).shard(readers, index)
     ways = len(episodes[0].class_id) if isinstance(episodes[0], WayEpisode) else 0
     return stream, stream.element_spec["support_name"].shape[-1], ways
 
@@ -261,8 +264,8 @@ def _all_of(episodes, address, remote):
                                           output_signature=remote(episodes).element_spec)
 
 
-def _sampled(sampler, reader, start, count):
-    """Episodes `start`, `start` + 1, ... of a sampler, drawn in the graph's threads."""
+def _sampled(sampler, reader, numbers):
+    """Episodes of a sampler by a dataset of their numbers, drawn in the graph's threads."""
     photos = tf.constant(sampler.listed)
 
     def named(number):
@@ -272,5 +275,4 @@ def _sampled(sampler, reader, start, count):
         return {"episode_id": number, "class_id": class_id, "support_class_id": class_id,
                 "support_name": names[1:], "query_name": names[0]}
 
-    numbers = tf.data.Dataset.range(start, ENDLESS if count is None else start + count)
     return numbers.map(named)

@@ -775,15 +775,15 @@ function pictureOf(shot) {
 }
 
 async function loadCards(files) {
+  const cards = [];
   for (const file of files) {
-    let card;
     try {
-      card = readCard(new Uint8Array(await file.arrayBuffer()), state.model.model_sha256);
+      cards.push(readCard(new Uint8Array(await file.arrayBuffer()), state.model.model_sha256));
     } catch (error) {
       throw new Error(`${file.name}: ${error.message}`);
     }
-    state.classes = [...state.classes.filter((one) => one.name !== card.name), card];
   }
+  for (const card of cards) state.classes = [...state.classes.filter((one) => one.name !== card.name), card];
   changed();
   say(`Loaded ${files.length === 1 ? state.classes.at(-1).name : `${files.length} cards`}.`);
   answerAll();
@@ -858,7 +858,9 @@ async function answerAll() {
 
 async function answer(photo) {
   try {
-    photo.answer = await ask('segment', photo.key, photo.blob, lean(), true, $('always').checked);
+    const found = await ask('segment', photo.key, photo.blob, lean(), true, $('always').checked);
+    if (!state.classes.length) return; // the last one was removed meanwhile
+    photo.answer = found;
     photo.error = null;
   } catch (error) {
     photo.answer = null;
@@ -892,13 +894,27 @@ async function showCurrent() {
   if (!picture || photo !== state.current) return;
   show('tuned', picture, photo.answer);
   if (compare) {
-    const other = await ask('segment', photo.key, photo.blob, lean(), false, $('always').checked);
+    const other = await untuned(photo);
     if (photo === state.current) {
       show('untuned', picture, other);
       $('untuned-caption').textContent += `; overlaps by ${overlap(photo.answer, other).toFixed(2)} (IoU)`;
     }
   }
   picture.close();
+}
+
+/** The answer without the step, asked once for the classes of now. */
+async function untuned(photo) {
+  if (photo.untuned?.version !== state.version) {
+    photo.untuned = { version: state.version, answer: ask('segment', photo.key, photo.blob, lean(), false, $('always').checked) };
+  }
+  const { answer } = photo.untuned;
+  try {
+    return await answer;
+  } catch (error) {
+    photo.untuned = null; // asked again the next time
+    throw error;
+  }
 }
 
 /** IoU of what two answers to a photo take for objects; 1 where neither takes any. */
@@ -938,7 +954,8 @@ async function saveAll() {
   const files = {}, images = [], annotations = [], { version, classes } = state;
   const categories = classes.map(({ name }, i) => ({ id: i + 1, name }));
   // Answers to the classes of before would be taken for those of now.
-  const done = state.photos.filter((photo) => photo.answer && photo.version === version);
+  const done = state.photos.filter((photo) => photo.answer && photo.version === version)
+    .map(({ name, blob, answer }) => ({ name, blob, answer })); // as they are now, whatever is pressed meanwhile
   const left = state.photos.length - done.length;
   if (!done.length) throw new Error('no photo is answered for these classes yet');
   for (const [i, { name, blob, answer: { width, height, mask, found } }] of done.entries()) {

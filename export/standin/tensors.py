@@ -51,7 +51,7 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     if proto.tensor_content and not text:
         if len(proto.tensor_content) != count * kind.itemsize:
             raise Malformed(f"{len(proto.tensor_content)} bytes for shape {shape} of {kind}")
-        return np.frombuffer(proto.tensor_content, kind).reshape(shape)
+        return _shaped(np.frombuffer(proto.tensor_content, kind), shape)
     values = list(getattr(proto, FIELDS[proto.dtype]))
     if len(values) > count:
         raise Malformed(f"{len(values)} values for shape {shape}")
@@ -62,7 +62,14 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
         array[:len(values)] = values
     except (OverflowError, ValueError) as error:
         raise Malformed(f"values do not fit {kind}: {error}") from None
-    return array.reshape(shape)
+    return _shaped(array, shape)
+
+
+def _shaped(array, shape):
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # more axes than NumPy has, lengths beyond its numbers
+        raise Malformed(f"no tensor has the shape {str(shape)[:100]}: {error}") from None
 
 
 def from_json(value: Any, number: int) -> np.ndarray:
@@ -125,7 +132,7 @@ def _strings(value):
     walk(value, 0)
     array = np.empty(len(flat), object)
     array[:] = flat
-    return array.reshape(shape)
+    return _shaped(array, shape)
 
 
 def _text(value):

@@ -154,7 +154,7 @@ class Reader:
     def _view(self, name, class_id, crop, ignore_ids, support):
         mask = self._mask(name, class_id, ignore_ids, support)
         shown = mask[box(name.decode(), int(crop), *mask.shape)]
-        if crop and not (shown == 1).any():
+        if crop and (mask == 1).any() and not (shown == 1).any():
             crop, shown = 0, mask
         return np.ascontiguousarray(shown), np.int64(crop)
 

@@ -286,7 +286,8 @@ class TrainConfig:
             stay in float32. Processors without AVX-512 stay in float32 altogether.
         strategy: "mirrored" shares each batch among all GPUs of the machine (all logical CPU
             devices where there is none), "multi_worker" among the machines of TF_CONFIG; the
-            weights are those of "none" within float error.
+            weights are those of "none" within float error, but for a trained resnet50, whose batch
+            norm sees each device's share alone.
         augment: beside flips: "none", "canet" (supports scaled 1 to 1.5 and cropped) or "pfenet"
             (scaled 0.9 to 1.1, turned by up to 10 degrees, blurred half the time).
         service: "host:port" of a `python -m pipelines.remote dispatcher` whose workers read the

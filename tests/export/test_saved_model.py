@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SavedModels: equal to the Keras model, alive after bad requests, complete or not there."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -226,6 +227,20 @@ def test_an_export_that_differs_leaves_nothing(trained, exported, tmp_path, monk
 def test_a_shot_count_without_threshold_is_an_error(run):
     with pytest.raises(UserError, match=r"evaluate.shots '\[5\]'"):
         Trained.load(run.folder, shots=5)
+
+
+def test_a_run_that_held_no_photos_out_is_checked_on_those_it_trained_on(tmp_path):
+    """As `configs/finetune.yaml` trains; too few of them, and drawn shapes do."""
+    run = make_run(tmp_path / "run", DataConfig(
+        dataset="shapes", image_size=33, count=40, novel_classes=[], validation_share=0.0))
+    trained = Trained.load(run.folder, shots=1)
+    found, source = trained.episodes(3)
+    assert [one.query for one in found] == [one.query for one in trained.training(3)]
+    assert source is trained._data.source
+    few = dataclasses.replace(trained._data, train=trained._data.train[:1])
+    trained.__dict__["_data"] = few
+    found, source = trained.episodes(3)
+    assert len(found) == 3 and source is not few.source
 
 
 def test_a_threshold_between_hundredths_is_not_rounded_without_a_word(run):

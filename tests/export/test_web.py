@@ -661,6 +661,33 @@ def test_a_removed_class_takes_its_answers_along(page):
     assert not page.driver.find_elements("css selector", "#classes li")
 
 
+def test_a_class_that_is_removed_while_it_is_searched_for_stays_away(page):
+    page.press("try")
+    page.wait(page["teach"].is_enabled)
+    page.press("teach")
+    page.wait(lambda: page.driver.find_elements("css selector", ".shots button"))
+    page.driver.find_element("css selector", ".shots button").click()  # answers are on their way
+    page.driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(({ state }) => setTimeout(
+          () => done(state.photos.map((photo) => photo.answer ?? null)), 3000));""")
+    assert page["photos"].text.count("not searched yet") == 5
+
+
+def test_cards_are_taken_together_or_not_at_all(page, predictor, tmp_path):
+    mask = np.zeros((60, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
+    predictor.set_support(blocks(60, 64, 0), mask, "thing").save(good)
+    bad.write_bytes(b"no card")
+    page["card"].send_keys(f"{good}\n{bad}")
+    page.wait(lambda: "bad.npz" in page["said"].text)
+    assert not page.driver.find_elements("css selector", "#classes li")
+    assert page.driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(({ state }) => done(state.classes.length));""") == 0
+
+
 # ---- what it keeps to ----------------------------------------------------------------------------
 
 

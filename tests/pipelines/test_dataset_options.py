@@ -41,6 +41,16 @@ def test_shards_are_disjoint_and_together_whole(tiny_source, sampler):
         read(tiny_source, sampler, shard=(3, 3))
 
 
+def test_a_shard_of_an_endless_stream_is_one_of_its_numbers(tiny_source, sampler, monkeypatch):
+    """A service deals out what `Dataset.range` counts: a shard after that would be of each part."""
+    counted, real = [], tf.data.Dataset.range
+    monkeypatch.setattr(tf.data.Dataset, "range",
+                        lambda *numbers: counted.append(numbers) or real(*numbers))
+    stream = episode_dataset(tiny_source, sampler, image_size=32, batch=2, start=10, shard=(1, 3))
+    assert ids(stream.take(2).as_numpy_iterator()) == [11, 14, 17, 20]
+    assert (counted[0][0], counted[0][2]) == (11, 3)
+
+
 def test_replicas_of_a_strategy_see_disjoint_shards(tiny_source, sampler):
     """As each of two input pipelines of `tf.distribute` reads them."""
     seen = []

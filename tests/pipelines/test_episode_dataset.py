@@ -278,6 +278,21 @@ def test_crops_of_stored_features_share_their_masks(tiny_source):
     assert shown == {0, 1, 2}
 
 
+def test_queries_without_the_class_are_cropped_as_others_are(tiny_source):
+    """A photo shown whole would tell that nothing is there."""
+    pairs = build_index(tiny_source, tiny_source.image_ids("all")).pairs
+    sampler = EpisodeSampler(
+        pairs, 1, 3, absent=0.5,
+        lacks=lambda name, class_id: not (tiny_source.class_mask(name, class_id) == 1).any())
+    crops = {True: set(), False: set()}
+    for batch in episode_dataset(tiny_source, sampler, image_size=32, batch=1, count=60, crops=3,
+                                 features=Crops()):
+        name = batch["query_name"].numpy()[0].decode()
+        there = bool((tiny_source.class_mask(name, int(batch["class_id"][0])) == 1).any())
+        crops[there].add(round(float(batch["query_features"][0, 0, 0, 0] - int(name[1:])) * 10))
+    assert crops[True] == crops[False] == {0, 1, 2, 3}
+
+
 def test_a_crop_without_the_object_is_not_shown(tmp_path):
     root = write_tiny_voc(tmp_path / "voc")
     for number in range(16):  # one pixel of the class, in a corner

@@ -5,7 +5,7 @@ import keras
 import tensorflow as tf
 
 from sst_tf.model.decoder import Decoder
-from sst_tf.model.layers import Conv2D, foreground_average, grid, resize_aligned, split
+from sst_tf.model.layers import Conv2D, count, foreground_average, grid, resize_aligned, split
 from sst_tf.model.methods.base import Head, paired
 
 EMPTY = 0.7  # share of training episodes without a history
@@ -74,11 +74,11 @@ class CANet(Head):
 
     def _compared(self, features, summaries, training):
         """Features beside the tiled summary of each shot, one response of them all [B, h, w, C]."""
-        shots = summaries.shape[1]
+        shots = count(summaries)
         photos, each = paired(features, summaries)
         beside = tf.concat([photos, tf.zeros_like(photos) + each[:, None, None, :]], axis=-1)
         responses = self.compare(beside)  # [B K, h, w, C]
-        if shots == 1 and not training:
+        if summaries.shape[1] == 1 and not training:
             return responses
         maps = tf.nn.max_pool2d(self.attention_first(beside), 3, 1, "SAME")
         level = tf.reduce_mean(self.attention_second(maps), axis=[1, 2])  # [B K, 1]

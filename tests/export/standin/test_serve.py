@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stand-in server and the client: answers, errors, labels, hot swap without a lost request."""
 
+import functools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -266,6 +268,18 @@ def test_broken_messages_are_malformed(change):
     proto.tensor_shape.dim[0].size = 2**40
     with pytest.raises(tensors.Malformed, match="larger"):
         tensors.from_proto(proto)
+
+
+@pytest.mark.parametrize("shape", [[1] * 65, [2**62, 2**62, 0]])
+def test_shapes_that_numpy_has_not_are_malformed(shape):
+    proto = tensors.to_proto(np.zeros(math.prod(shape), np.uint8))
+    proto.tensor_shape.ClearField("dim")
+    for length in shape:
+        proto.tensor_shape.dim.add().size = length
+    with pytest.raises(tensors.Malformed, match="no tensor has the shape"):
+        tensors.from_proto(proto)
+    with pytest.raises(tensors.Malformed, match="no tensor has the shape"):
+        tensors.from_json(functools.reduce(lambda inside, _: [inside], range(70), "a"), 7)
 
 
 @pytest.mark.parametrize("text, number", [

@@ -59,6 +59,24 @@ def test_equal_shots_answer_as_one(method, supports, photos):
         np.testing.assert_allclose(together, alone, atol=2e-3)
 
 
+def test_a_graph_takes_any_number_of_shots(method, supports, photos):
+    """As the page's graph does."""
+    head = make(method)
+    query, one = tf.constant(photos(head)), head.summarise(*supports)
+    scores = tf.constant([[0.3, 0.5]] * 3)
+    for fusion in FUSIONS:
+        asked = tf.function(
+            lambda summaries, scores, fusion=fusion: head.segment_shots(
+                query, summaries, scores, (9, 9), fusion), input_signature=[
+                tf.TensorSpec([None, None, one.shape[-1]]), tf.TensorSpec([None, None])])
+        two = tf.stack([one, tf.roll(one, 1, axis=0)], 1)
+        for count in (1, 2):
+            np.testing.assert_allclose(
+                asked(two[:, :count], scores[:, :count]),
+                head.segment_shots(query, two[:, :count], scores[:, :count], (9, 9), fusion),
+                atol=1e-4)
+
+
 def test_every_variable_is_trained(method):
     """With and without tuner and auxiliary loss, at one shot and at two."""
     for steps, auxiliary, shots in ((0, 0.0, 1), (1, 1.0, 1), (1, 0.0, 2)):
