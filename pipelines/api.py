@@ -63,6 +63,9 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
     where: dict[str, Any] = {"image_size": image_size} if kind == "shapes" else {"root": root}
     if annotations:
         where["annotations"] = annotations
+    if split_file is not None and kind != "folder":
+        raise DataError(f"split_file {split_file!r}: goes with a data set of the layout folder, "
+                        f"not {dataset}; novel_classes names those to leave out")
     source = open_source(kind, **where)
     left_out: tuple[str, ...] = ()
     if kind == "folder" and novel_classes is None:
@@ -113,7 +116,9 @@ def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, b
     if ways is None:
         drawn = EpisodeSampler(pairs, shots, seed, class_names=source.classes)
     else:
-        drawn = WaySampler(pairs, ways, shots, seed, source.classes).take(count or 10_000)
+        drawn = WaySampler(pairs, ways, shots, seed, source.classes,
+                           getattr(source, "labels", None)).take(
+                               count or 10_000, options.pop("start", 0))
     return episode_dataset(
         source, drawn, image_size=image_size, batch=batch, seed=seed, count=count,
         ignore_ids=novel_ids if novel_policy == "ignore255" and split == "train" else (), **options)

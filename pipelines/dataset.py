@@ -22,7 +22,7 @@ from pipelines.reading.transforms import (
     resize_mask,
     which,
 )
-from pipelines.remote.client import distribute, exactly_once
+from pipelines.remote.client import distribute, exactly_once, refuse_nobody
 from pipelines.sampler import Episode, EpisodeSampler, WayEpisode
 from pipelines.sources import Source
 
@@ -79,8 +79,10 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         DataError: here for what cannot be; through TensorFlow for damaged files, or a support
             without a pixel of its class.
     """
-    _check(episodes, features, augment, resize, count, cache, shard, service, crops)
+    _check(episodes, features, augment, resize, start, count, cache, shard, service, crops)
     check_size(source, image_size, resize, full_mask)
+    if service is not None:
+        refuse_nobody(service)
     parallel_calls = parallel_calls or 2 * (os.cpu_count() or 1)
     how = PRESETS[augment] if isinstance(augment, str) else augment and augment.checked()
     reader = Reader(source, features, remote=service is not None)
@@ -192,7 +194,7 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     return dataset.prefetch(prefetch)
 
 
-def _check(episodes, features, augment, resize, count, cache, shard, service, crops):
+def _check(episodes, features, augment, resize, start, count, cache, shard, service, crops):
     """DataError for arguments that do not go together."""
     sampler = isinstance(episodes, EpisodeSampler)
     if resize not in RESIZES:
@@ -212,6 +214,8 @@ def _check(episodes, features, augment, resize, count, cache, shard, service, cr
         raise DataError("mismatched or cached episodes want a count: an endless stream has none")
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise DataError(f"shard {shard}: (index, readers) with 0 <= index < readers is expected")
+    if not sampler and start:
+        raise DataError(f"start {start}: is of a sampler; a list of episodes is taken whole")
     if not sampler:
         kinds = {(type(e), np.shape(e.class_id), len(e.support)) for e in episodes}
         if len(kinds) != 1:

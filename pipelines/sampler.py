@@ -152,6 +152,9 @@ class EpisodeSampler:
         return [self.episode(i) for i in range(start, start + count)]
 
 
+TRIES = 1000  # draws of N classes for a query that labels all of them
+
+
 class WaySampler:
     """Draws episodes of N ways: N classes, a query that shows one of them, k supports of each.
 
@@ -162,13 +165,16 @@ class WaySampler:
         ways, shots: N and k.
         seed: episode i depends on (seed, i) alone.
         class_names: for messages.
+        labels: which classes are labelled in a photo, by its id, where not all are: a query is one
+            whose labels hold all N classes, as the others may be in it unmarked.
     Raises:
         DataError: fewer than N classes, or a class whose photos may run out in an episode.
     """
 
     def __init__(self, pairs: Sequence[Pair], ways: int, shots: int, seed: int,
-                 class_names: Sequence[str] | None = None) -> None:
-        self.ways, self.shots, self.seed = ways, shots, seed
+                 class_names: Sequence[str] | None = None,
+                 labels: Callable[[str], frozenset[int]] | None = None) -> None:
+        self.ways, self.shots, self.seed, self.labels = ways, shots, seed, labels
         photos = defaultdict(set)
         for pair in pairs:
             photos[pair.class_id].add(pair.image_id)
@@ -188,8 +194,16 @@ class WaySampler:
         """Episode `number`, a pure function of (seed, number)."""
         rng = _generator(self.seed, number)
         classes = list(self.photos)
-        drawn = [classes[i] for i in rng.choice(len(classes), self.ways, replace=False)]
-        pool = self.photos[drawn[rng.integers(self.ways)]]
+        for _ in range(TRIES):
+            drawn = [classes[i] for i in rng.choice(len(classes), self.ways, replace=False)]
+            pool = self.photos[drawn[rng.integers(self.ways)]]
+            if self.labels is not None:
+                pool = [photo for photo in pool if self.labels(photo).issuperset(drawn)]
+            if pool:
+                break
+        else:
+            raise DataError(f"{TRIES} times no photo that labels all of {self.ways} classes: fewer "
+                            "ways, or parts that have more classes in common")
         taken = [pool[rng.integers(len(pool))]]
         support = []
         for class_id in drawn:

@@ -40,8 +40,10 @@ def fetch(archive: Archive, root: str | os.PathLike,
     """Path of a checked archive: from `folder`, from `root`/downloads, or downloaded to there.
 
     Raises:
-        DataError: a file that is not the publisher's, or a download that fails.
+        DataError: a file that is not the publisher's, a download that fails, or no such `folder`.
     """
+    if folder is not None and not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such folder (--archives)")
     for place in (folder, Path(root) / "downloads"):
         path = place and Path(place) / archive.name
         if path and path.is_file():

@@ -45,11 +45,19 @@ def mask_values(source: str | os.PathLike | bytes, what: str = "mask") -> np.nda
             raise DataError(f"{what}: a mask of more than 8 bits a pixel; save it as a gray or "
                             "palette PNG of 0 and 255")
         try:
+            _refuse_wrong_sums(picture.format, source, what)
             plain = picture if picture.mode in ("1", "L", "P") else _one_channel(what, picture)
             values = np.asarray(plain)
         except DAMAGED as error:
             raise DataError(f"{what}: damaged mask ({error}); make it anew") from None
     return values.astype(np.uint8) * 255 if values.dtype == bool else values
+
+
+def _refuse_wrong_sums(kind, source, what):
+    """Pillow reads a PNG's rows without a look at the sums that would tell of a changed bit."""
+    if kind == "PNG":
+        with open_picture(source, what) as again:
+            again.verify()
 
 
 def marked(values: np.ndarray, what: str) -> np.ndarray:
@@ -84,7 +92,8 @@ def read_index(path: Path) -> np.ndarray | None:
     except OSError:
         return None
     if not data.startswith(PNG_START) or not data.endswith(PNG_END) or len(data) < HEADER or (
-            data[24] != 8 or data[25] not in (GRAY, PALETTE)):  # bits, kind
+            data[24] != 8 or data[25] not in (GRAY, PALETTE)) or (  # bits, kind
+            zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big")):
         return None
     width, height = (int.from_bytes(data[at:at + 4], "big") for at in (16, 20))
     if width * height > MAX_PIXELS:

@@ -58,7 +58,8 @@ def load_photo(photo: Photo, what: str = "photo") -> np.ndarray:
 def read_photo(path: Path) -> np.ndarray:
     """A data set's photo: uint8 [H, W, 3] RGB of the stored pixels, as masks were drawn on them.
 
-    A rotation mark is not followed; `files.same_size` tells of a mask that was drawn upright.
+    A rotation mark is not followed; `files.same_size` tells of a mask that was drawn upright where
+    the sides differ by it.
 
     Raises:
         DataError: a damaged file, or more than 8 bits a channel (Pillow would cut them off).

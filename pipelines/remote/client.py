@@ -2,6 +2,7 @@
 """A dataset's elements by way of tf.data service, each exactly once where there is a list."""
 
 import queue
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -11,6 +12,7 @@ from pipelines.errors import DataError
 
 STALL_S = 30.0  # of silence, after which what is missing is asked for again
 ATTEMPTS = 10  # without a single element
+PATIENCE_S = 10.0  # with a dispatcher that does not answer
 WAITING = 16  # elements that may wait for the trainer
 
 
@@ -22,6 +24,20 @@ def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     """
     service = tf.data.experimental.service
     return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, f"grpc://{address}"))
+
+
+def refuse_nobody(address: str) -> None:
+    """TensorFlow would wait for a dispatcher without an end.
+
+    Raises:
+        DataError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise DataError(f"service {address!r}: no dispatcher there ({error}); host:port of a "
+                        "python -m pipelines.remote dispatcher is expected") from None
 
 
 def exactly_once(remaining: Callable[[set[int]], tf.data.Dataset], episode_ids: Iterable[int],

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets, one a file, behind one small protocol."""
 
+import importlib
+import inspect
 import os
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
@@ -50,6 +52,13 @@ class Source(Protocol):
         """Cheap: the files are there and photo and mask agree in size; else a `DataError`."""
 
 
+KINDS = {"coco": ("pipelines.sources.coco", "COCOSource"),
+         "folder": ("pipelines.sources.folder", "FolderSource"),
+         "joined": ("pipelines.sources.joined", "JoinedSource"),
+         "shapes": ("pipelines.sources.shapes", "ShapesSource"),
+         "voc": ("pipelines.sources.voc", "VOCSource")}
+
+
 def open_source(dataset: str, root: str | os.PathLike | None = None, **options: Any) -> Source:
     """Open a data set by name: "shapes" (embedded), "voc", "coco" or "folder" with `root`, or
     "joined" with `parts`. A `root` of records (`pipelines.prepare.records`) is opened as such.
@@ -60,19 +69,17 @@ def open_source(dataset: str, root: str | os.PathLike | None = None, **options: 
         if named:
             raise DataError(f"{root}: records bring their own classes; leave data.{named[0]} out")
         return RecordsSource(root, dataset)  # type: ignore[arg-type]
-    if dataset == "shapes":
-        from pipelines.sources.shapes import ShapesSource
-        return ShapesSource(**options)
-    if dataset == "voc":
-        from pipelines.sources.voc import VOCSource
-        return VOCSource(root, **options)
-    if dataset == "coco":
-        from pipelines.sources.coco import COCOSource
-        return COCOSource(root, **options)
-    if dataset == "folder":
-        from pipelines.sources.folder import FolderSource
-        return FolderSource(root, **options)
-    if dataset == "joined":
-        from pipelines.sources.joined import JoinedSource
-        return JoinedSource(**options)
-    raise DataError(f"no data set {dataset!r}; known: coco, folder, joined, shapes, voc")
+    if dataset not in KINDS:
+        raise DataError(f"no data set {dataset!r}; known: {', '.join(sorted(KINDS))}")
+    module, name = KINDS[dataset]
+    kind = getattr(importlib.import_module(module), name)
+    known = inspect.signature(kind).parameters
+    if "root" in known:
+        options["root"] = root
+    for key, value in list(options.items()):
+        if key not in known:
+            if value is not None:
+                raise DataError(f"{key} {value!r}: a data set of the layout {dataset} has none; it "
+                                f"takes {', '.join(known)}")
+            del options[key]
+    return kind(**options)

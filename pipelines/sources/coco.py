@@ -3,6 +3,7 @@
 
 import json
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -73,6 +74,10 @@ class COCOSource:
             raise DataError(f"{self.root}: no split {split!r}; known: all, {', '.join(self.parts)}")
         if len(chosen) > 1 and split != "all":
             raise DataError(f"{self.root}: {split!r} may be {' or '.join(chosen)}; name one")
+        kinds = {s.rstrip("0123456789"): s for s in chosen}
+        if len(kinds) < len(chosen):  # the years have many photos in common, under two names
+            raise DataError(f"{self.root}: {split!r} would be {', '.join(chosen)}, the same photos "
+                            "of several years; leave one year's files in annotations/")
         return [f"{s}/{name}" for s in chosen for name in self.parts[s].names]
 
     def image_path(self, image_id: str) -> Path:
@@ -139,16 +144,41 @@ class COCOSource:
         return split, name
 
 
+_PARSING = threading.Lock()
+
+
+def _unpacked(text):
+    """Run lengths of COCO's compressed form: five bits a byte, differences from the third on."""
+    runs, data, at = [], text if isinstance(text, bytes) else text.encode(), 0
+    while at < len(data):
+        value = shift = 0
+        more = True
+        while more:
+            part = data[at] - 48
+            value |= (part & 31) << shift
+            at, shift, more = at + 1, shift + 5, bool(part & 32)
+        if part & 16:
+            value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs
+
+
 class _Annotations:
     """One JSON file, read when it is first needed."""
 
     def __init__(self, path: Path, classes: Sequence[str] | None) -> None:
-        self.path, self.expected = path, classes
+        self.path, self.expected, self._parsed = path, classes, None
         if not path.is_file():
             raise DataError(f"{path}: no such annotation file (data.annotations)")
 
-    @cached_property
+    @property
     def _content(self):
+        with _PARSING:  # `cached_property` lets several threads parse at once
+            if self._parsed is None:
+                self._parsed = self._parse()
+            return self._parsed
+
+    def _parse(self):
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             photos = {p["id"]: p for p in content["images"]}
@@ -240,14 +270,19 @@ class _Annotations:
         shape = one["shape"]
         try:
             if isinstance(shape, list):
+                if any(isinstance(p, dict) for p in shape):
+                    raise TypeError("a list of run lengths")
                 shape = [p for p in shape if len(p) >= 6]
                 if not shape:
                     return np.zeros((height, width), bool)
                 code = coder.merge(coder.frPyObjects(shape, height, width))
-            elif isinstance(shape["counts"], list):
-                code = coder.frPyObjects(shape, height, width)
             else:
-                code = shape
+                runs = shape["counts"]
+                listed = isinstance(runs, list)
+                if sum(runs if listed else _unpacked(runs)) != height * width:
+                    # pycocotools would fill up with what its memory held.
+                    raise ValueError(f"its runs are not of {height * width} pixels")
+                code = coder.frPyObjects(shape, height, width) if listed else shape
             inside = coder.decode(code).astype(bool)
         except (TypeError, KeyError, ValueError, IndexError) as error:
             raise DataError(f"{self.path}: annotation {one['id']} is neither polygons nor run "

@@ -24,7 +24,8 @@ def draw(config: Config, data: RunData, shots: int) -> list[WayEpisode]:
     """The N-way episodes of novel classes that a configuration asks for."""
     settings = resolved(config).evaluate
     sampler = WaySampler(data.novel, settings.ways, shots,
-                         evaluation_seed(settings.seed), data.source.classes)
+                         evaluation_seed(settings.seed), data.source.classes,
+                         getattr(data.source, "labels", None))
     assert settings.episodes is not None  # of a resolved configuration
     return sampler.take(settings.episodes)
 

@@ -15,7 +15,8 @@ from pipelines import (
     open_source,
 )
 from pipelines.index import build_index
-from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask
+from pipelines.sources.shapes import ShapesSource
+from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask, write_tiny_voc
 
 
 @pytest.fixture
@@ -154,6 +155,53 @@ def test_two_ways_in_one_call(tiny):
     assert 1 not in batch["class_id"].numpy()
     with pytest.raises(DataError, match="3 classes have photos, 4-way"):
         episodes("voc", tiny, novel_classes=["cup"], ways=4)
+
+
+def test_a_query_of_several_ways_labels_all_of_them(tiny, tmp_path):
+    """A photo whose part has no cats may show some: they are no background."""
+    other = write_tiny_voc(tmp_path / "other")
+    (other / "classes.txt").write_text("dog\nfork\ncow\nplate\n")
+    source = open_source("voc", other)
+    stream = episodes("voc", tiny, novel_classes=["knife"], ways=2, shots=1, batch=1, count=60,
+                      image_size=32, join={"b": source})
+    names = ["cup", "fork", "knife", "plate", "dog", "cow"]
+    queries = set()
+    for batch in stream:
+        query = batch["query_name"].numpy()[0].decode()
+        known = source.classes if query.startswith("b:") else CLASSES
+        assert {names[c - 1] for c in batch["class_id"][0].numpy()} <= set(known)
+        queries.add(query[:2] == "b:")
+    assert queries == {True, False}
+
+
+def test_arguments_that_would_do_nothing_are_told(tiny):
+    plain = {"novel_classes": ["cup"], "image_size": 32}
+    first, later = (next(iter(episodes("voc", tiny, ways=2, batch=2, start=start, **plain)))
+                    for start in (0, 5))
+    assert list(later["episode_id"].numpy()) == [5, 6] != list(first["episode_id"].numpy())
+    drawn = WaySampler(build_index(open_source("voc", tiny), ["p00"]).pairs, 1, 0, 0)
+    with pytest.raises(DataError, match="start 3: is of a sampler"):
+        episode_dataset(open_source("voc", tiny), drawn.take(2), image_size=32, batch=1, start=3)
+    with pytest.raises(DataError, match="split_file 'x.txt': goes with a data set of the layout"):
+        episodes("voc", tiny, split_file="x.txt", **plain)
+    with pytest.raises(DataError, match="annotations 'x.json': a data set of the layout voc has"):
+        episodes("voc", tiny, annotations="x.json", **plain)
+    with pytest.raises(DataError, match="service 'localhost:1': no dispatcher there"):
+        episodes("voc", tiny, service="localhost:1", count=2, **plain)
+
+
+def test_kept_episodes_are_of_one_source(tmp_path):
+    """Drawn shapes have no files that would tell them apart."""
+    shown = []
+    for seed in (0, 1, 0):
+        source = ShapesSource(33, 20, seed=seed)
+        drawn = EpisodeSampler(build_index(source, source.image_ids("all")).pairs, 1, 0,
+                               skip_small=True)
+        batch = next(iter(episode_dataset(source, drawn, image_size=33, batch=4, count=4,
+                                          cache=str(tmp_path / "kept"))))
+        shown.append(batch["query_image"].numpy())
+    np.testing.assert_array_equal(shown[0], shown[2])
+    assert not np.array_equal(shown[0], shown[1])
 
 
 def test_augmented_supports_still_show_their_object(tiny_source, sampler):

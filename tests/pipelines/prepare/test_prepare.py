@@ -196,6 +196,11 @@ def test_coco_over_http(server, tmp_path, monkeypatch):
                      "val2017/000000000000.jpg"]
 
 
+def test_a_folder_of_archives_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="nowhere: no such folder .--archives"):
+        archives.fetch(pascal.VOC, tmp_path, tmp_path / "nowhere")
+
+
 def test_a_download_that_fails(server, tmp_path, monkeypatch):
     _, address = server
     monkeypatch.setattr(pascal, "VOC", archives.Archive(f"{address}/gone.tar", "0" * 64))

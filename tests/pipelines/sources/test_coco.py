@@ -12,8 +12,10 @@ from PIL import Image
 from pipelines import DataError, episodes, open_source
 from pipelines.folds import COCO_CLASSES
 from pipelines.index import build_index
+from pipelines.sources.coco import _unpacked
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
+library = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
 
 
 def test_class_masks_equal_pycocotools(shared):
@@ -101,7 +103,14 @@ def test_own_classes_overlaps_crowds_and_empty_polygons(own):
     ([{"id": 1}], {}, "not COCO-JSON .KeyError"),
     ([annotation(1)], {"categories": []}, "categories of different names are expected"),
     ([annotation(6, segmentation={"size": [3, 3], "counts": [0, 9]})], {},
-     "annotation 6 is of 3 x 3 pixels, its photo of 10 x 8"),
+     "annotation 6 is neither polygons nor run lengths .its runs are not of 80 pixels"),
+    ([annotation(7, segmentation={"size": [8, 10], "counts": [10, 30]})], {},
+     "annotation 7 is neither polygons nor run lengths .its runs are not of 80 pixels"),
+    ([annotation(8, segmentation={"size": [8, 10], "counts": "Z1"})], {}, "annotation 8"),
+    ([annotation(9, segmentation=[{"size": [8, 10], "counts": [80]}] * 6)], {},
+     "annotation 9 is neither polygons nor run lengths .a list of run lengths"),
+    ([annotation(6, segmentation={"size": [10, 8], "counts": [0, 80]})], {},
+     "annotation 6 is of 8 x 10 pixels, its photo of 10 x 8"),
 ])
 def test_broken_annotations_are_named(own, annotations, changes, match):
     with pytest.raises(DataError, match=match) as caught:
@@ -110,6 +119,15 @@ def test_broken_annotations_are_named(own, annotations, changes, match):
         for image_id in source.image_ids("all"):
             source.class_masks(image_id)
     assert "own.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_compressed_runs_are_counted_as_pycocotools_packs_them(seed):
+    mask = np.random.default_rng(seed).random((37, 41)) < seed / 5
+    mask[5:20, 3:30] = seed % 2
+    packed = library.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], mask.ravel("F"), [2]])) != 0)
+    assert _unpacked(packed) == list(np.diff(np.concatenate([[0], ends])))
 
 
 def test_missing_and_foreign_files_are_named(own, tmp_path):
@@ -133,6 +151,8 @@ def test_missing_and_foreign_files_are_named(own, tmp_path):
     both = open_source("coco", tmp_path)
     with pytest.raises(DataError, match="may be val2014 or val2017"):
         both.image_ids("val")
+    with pytest.raises(DataError, match="'all' would be val2014, val2017, the same photos"):
+        both.image_ids("all")
     with pytest.raises(DataError, match="category 'lid' is none of COCO's 80"):
         both.image_ids("val2017")
     with pytest.raises(DataError, match="no split 'test'"):
