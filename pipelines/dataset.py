@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.errors import DataError
 from pipelines.reading.augment import PRESETS, Augment
 from pipelines.reading.augment import draw as draw_augmentation
-from pipelines.reading.cached import cache_file
+from pipelines.reading.cached import cache_file, kept
 from pipelines.reading.reader import Reader, check_size
 from pipelines.reading.transforms import (
     RESIZES,
@@ -174,13 +174,13 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
                           lambda some: distribute(loaded(_table(some)), service))
     if cache is not None:
         if cache == "memory":
-            cache = ""
+            dataset = dataset.cache()
         else:
             store = getattr(features, "folder", type(features).__qualname__)
-            cache = cache_file(cache, source, episodes,  # type: ignore[arg-type]  # a list by now
-                               image_size, sorted(ignore_ids), flip, crops, how, seed, resize,
-                               full_mask, store, shard)
-        dataset = dataset.cache(cache)
+            dataset = kept(dataset, cache_file(
+                cache, source, episodes,  # type: ignore[arg-type]  # a list by now
+                image_size, sorted(ignore_ids), flip, crops, how, seed, resize, full_mask, store,
+                shard))
     dataset = dataset.batch(batch)
     options = tf.data.Options()
     options.deterministic = deterministic

@@ -39,7 +39,7 @@ def claimed(folder: Path, ending: str, make: Callable[[Path], object]) -> Iterat
     while True:
         path = folder / f"{PREFIX}{uuid.uuid4().hex[:12]}-{ending}"
         make(path)
-        with _lock(path, wait=True):
+        with locked(path, wait=True):
             if path.exists():  # else another process took it for a leftover before it was locked
                 yield path
                 return
@@ -52,7 +52,7 @@ def sweep(folder: str | os.PathLike) -> None:
     except OSError:  # not there, or not readable
         return
     for path in (Path(folder, name) for name in names if name.startswith(PREFIX)):
-        with _lock(path, wait=False) as held:
+        with locked(path, wait=False) as held:
             if held and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             elif held:
@@ -61,7 +61,7 @@ def sweep(folder: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path, wait):
+def locked(path: str | os.PathLike, wait: bool) -> Iterator[bool]:
     """Whether the lock of a path is held in the block; a file system may know none."""
     try:
         handle = os.open(path, os.O_RDONLY)

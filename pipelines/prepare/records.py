@@ -61,6 +61,7 @@ def records(source: Source, output: str | os.PathLike, image_size: int,
                 "bytes": {name: (partial / name).stat().st_size for name in PACKING},
                 "made_of": {"dataset": source.name, "sha256": digest, "resize": RESIZE_METHOD,
                             "root": os.path.abspath(getattr(source, "root", "")),
+                            "files": _files(source, image_ids),
                             "versions": {name: importlib.metadata.version(name)
                                          for name in MADE_BY}}})
             RecordsSource(partial).whole()
@@ -85,7 +86,22 @@ def _same(output, source, settings, image_ids):
     if different or there.image_ids("all") != image_ids:
         raise DataError(f"--output {output}: holds records of other {different or ['photos']}; "
                         "name a new folder or remove this one")
+    made_of = there.provenance.get("files")
+    if made_of is not None and made_of != _files(source, image_ids):
+        raise DataError(f"--output {output}: holds records of other files, or of these before they "
+                        "changed; name a new folder or remove this one")
     return output
+
+
+def _files(source, image_ids):
+    """Hash of the sizes and times of the photos' and masks' files; None of a source without."""
+    if not (files := getattr(source, "files", None)):
+        return None
+    digest = hashlib.sha256()
+    for path in dict.fromkeys(path for image_id in image_ids for path in files(image_id)):
+        facts = os.stat(path) if os.path.exists(path) else None
+        digest.update(repr((path.name, facts and (facts.st_size, facts.st_mtime_ns))).encode())
+    return digest.hexdigest()
 
 
 def _write(folder, source, image_ids, size, progress):

@@ -1,16 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where decoded episodes are kept, so that no others are read from there."""
 
+import contextlib
+import glob
 import hashlib
 import itertools
 import os
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from pipelines.leftovers import locked
 from pipelines.sampler import Episode, WayEpisode
 from pipelines.sources import Source
+
+_filled_here: set[str] = set()  # paths whose lock this process holds
+_locks = contextlib.ExitStack()  # held until it ends
+
+
+def kept(dataset: tf.data.Dataset, path: str) -> tf.data.Dataset:
+    """A dataset whose elements lie in files that begin with `path` after its first whole pass.
+
+    One process makes that pass. Another that comes meanwhile reads the dataset itself, and says so;
+    what a killed one left is removed.
+    """
+    if not os.path.exists(f"{path}.index") and path not in _filled_here:
+        lock = Path(f"{path}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        if not _locks.enter_context(locked(lock, wait=False)):
+            warnings.warn(f"{path}: another process is filling it; episodes are decoded here, too",
+                          stacklevel=4)
+            return dataset
+        _filled_here.add(path)
+        for left in glob.glob(f"{glob.escape(path)}_*"):
+            os.unlink(left)
+    return dataset.cache(path)
 
 
 def cache_file(where: str | os.PathLike, source: Source,

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `episode_dataset` can do beside the plain case."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -188,6 +192,41 @@ def test_arguments_that_would_do_nothing_are_told(tiny):
         episodes("voc", tiny, annotations="x.json", **plain)
     with pytest.raises(DataError, match="service 'localhost:1': no dispatcher there"):
         episodes("voc", tiny, service="localhost:1", count=2, **plain)
+
+
+FILL = """
+import os, sys, time
+from pipelines import EpisodeSampler, episode_dataset, open_source
+from pipelines.index import build_index
+source = open_source("voc", sys.argv[1])
+drawn = EpisodeSampler(build_index(source, source.image_ids("all"), cache=None).pairs, 1, 3)
+stream = iter(episode_dataset(source, drawn, image_size=32, batch=4, count=800, cache=sys.argv[2]))
+next(stream)
+if sys.argv[3] == "wait":
+    print("begun", flush=True)
+    time.sleep(600)
+print(len(list(stream)) + 1)
+"""
+
+
+def test_one_process_fills_the_files_and_a_kill_is_cleared_up(tiny, tmp_path):
+    where = str(tmp_path / "new" / "kept")  # a folder that is not there yet
+
+    def start(how):
+        return subprocess.Popen([sys.executable, "-c", FILL, str(tiny), where, how], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    first = start("wait")
+    assert first.stdout.readline() == "begun\n"
+    told, errors = start("read").communicate()
+    assert told == "200\n" and "another process is filling it" in errors
+    first.kill()
+    first.wait()
+    assert list(Path(where).parent.glob("*tempstate*"))
+    for _ in range(2):  # the one that fills it, the one that reads it
+        told, errors = start("read").communicate()
+        assert told == "200\n" and "filling" not in errors, errors
+    assert not list(Path(where).parent.glob("*tempstate*"))
+    assert list(Path(where).parent.glob("*.index"))
 
 
 def test_kept_episodes_are_of_one_source(tmp_path):

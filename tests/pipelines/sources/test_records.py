@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records give what their photos give; damaged ones are named."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,10 @@ def test_made_once_and_nothing_else_is_replaced(made, tmp_path, capsys):
     assert (made[1] / FACTS).stat().st_mtime_ns == before
     with pytest.raises(DataError, match="image_size"):
         records(source, made[1], SIZE + 1, ["train", "val"])
+    corrected = shutil.copytree(made[0], tmp_path / "corrected")
+    os.utime(next((corrected / "SegmentationClass").glob("*.png")), (9, 9))
+    with pytest.raises(DataError, match="records of other files, or of these before they changed"):
+        records(open_source("voc", corrected), made[1], SIZE, ["train", "val"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="something else"):
