@@ -73,7 +73,8 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
     Args:
         source: a `pipelines.sources.Source`. One that has `files(image_id)`, the paths that a
             photo's masks depend on, is read again only where their sizes or times have changed;
-            one that has `facts(image_id)` is asked for them, and read where it answers None.
+            one that has `facts(image_id)` is asked for them, and read where it answers None; of
+            one that has `crowds(image_id)` these classes are known to be there, too.
         image_ids: photos to look at; one that stands twice is read once.
         progress: show a bar while masks are read.
         cache: folder where what was read is kept; None keeps nothing, and so does a folder that
@@ -93,9 +94,15 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
             facts[i] = tuple(Seen(number, area, tuple(names)) for number, area, names in known)
     missing = [i for i in image_ids if i not in facts]
 
+    crowds = getattr(source, "crowds", lambda image_id: {})
+
     def read(image_id):
         source.check(image_id)
-        return look(source.class_masks(image_id))
+        seen = look(source.class_masks(image_id))
+        # Shown, though no pair: neither dropped photos nor examples of absence may hold them.
+        there = {one.class_id for one in seen}
+        return (*seen, *(Seen(class_id, area, ()) for class_id, area in
+                         sorted(crowds(image_id).items()) if class_id not in there))
 
     try:
         with ThreadPoolExecutor(4) as pool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.writing import write_text
 
-FORMAT = 1
+FORMAT = 2
 SETTLED_NS = 2 * 10**9  # a younger file may change again within the tick of its clock
 
 

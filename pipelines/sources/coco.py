@@ -115,6 +115,11 @@ class COCOSource:
         masks = {c: self.class_mask(image_id, c) for c in found}
         return {c: mask for c, mask in masks.items() if (mask == 1).any()}
 
+    def crowds(self, image_id: str) -> dict[int, int]:
+        """{class id: pixels} of the crowds in the photo, which no mask of a class holds."""
+        split, name = self._part(image_id)
+        return self.parts[split].crowds(name)
+
     def class_mask(self, image_id: str, class_id: int,
                    ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class's objects, 255 crowds and classes of `ignore_ids`, else 0."""
@@ -254,6 +259,13 @@ class _Annotations:
             if not one["crowd"] and self._class_ids[one["category"]] == class_id:
                 inside |= self._raster(name, one)
         return inside
+
+    def crowds(self, name: str) -> dict[int, int]:
+        found: dict[int, int] = defaultdict(int)
+        for one in self.photos[name][1]:
+            if one["crowd"]:
+                found[self._class_ids[one["category"]]] += int(self._raster(name, one).sum())
+        return {class_id: area for class_id, area in found.items() if area}
 
     def crowd(self, name: str) -> np.ndarray:
         """bool [H, W]: crowd regions of any class."""

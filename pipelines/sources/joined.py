@@ -129,6 +129,12 @@ class JoinedSource:
         return {self._joint[name][c - 1]: mask
                 for c, mask in self.parts[name].source.class_masks(own).items()}
 
+    def crowds(self, image_id: str) -> dict[int, int]:
+        """{class number: pixels} of the crowds in the photo, where its part knows of any."""
+        name, own = self._part(image_id)
+        crowds = getattr(self.parts[name].source, "crowds", lambda image_id: {})
+        return {self._joint[name][c - 1]: area for c, area in crowds(own).items()}
+
     def class_mask(self, image_id: str, class_id: int,
                    ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0.

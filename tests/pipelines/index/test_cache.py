@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import DataError, open_source
 from pipelines.index import build_index, read_facts
+from pipelines.index.cache import FORMAT
 from pipelines.sources.joined import JoinedSource, Part
 from tests.pipelines.tiny_voc import write_mask
 
@@ -75,7 +76,7 @@ def test_changed_files_alone_are_read_and_checked_again(counted, tiny, tmp_path)
     (lambda text: text[:-40], "damaged"), (lambda text: "", "damaged"),
     (lambda text: "[]\n[]\n", "damaged"), (lambda text: "\udcff", "damaged"),
     (lambda text: text.replace('"classes"', '"others"', 1), "of another data set"),
-    (lambda text: text.replace('"format": 1', '"format": 0', 1), "of another data set")])
+    (lambda text: text.replace(f'"format": {FORMAT}', '"format": 0', 1), "of another data set")])
 def test_a_damaged_or_foreign_file_is_told_of_and_read_anew(counted, tmp_path, capsys, damage,
                                                             word):
     source, read = counted

@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipelines import DataError, episodes, open_source
 from pipelines.folds import COCO_CLASSES
-from pipelines.index import build_index
+from pipelines.index import build_index, split_pairs
 from pipelines.sources.coco import _unpacked
+from pipelines.sources.joined import JoinedSource, Part
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
 library = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed")
@@ -94,6 +95,18 @@ def test_own_classes_overlaps_crowds_and_empty_polygons(own):
     assert (index[masks[1] == 1] == 1).all() and (index == 2).sum() > 0  # smaller on top
     ignored = source.class_mask(image_id, 1, ignore_ids=(2,))
     assert (ignored[(masks[2] == 1) & (masks[1] != 1)] == 255).all()
+
+
+def test_a_crowd_alone_is_there_though_it_is_no_pair(own):
+    crowd = {"size": [8, 10], "counts": [0, 16, 64]}
+    source = own([annotation(1, 2), annotation(2, 7, crowd, crowd=1)])
+    for one in (source, JoinedSource({"a": Part(source, {"train": "all"})})):
+        (image_id,) = one.image_ids("all")
+        index = build_index(one, [image_id], cache=None)
+        assert [pair.class_id for pair in index.pairs] == [1]
+        assert index.classes_of[image_id] == {1, 2}
+        assert split_pairs(index, (2,), "base", novel_policy="drop") == []
+        assert len(split_pairs(index, (2,), "base", novel_policy="keep")) == 1
 
 
 @pytest.mark.parametrize("annotations, changes, match", [
