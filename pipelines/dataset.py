@@ -214,9 +214,9 @@ def _check(episodes, features, augment, resize, start, count, cache, shard, serv
         raise DataError("mismatched or cached episodes want a count: an endless stream has none")
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise DataError(f"shard {shard}: (index, readers) with 0 <= index < readers is expected")
-    if not sampler and start:
-        raise DataError(f"start {start}: is of a sampler; a list of episodes is taken whole")
     if not sampler:
+        if start:
+            raise DataError(f"start {start}: is of a sampler; a list of episodes is taken whole")
         kinds = {(type(e), np.shape(e.class_id), len(e.support)) for e in episodes}
         if len(kinds) != 1:
             found = sorted(len(e.support) for e in episodes)

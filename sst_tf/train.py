@@ -63,7 +63,8 @@ def _run(folder, config, options):
     refuse_uneven(config.train.batch, strategy.num_replicas_in_sync)
     start = Start.of(config.train.init, config) if config.train.init else None
     data = open_data(config, progress=is_chief(strategy))
-    if last.is_file() and (other := other_photos(Run(folder).photos(), data.photo_facts())):
+    photos = data.photo_facts()
+    if last.is_file() and (other := other_photos(Run(folder).photos(), photos)):
         raise UserError(f"{folder}: --resume with {other} would not be the same run; data.root "
                         "names the photos that it began with, --run_dir another folder")
     if not options.skip_evaluation:
@@ -77,7 +78,7 @@ def _run(folder, config, options):
         run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)
         write_json(run.folder / "classes.json", {
             **data.class_names(), **({"before": list(start.classes)} if start else {})})
-        write_json(run.folder / "photos.json", data.photo_facts())
+        write_json(run.folder / "photos.json", photos)
     else:
         run = Run(folder)
     started = time.time()

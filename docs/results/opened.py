@@ -2,7 +2,6 @@
 """What the scripts of this folder ask: a run's model, its photos and its episodes."""
 
 from dataclasses import replace
-from functools import cached_property
 
 from sst_tf import config as configuration
 from sst_tf.data.feature_store import open_store
@@ -38,9 +37,5 @@ class Opened:
 
     def bank(self, part, episodes):
         """The `PhotoBank` of a part's episodes."""
-        return open_bank(self.config, self.data.source, episodes, self._options[part], self.store)
-
-    @cached_property
-    def _options(self):
-        return {part: replace(counting(self.config), ignore_ids=self.data.void_in(part))
-                for part in ("train", "validation", "novel")}
+        options = replace(counting(self.config), ignore_ids=self.data.void_in(part))
+        return open_bank(self.config, self.data.source, episodes, options, self.store)

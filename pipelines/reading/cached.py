@@ -50,11 +50,10 @@ def cache_file(where: str | os.PathLike, source: Source,
 
     A file that is not there any more counts as such: who reads the episodes again says it.
     """
-    told = sorted((key, value) for key, value in vars(source).items()
-                  if isinstance(value, (bool, int, float, str)))  # of a source without files
-    files = getattr(source, "files", None)
-    made = () if files else (told,)
-    digest = hashlib.sha256(repr((source.name, tuple(source.classes), options, *made)).encode())
+    digest = hashlib.sha256(repr((source.name, tuple(source.classes), options)).encode())
+    if (files := getattr(source, "files", None)) is None:
+        digest.update(repr(sorted((key, value) for key, value in vars(source).items()
+                                  if isinstance(value, (bool, int, float, str)))).encode())
     names = set()
     for episode in episodes:
         digest.update(repr(tuple(episode)).encode())

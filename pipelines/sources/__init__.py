@@ -76,10 +76,8 @@ def open_source(dataset: str, root: str | os.PathLike | None = None, **options: 
     known = inspect.signature(kind).parameters
     if "root" in known:
         options["root"] = root
-    for key, value in list(options.items()):
-        if key not in known:
-            if value is not None:
-                raise DataError(f"{key} {value!r}: a data set of the layout {dataset} has none; it "
-                                f"takes {', '.join(known)}")
-            del options[key]
-    return kind(**options)
+    for key, value in options.items():
+        if key not in known and value is not None:
+            raise DataError(f"{key} {value!r}: a data set of the layout {dataset} has none; it "
+                            f"takes {', '.join(known)}")
+    return kind(**{key: value for key, value in options.items() if key in known})

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.writing import replacing
-from sst_tf.evaluation.stored import read_results
+from sst_tf.evaluation.stored import of_another_model, read_results
 from sst_tf.experiments.grid import Cell
 from sst_tf.runs.directory import Run
 
@@ -42,12 +42,12 @@ def restore(cells: Iterable[Cell], folder: Path) -> None:
 def _copy(source, target):
     """Bring `target` to what `source` has, evaluations of its present model alone."""
     model = _model(source)
-    for path in target.glob("evaluations/*.json"):
-        if _of_another(path, model):
-            for part in (path, path.with_suffix(".npz")):
-                part.unlink(missing_ok=True)
+    for path in _of_others(target, model):
+        for part in (path, path.with_suffix(".npz")):
+            part.unlink(missing_ok=True)
+    left_out = _of_others(source, model)
     for path in (one for pattern in KEPT for one in sorted(source.glob(pattern))):
-        if path.parent.name == "evaluations" and _of_another(path.with_suffix(".json"), model):
+        if path.with_suffix(".json") in left_out:
             continue
         content = _counts(path) if path.suffix == ".npz" else path.read_bytes()
         there = target / path.relative_to(source)
@@ -68,10 +68,10 @@ def _model(run):
     return next(iter(found), None)
 
 
-def _of_another(path, model):
-    """Whether a file of results says that it is of another model."""
-    found = json.loads(path.read_text(encoding="utf-8")).get("model_sha256")
-    return None not in (found, model) and found != model
+def _of_others(run, model):
+    """Paths of a run's results that say that they are of another model."""
+    return {path for path in run.glob("evaluations/*.json") if of_another_model(
+        json.loads(path.read_text(encoding="utf-8")), {"model_sha256": model})}
 
 
 def _counts(path):

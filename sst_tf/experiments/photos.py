@@ -24,8 +24,8 @@ def refuse_other_photos(base: str, cells: Iterable[Cell]) -> None:
         UserError: a run of other photos. Where there are no photos at all, nothing is compared.
     """
     parser, known = configuration.parser(), {}
-    for folder, cell in {cell.folder: cell for cell in cells}.items():
-        if cell.missing() or not (then := Run(folder).photos()):
+    for folder, cell in {cell.folder: cell for cell in cells if not cell.missing()}.items():
+        if not (then := Run(folder).photos()):
             continue
         config, _ = configuration.parse(parser, cell.arguments, cell.base or base)
         data = configuration.digest(configuration.to_dict(config)["data"])

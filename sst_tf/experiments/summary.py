@@ -243,13 +243,13 @@ def _runs(cells):
     for cell in cells:
         run = Run(cell.folder)
         history = run.history()
+        results = {k: Evaluation(cell.folder, k, config=cell.config).results for k in cell.shots}
         found.append({
             "row": cell.row, "fold": cell.fold, "seed": cell.seed, "run": cell.folder.name,
             "photos": run.photos(),
             "minutes": round(sum(float(r["seconds"] or 0) for r in history) / 60, 1),
-            "other_class": _wrong_support(run, cell.config),
-            "evaluations": {str(k): _gauges(Evaluation(cell.folder, k, config=cell.config).results)
-                            for k in cell.shots}})
+            "other_class": _wrong_support(run, cell.config, results[cell.shots[0]]),
+            "evaluations": {str(k): _gauges(one) for k, one in results.items()}})
     return found
 
 
@@ -265,16 +265,13 @@ def _gauges(results):
         "per_class": {name: round(one["iou"], 4) for name, one in tuned["per_class"].items()}}
 
 
-def _wrong_support(run, config):
+def _wrong_support(run, config, results):
     """mIoU of one shot where the support shows another class, or None.
 
     It is measured under the run's own protocol alone, and says nothing of another.
     """
     path = run.evaluation_path("support_check")
-    if not under_own_protocol(run, config, 1):
-        return None
-    if not path.is_file():
+    if not under_own_protocol(run, config, 1) or not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    return None if of_another_model(found, Evaluation(run.folder, 1, config=config).results) else (
-        found["other_class"])
+    return None if of_another_model(found, results) else found["other_class"]

@@ -48,7 +48,8 @@ class Start:
             UserError: no such model, or one of another shape than `model` describes.
         """
         if is_run(name):
-            run, trained = Run.open(name), Run(name).config()
+            run = Run.open(name)
+            trained = run.config()
             _refuse_others(name, trained, config)
             return cls(run.model().get_weights(), OperatingPoint(run), trained.model.answering,
                        run.trained_on(), trained.data)
@@ -61,9 +62,11 @@ class Start:
 
     def tell_other_photos_held_out(self, config: Config) -> None:
         """Print where the photos that choose epoch and threshold may not be new to the model."""
+        if self.data.dataset != config.data.dataset:
+            return
         for key in HELD_OUT:
             theirs, ours = getattr(self.data, key), getattr(config.data, key)
-            if self.data.dataset == config.data.dataset and theirs != ours:
+            if theirs != ours:
                 print(f"train.init {config.train.init}: was trained with data.{key} {theirs}; with "
                       f"{ours} it may have seen the photos that choose epoch and threshold here; "
                       f"set data.{key} to {theirs} unless these are other photos", file=sys.stderr)

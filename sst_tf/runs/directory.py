@@ -99,9 +99,7 @@ class Run:
                      if key in configuration.ANSWERING}
         today = configuration.identity(
             Config(model=configuration.ModelConfig(**answering)))["model"]
-        made = {key: one for key, one in found["model"].items()
-                if key not in configuration.ANSWERING}
-        return {**found, "model": made | {
+        return {**found, "model": configuration.of_training(found)["model"] | {
             key: today[key] for key in configuration.ANSWERING if key in today}}
 
     def model(self) -> "SSTSegmenter":
