@@ -15,11 +15,12 @@ from pipelines.errors import DataError
 from pipelines.folds import COCO_CLASSES
 from pipelines.reading.files import open_picture
 from pipelines.reading.photos import read_photo
+from pipelines.reading.run_lengths import mask_of_run_lengths
 from pipelines.sources.masks import VOID
 
 
 class COCOSource:
-    """Instances from JSON: polygons and run lengths, rasterised by pycocotools when asked for.
+    """Instances from JSON: polygons, rasterised by pycocotools when asked for, and run lengths.
 
     The mask of a class is the union of its objects; where objects of two classes overlap, the
     pixel belongs to both class masks, as with pycocotools. Crowd regions are void (255) where no
@@ -152,22 +153,6 @@ class COCOSource:
 _PARSING = threading.Lock()
 
 
-def _unpacked(text):
-    """Run lengths of COCO's compressed form: five bits a byte, differences from the third on."""
-    runs, data, at = [], text if isinstance(text, bytes) else text.encode(), 0
-    while at < len(data):
-        value = shift = 0
-        more = True
-        while more:
-            part = data[at] - 48
-            value |= (part & 31) << shift
-            at, shift, more = at + 1, shift + 5, bool(part & 32)
-        if part & 16:
-            value |= -1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-    return runs
-
-
 class _Annotations:
     """One JSON file, read when it is first needed."""
 
@@ -277,7 +262,6 @@ class _Annotations:
 
     def _raster(self, name, one):
         """bool [H, W] of one annotation; polygons without area have no pixel."""
-        coder = _pycocotools()
         height, width = self.size(name)
         shape = one["shape"]
         try:
@@ -287,15 +271,11 @@ class _Annotations:
                 shape = [p for p in shape if len(p) >= 6]
                 if not shape:
                     return np.zeros((height, width), bool)
+                coder = _pycocotools()
                 code = coder.merge(coder.frPyObjects(shape, height, width))
+                inside = coder.decode(code).astype(bool)
             else:
-                runs = shape["counts"]
-                listed = isinstance(runs, list)
-                if sum(runs if listed else _unpacked(runs)) != height * width:
-                    # pycocotools would fill up with what its memory held.
-                    raise ValueError(f"its runs are not of {height * width} pixels")
-                code = coder.frPyObjects(shape, height, width) if listed else shape
-            inside = coder.decode(code).astype(bool)
+                inside = mask_of_run_lengths(shape).astype(bool)
         except (TypeError, KeyError, ValueError, IndexError) as error:
             raise DataError(f"{self.path}: annotation {one['id']} is neither polygons nor run "
                             f"lengths ({error})") from None

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import load_photo
+from pipelines.reading.run_lengths import mask_of_run_lengths, run_lengths
 from pipelines.writing import replacing, write_bytes, write_json
 from sst_tf.photos import formats
-from sst_tf.photos.formats.coco import mask_of_run_lengths, run_lengths
 from sst_tf.photos.formats.shapes import Answer
 from sst_tf.photos.inputs import VIDEOS, content_sha256, items, single, videos
 from sst_tf.photos.predictor import Predictor, Scene

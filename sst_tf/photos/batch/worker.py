@@ -13,10 +13,10 @@ from pyarrow import fs
 
 from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import load_photo
+from pipelines.reading.run_lengths import run_lengths
 from sst_tf.photos.batch import places
 from sst_tf.photos.batch.output import Output
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.formats.coco import run_lengths
 from sst_tf.photos.predictor import Predictor, Scene
 
 

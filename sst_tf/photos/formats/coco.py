@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import DataError
+from pipelines.reading.run_lengths import mask_of_run_lengths, run_lengths
 from pipelines.writing import write_json
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
 from sst_tf.photos.marks import Box, Polygon
@@ -55,37 +56,13 @@ def _mark(one, path):
 
 def _run_lengths(shape, size, path):
     """A mask [H, W] of 0 and 1 of COCO's run lengths."""
-    counts = shape["counts"]
     if tuple(shape["size"]) != tuple(size):
         raise DataError(f"{path}: run lengths of {shape['size'][0]} x {shape['size'][1]}, the "
                         f"photo has {size[0]} x {size[1]} (height x width)")
-    if isinstance(counts, str):
-        try:
-            from pycocotools import mask as library
-        except ImportError:
-            raise DataError(f"{path}: compressed run lengths need pycocotools (pip install "
-                            "'sst-tf[formats]')") from None
-        return library.decode({"size": shape["size"], "counts": counts.encode()})
-    if sum(counts) != size[0] * size[1]:
-        raise DataError(f"{path}: run lengths of {sum(counts)} pixels, the photo has "
-                        f"{size[0] * size[1]}")
-    return mask_of_run_lengths(shape)
-
-
-def run_lengths(mask: np.ndarray) -> dict:
-    """COCO's uncompressed run lengths of a mask [H, W] of 0 and 1: column by column, 0 first."""
-    flat = np.concatenate([[0], mask.ravel(order="F"), [0]])
-    ends = np.flatnonzero(np.diff(flat))
-    counts = np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
-    if len(ends) and counts[-1] == 0:
-        counts.pop()
-    return {"size": list(mask.shape), "counts": counts}
-
-
-def mask_of_run_lengths(shape: dict) -> np.ndarray:
-    """The mask, uint8 [H, W] of 0 and 1, of what `run_lengths` gives."""
-    flat = np.repeat(np.arange(len(shape["counts"])) % 2, shape["counts"]).astype(np.uint8)
-    return flat.reshape(shape["size"], order="F")
+    try:
+        return mask_of_run_lengths(shape)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Path:

@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines import DataError, episodes, open_source
 from pipelines.folds import COCO_CLASSES
 from pipelines.index import build_index, split_pairs
-from pipelines.sources.coco import _unpacked
+from pipelines.reading.run_lengths import mask_of_run_lengths, run_lengths
 from pipelines.sources.joined import JoinedSource, Part
 
 coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
@@ -116,9 +116,10 @@ def test_a_crowd_alone_is_there_though_it_is_no_pair(own):
     ([{"id": 1}], {}, "not COCO-JSON .KeyError"),
     ([annotation(1)], {"categories": []}, "categories of different names are expected"),
     ([annotation(6, segmentation={"size": [3, 3], "counts": [0, 9]})], {},
-     "annotation 6 is neither polygons nor run lengths .its runs are not of 80 pixels"),
+     "annotation 6 is of 3 x 3 pixels, its photo of 10 x 8"),
     ([annotation(7, segmentation={"size": [8, 10], "counts": [10, 30]})], {},
-     "annotation 7 is neither polygons nor run lengths .its runs are not of 80 pixels"),
+     "annotation 7 is neither polygons nor run lengths .run lengths of 40 pixels, their size "
+     "has 80"),
     ([annotation(8, segmentation={"size": [8, 10], "counts": "Z1"})], {}, "annotation 8"),
     ([annotation(9, segmentation=[{"size": [8, 10], "counts": [80]}] * 6)], {},
      "annotation 9 is neither polygons nor run lengths .a list of run lengths"),
@@ -135,12 +136,21 @@ def test_broken_annotations_are_named(own, annotations, changes, match):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_compressed_runs_are_counted_as_pycocotools_packs_them(seed):
-    mask = np.random.default_rng(seed).random((37, 41)) < seed / 5
+def test_run_lengths_are_pycocotools_s_compressed_and_not(seed):
+    mask = (np.random.default_rng(seed).random((37, 41)) < seed / 5).astype(np.uint8)
     mask[5:20, 3:30] = seed % 2
-    packed = library.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
-    ends = np.flatnonzero(np.diff(np.concatenate([[0], mask.ravel("F"), [2]])) != 0)
-    assert _unpacked(packed) == list(np.diff(np.concatenate([[0], ends])))
+    np.testing.assert_array_equal(mask_of_run_lengths(
+        library.encode(np.asfortranarray(mask))), mask)
+    np.testing.assert_array_equal(library.decode(
+        library.frPyObjects(run_lengths(mask), *mask.shape)), mask)
+    np.testing.assert_array_equal(mask_of_run_lengths(run_lengths(mask)), mask)
+
+
+@pytest.mark.parametrize("counts", ["Z1", "P", "~~", "\xff\xfe", "P" * 100_000, "\x00", "4O4",
+                                    [-5, 85], [90], []])
+def test_run_lengths_of_other_pixels_are_refused(counts):
+    with pytest.raises(ValueError, match="run lengths"):
+        mask_of_run_lengths({"size": [8, 10], "counts": counts})
 
 
 def test_missing_and_foreign_files_are_named(own, tmp_path):

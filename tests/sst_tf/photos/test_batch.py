@@ -18,6 +18,7 @@ import pytest
 from pyarrow import fs, parquet
 
 from pipelines.errors import UserError
+from pipelines.reading.run_lengths import mask_of_run_lengths
 from sst_tf import batch
 from sst_tf.config import DataConfig
 from sst_tf.photos.batch import engine, places, sources
@@ -25,7 +26,6 @@ from sst_tf.photos.batch.output import ASKED, SCHEMA, Output
 from sst_tf.photos.batch.trial import kill_a_worker
 from sst_tf.photos.batch.worker import Question, Worker
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.formats.coco import mask_of_run_lengths
 from sst_tf.photos.predictor import Predictor
 from tests import doc_blocks
 from tests.export.conftest import make_run

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import load_photo, turn
+from pipelines.reading.run_lengths import run_lengths
 from pipelines.writing import write_json
 from sst_tf import predict
 from sst_tf.config import DataConfig
@@ -20,7 +21,6 @@ from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos import annotations, answers, inputs, mark_cost
 from sst_tf.photos import predictor as predictor_module
 from sst_tf.photos.class_card import ClassCard
-from sst_tf.photos.formats.coco import run_lengths
 from sst_tf.photos.predictor import Predictor
 from tests.export.conftest import make_run
 
@@ -346,17 +346,6 @@ def test_another_teaching_makes_other_answers(run, folder, tmp_path, predictor):
     predictor.set_support(*scene(colour=BLUE))
     answers.predict_files(predictor, found, tmp_path, progress=False)
     assert json.loads((tmp_path / "ä001.png.json").read_text())["asked"] != first["asked"]
-
-
-def test_run_lengths_are_coco_s():
-    coder = pytest.importorskip("pycocotools.mask")
-    rng = np.random.default_rng(0)
-    for mask in (rng.integers(0, 2, (7, 5), np.uint8), np.zeros((3, 4), np.uint8),
-                 np.ones((3, 4), np.uint8)):
-        code = run_lengths(mask)
-        assert sum(code["counts"]) == mask.size
-        back = coder.decode(coder.frPyObjects(code, *mask.shape))
-        assert (back == mask).all()
 
 
 def test_many_photos_are_worked_through_in_parts(predictor, monkeypatch):

@@ -181,7 +181,6 @@ def test_run_lengths_of_another_size(tmp_path, counts):
 
 
 def test_compressed_run_lengths_that_end_elsewhere(tmp_path):
-    """Written past the mask they would overwrite memory: pycocotools looks."""
     library = pytest.importorskip("pycocotools.mask")
     long = library.encode(np.asfortranarray(np.ones((900, 900), np.uint8)))["counts"].decode()
     for counts in (long, "", "0", "~" * 50, "\xff\xfe", "P" * 100_000):
