@@ -111,14 +111,14 @@ def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, b
     index = build_index(source, source.image_ids(ids), pair_filter)
     pairs = [pair for pair in split_pairs(index, novel_ids, PARTS[split], novel_policy)
              if source.classes[pair.class_id - 1] not in left_out]
-    if split == "test":
-        count = count or 1000
+    if split == "test" and count is None:
+        count = 1000
     if ways is None:
         drawn = EpisodeSampler(pairs, shots, seed, class_names=source.classes)
     else:
         drawn = WaySampler(pairs, ways, shots, seed, source.classes,
                            getattr(source, "labels", None)).take(
-                               count or 10_000, options.pop("start", 0))
+                               10_000 if count is None else count, options.pop("start", 0))
     return episode_dataset(
         source, drawn, image_size=image_size, batch=batch, seed=seed, count=count,
         ignore_ids=novel_ids if novel_policy == "ignore255" and split == "train" else (), **options)

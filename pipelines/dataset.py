@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, check_whole
 from pipelines.reading.augment import PRESETS, Augment
 from pipelines.reading.augment import draw as draw_augmentation
 from pipelines.reading.cached import cache_file, kept
@@ -79,6 +79,8 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         DataError: here for what cannot be; through TensorFlow for damaged files, or a support
             without a pixel of its class.
     """
+    check_whole(1, image_size=image_size, batch=batch, count=1 if count is None else count)
+    check_whole(0, seed=seed, start=start)
     _check(episodes, features, augment, resize, start, count, cache, shard, service, crops)
     check_size(source, image_size, resize, full_mask)
     if service is not None:

@@ -4,6 +4,7 @@
 import errno
 import os
 import re
+from numbers import Integral
 
 _ROOM = "make room and start again: what is done is kept"
 _RIGHTS = "see who may read and write there, or name another folder"
@@ -21,6 +22,13 @@ class UserError(ValueError):
 
 class DataError(UserError):
     """One line: which file or class, what was found, what was expected, the remedy."""
+
+
+def check_whole(least: int, **values: object) -> None:
+    """DataError for an argument, given by its name, that is no whole number of `least` or more."""
+    for name, value in values.items():
+        if not isinstance(value, Integral) or int(value) < least:
+            raise DataError(f"{name} {value!r}: a whole number of {least} or more is expected")
 
 
 def data_error_from(error: BaseException) -> DataError | None:

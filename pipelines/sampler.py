@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, check_whole
 from pipelines.index.pairs import Pair
 from pipelines.writing import write_text
 
@@ -104,6 +104,8 @@ class EpisodeSampler:
                  skip_small: bool = False, class_names: Sequence[str] | None = None,
                  power: float = 0.0, absent: float = 0.0,
                  lacks: Callable[[str, int], bool] | None = None) -> None:
+        check_whole(1, shots=shots)
+        check_whole(0, seed=seed)
         photos = defaultdict(set)
         for pair in pairs:
             photos[pair.class_id].add(pair.image_id)
@@ -174,6 +176,8 @@ class WaySampler:
     def __init__(self, pairs: Sequence[Pair], ways: int, shots: int, seed: int,
                  class_names: Sequence[str] | None = None,
                  labels: Callable[[str], frozenset[int]] | None = None) -> None:
+        check_whole(1, ways=ways, shots=shots)
+        check_whole(0, seed=seed)
         self.ways, self.shots, self.seed, self.labels = ways, shots, seed, labels
         photos = defaultdict(set)
         for pair in pairs:

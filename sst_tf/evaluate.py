@@ -105,15 +105,12 @@ def _results(run, config, options, parser, argv):
 
 def _refuse_another_model(run, config):
     """A trained model follows no key that made it; a score must not be told as if it did."""
-    was, wanted = (configuration.of_training(configuration.completed(configuration.identity(one)))
-                   for one in (run.config(), config))
-    for section in MADE_BY:
-        for key, value in wanted[section].items():
-            # All weights are in the run; those of the backbone may lie elsewhere by now.
-            if (section, key) != ("model", "weights") and value != was[section][key]:
-                raise UserError(f"--{section}.{key} {value}: the run was trained with "
-                                f"{was[section][key]}, and its model stays so; leave the option "
-                                "out, or train another run")
+    then = configuration.identity(run.config())
+    for section, key, was, value in configuration.trained_otherwise(then, config):
+        # All weights are in the run; those of the backbone may lie elsewhere by now.
+        if section in MADE_BY and (section, key) != ("model", "weights"):
+            raise UserError(f"--{section}.{key} {value}: the run was trained with {was}, and its "
+                            "model stays so; leave the option out, or train another run")
 
 
 def _refuse_other_photos_held_out(run, config):

@@ -12,7 +12,7 @@ import functools
 import cv2
 import numpy as np
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, check_whole
 from pipelines.sources.masks import IndexMasks
 
 OVERSAMPLING = 2  # pictures are drawn at twice their size, for smooth edges
@@ -95,6 +95,9 @@ class ShapesSource(IndexMasks):
     name = "shapes"
 
     def __init__(self, image_size: int = 128, count: int = 2000, seed: int = 0) -> None:
+        check_whole(18, image_size=image_size)  # in less there is no room for two objects
+        check_whole(1, count=count)
+        check_whole(0, seed=seed)
         self.classes = tuple(OUTLINES)
         self.image_size, self.count, self.seed = image_size, count, seed
         self.root = f"seed {seed}"
@@ -111,11 +114,11 @@ class ShapesSource(IndexMasks):
 
     def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [S, S, 3] RGB."""
-        return self._draw(self._number(image_id))[0]
+        return self._draw(self._number(image_id))[0].copy()
 
     def read_mask(self, image_id: str) -> np.ndarray:
         """uint8 [S, S]: 0 background, 1..20 the class whose pixels are seen."""
-        return self._draw(self._number(image_id))[1]
+        return self._draw(self._number(image_id))[1].copy()
 
     def check(self, image_id: str) -> None:
         """Raise a `DataError` for an id that is none; a drawn picture is always whole."""

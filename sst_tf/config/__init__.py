@@ -15,6 +15,7 @@ from sst_tf.config.identity import (
     portable,
     sha256,
     to_dict,
+    trained_otherwise,
 )
 from sst_tf.config.reading import before_file, from_record, parse, parser
 from sst_tf.config.resolve import resolved
@@ -37,4 +38,4 @@ __all__ = ["ANSWERING", "BACKBONES", "HELD_OUT", "ArgumentParser", "Config", "Da
            "EvaluateConfig", "LossConfig", "ModelConfig", "OptimizerConfig", "PretrainConfig",
            "TrainConfig", "TunerConfig", "before_file", "check_files", "completed", "digest",
            "from_record", "identity", "of_training", "parse", "parser", "portable", "resolved",
-           "sha256", "to_dict"]
+           "sha256", "to_dict", "trained_otherwise"]

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import ANSWERING, SECTIONS, Config
@@ -57,6 +58,23 @@ def of_training(identity: dict) -> dict:
     return {section: {key: value for key, value in values.items()
                       if section != "model" or key not in ANSWERING}
             for section, values in identity.items() if section != "evaluate"}
+
+
+def trained_otherwise(then: dict, config: Config) -> list[tuple[str, str, Any, Any]]:
+    """(section, key, value then, value now) of what would make other weights.
+
+    A key that follows another comes after it.
+
+    Args:
+        then: the identity of a run; a key that it does not know is taken as unchanged.
+        config: what is wanted now.
+    """
+    then = completed(then)
+    found = [(section, key, was, value)
+             for section, values in of_training(completed(identity(config))).items()
+             for key, value in values.items()
+             if (was := then.get(section, {}).get(key, value)) != value]
+    return sorted(found, key=lambda one: getattr(getattr(config, one[0]), one[1]) is None)
 
 
 def sha256(config: Config) -> str:

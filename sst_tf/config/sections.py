@@ -183,7 +183,7 @@ class TunerConfig:
         steps: number of inner steps; 0 switches tuning off.
         step_size: size of a step, a number or "learned".
         initial_step: where a learned step starts.
-        reduction: how L_sup is reduced over pixels.
+        reduction: how L_sup is reduced over pixels; of no effect under `normalize: relative`.
         normalize: "relative" scales the update to `step_size` times the features' norm.
         through: the gradient runs through "both" roles of R_s (Eq. 11) or through the support role
             alone ("prototype").

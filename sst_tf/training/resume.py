@@ -12,17 +12,13 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
     Raises:
         UserError: naming the first key that changes numbers and is not what it was.
     """
-    then, stored = configuration.completed(run.identity()), run.config()
-    wanted = configuration.of_training(configuration.completed(configuration.identity(config)))
-    for section, values in wanted.items():
-        for key, value in values.items():
-            if then.get(section, {}).get(key, value) == value:
-                continue
-            before, now = (getattr(getattr(one, section), key) for one in (stored, config))
-            words = (f"{before!r} then, {now!r} now" if before != now else
-                     f"{now}: another content than when the run began")
-            raise UserError(f"{run.folder}: --resume with another {section}.{key} ({words}) would "
-                            "not be the same run; use another --run_dir")
+    stored = run.config()
+    for section, key, _, _ in configuration.trained_otherwise(run.identity(), config):
+        before, now = (getattr(getattr(one, section), key) for one in (stored, config))
+        words = (f"{before!r} then, {now!r} now" if before != now else
+                 f"{now}: another content than when the run began")
+        raise UserError(f"{run.folder}: --resume with another {section}.{key} ({words}) would "
+                        "not be the same run; use another --run_dir")
 
 
 def other_photos(then: dict, now: dict) -> str | None:

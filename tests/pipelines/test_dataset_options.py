@@ -183,9 +183,10 @@ def test_arguments_that_would_do_nothing_are_told(tiny):
     first, later = (next(iter(episodes("voc", tiny, ways=2, batch=2, start=start, **plain)))
                     for start in (0, 5))
     assert list(later["episode_id"].numpy()) == [5, 6] != list(first["episode_id"].numpy())
-    drawn = WaySampler(build_index(open_source("voc", tiny), ["p00"]).pairs, 1, 0, 0)
+    source = open_source("voc", tiny)
+    drawn = WaySampler(build_index(source, source.image_ids("all")).pairs, 1, 1, 0)
     with pytest.raises(DataError, match="start 3: is of a sampler"):
-        episode_dataset(open_source("voc", tiny), drawn.take(2), image_size=32, batch=1, start=3)
+        episode_dataset(source, drawn.take(2), image_size=32, batch=1, start=3)
     with pytest.raises(DataError, match="split_file 'x.txt': goes with a data set of the layout"):
         episodes("voc", tiny, split_file="x.txt", **plain)
     with pytest.raises(DataError, match="annotations 'x.json': a data set of the layout voc has"):
@@ -207,6 +208,14 @@ if sys.argv[3] == "wait":
     time.sleep(600)
 print(len(list(stream)) + 1)
 """
+
+
+@pytest.mark.parametrize(("name", "value", "least"), [
+    ("seed", -1, 0), ("seed", 1.5, 0), ("seed", None, 0), ("start", -3, 0), ("shots", 0, 1),
+    ("ways", 0, 1), ("batch", 0, 1), ("image_size", 17, 18), ("count", 0, 1), ("count", -1, 1)])
+def test_numbers_that_cannot_be_are_named(name, value, least):
+    with pytest.raises(DataError, match=f"^{name} {value}: a whole number of {least} or more"):
+        episodes("shapes", **{"image_size": 18, "count": 4, name: value})
 
 
 def test_one_process_fills_the_files_and_a_kill_is_cleared_up(tiny, tmp_path):

@@ -71,6 +71,13 @@ def test_resume_sees_another_value_of_a_key_that_identities_leave_out(tmp_path, 
         refuse_changes(run, config("--model.method", now))
 
 
+def test_a_changed_key_is_named_before_those_that_follow_it(tmp_path):
+    """`tuner.loss` is what `loss.balanced` says unless it is set."""
+    run = Run.create(tmp_path, config("--loss.balanced", "true"))
+    with pytest.raises(UserError, match=r"another loss.balanced .True then, False now"):
+        refuse_changes(run, config("--loss.balanced", "false"))
+
+
 def test_resume_takes_another_way_to_answer(tmp_path):
     """No weight depends on it; rows of a table that share a training differ in it."""
     run = Run.create(tmp_path, config("--model.second_look", "0.3"))
