@@ -380,5 +380,8 @@ def test_parquet_tars_and_other_file_systems(run, card, photos, tmp_path):
     for number, name in enumerate(names):
         one = found["bytes"][name]
         assert one["error"] is None
-        assert one == found["paths"][name] == found["fsspec"][name]
-        assert {**one, "photo": ""} == {**found["tar"][f"shard.tar/{number:03}"], "photo": ""}
+        # Which photos share a batch differs from run to run, and with it a score's last digit.
+        one["classes"] = [{**c, "score": pytest.approx(c["score"], abs=1e-6)}
+                          for c in one["classes"]]
+        assert found["paths"][name] == one and found["fsspec"][name] == one
+        assert {**found["tar"][f"shard.tar/{number:03}"], "photo": name} == one
