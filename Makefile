@@ -74,6 +74,13 @@ bench-peers: $(VENV)/installed ## training, segment and reading against PyTorch,
 bench-batch: $(VENV)/installed ## sst batch on many photos, killed on the way, against one process
 	$(BIN)/python -m sst_tf.bench_batch $(ARGS)
 
+serve-check: $(VENV)/installed ## TensorFlow Serving's documented answers, of every server that is here
+	SST_SERVERS=all $(BIN)/python -m pytest tests/export/standin/test_api.py
+
+test-server-faults: $(VENV)/installed ## REQUESTS malformed requests, then MINUTES of them: memory's slope
+	SST_REQUESTS=$(REQUESTS) SST_MINUTES=$(MINUTES) \
+		$(BIN)/python -m pytest -m slow tests/export/standin/test_soak.py
+
 serve-demo: $(VENV)/installed ## export RUN (trained if missing), serve it, send requests, draw
 	@test -f $(RUN)/thresholds.json || $(BIN)/python -m sst_tf.train $(CONFIG) --run_dir $(RUN) --resume
 	$(BIN)/python -m export.walkthrough --run_dir $(RUN) --output serve-demo $(ARGS)

@@ -79,7 +79,7 @@ def _results(run, config, options, parser, argv):
         one = _under(name, parser, argv, run)
         _refuse_other_photos_held_out(run, one)
         data = open_data(one, progress=True)
-        protocol_options.refuse_undrawable(one, data)
+        protocol_options.refuse_undrawable(one, data, trained=True)
         tell_seen(run, data)
         jobs.append((one, data))
     model, found = run.model(), []

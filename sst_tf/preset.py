@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     run = Run.open(options.run)
     preset = preset_of(run, options.name, scores)
     if options.shapes:
-        model = preset.model(options.weights or run.config().model.weights)
+        configured = run.config().model.weights
+        model = preset.model(options.weights or (None if configured == "none" else configured))
         preset = preset.scored(shapes=on_shapes(preset, model, options.shapes))
     folder = Path(options.output or HERE)
     path = preset.save(folder)

@@ -78,7 +78,8 @@ def _run(folder, config, options):
         run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)
         write_json(run.folder / "classes.json", {
             **data.class_names(), **({"before": list(start.classes)} if start else {})})
-        write_json(run.folder / "photos.json", photos)
+        write_json(run.folder / "photos.json", {
+            **photos, **({"before": start.photos} if start else {})})
     else:
         run = Run(folder)
     started = time.time()

@@ -44,6 +44,7 @@ MODES = {  # what the inner loss is taken on
     "none": {"steps": 0},
     "none2": {"steps": 0, "shots": 2},  # trained with two supports
     "self": {"views": ("self",)},  # the support itself: Eq. 10, 11
+    "prototype": {"views": ("prototype",)},  # the same through the support role alone
     "mirror": {"views": ("mirror",)},  # the mirrored support in the query role
     "crop": {"views": ("crop",)},  # a part of the support in the query role
     "crop3": {"views": ("crop",), "steps": 3},
@@ -54,6 +55,7 @@ MODES = {  # what the inner loss is taken on
     "shots": {"views": ("shots",), "shots": 2},  # each support on the others
     "look": {"steps": 0, "look": True},  # the query is answered twice in training, too
 }
+OWN = ("self", "prototype")  # views that are the support as it is
 AGAIN = 0.3  # share of what was found in a second look, which is scored beside the first
 SIZE, BATCH = 257, 8
 
@@ -74,8 +76,8 @@ class Search(SSTSegmenter):
         """(kind, R, mask) of what the inner loss is taken on."""
         views = []
         for kind in self.mode["views"]:
-            if kind == "self":
-                views.append((kind, None, mask))
+            if kind in OWN:
+                views.append((kind, support, mask))
             elif kind == "shots":
                 views += [(kind, *(merge(tf.roll(split(one, shots), turn, 1))
                                    for one in (support, mask))) for turn in range(1, shots)]
@@ -86,7 +88,8 @@ class Search(SSTSegmenter):
 
     def step(self, support, raw, mask, views):
         """R'_s and S_sup of N supports, by the mode's inner step."""
-        features = tuned = raw if self.mode["raw"] else support
+        # A tensor of its own, so that the inner gradient leaves other roles of the support alone.
+        features = tuned = tf.identity(raw if self.mode["raw"] else support)
         own = None
         for _ in range(self.mode["steps"]):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -95,7 +98,7 @@ class Search(SSTSegmenter):
                 total = 0.0
                 for kind, view, truth in views:
                     logit = self.head.self_segment(R if kind == "self" else view, R, mask)
-                    own = logit if kind == "self" and own is None else own
+                    own = logit if kind in OWN and own is None else own
                     total += losses.cross_entropy(logit, truth, True) / len(views)
                 total = tf.reduce_sum(total)
             gradient = tape.gradient(total, tuned)

@@ -152,10 +152,15 @@ def results_path(run: Run, config: Config, shots: int) -> Path:
 
 def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData, shots: int,
                    store: FeatureStore | None = None, progress: bool = True) -> dict[str, int]:
-    """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read."""
+    """The operating point of a run at k shots, {"tuned": bin, ...}; chosen once, then read.
+
+    Of a data set whose classes are all tested, none chooses: it is the run's own.
+    """
     point = OperatingPoint(run, config)
     if found := point.stored(shots):
         return found
+    if data.novel_ids and not data.validation:
+        return OperatingPoint(run).bins(shots)
     sampler = data.sampler("validation", shots, evaluation_seed(config.evaluate.seed))
     if sampler.skipped and progress:
         print(f"threshold for {shots}-shot: {len(sampler.skipped)} base classes have fewer than "

@@ -105,10 +105,11 @@ def test_runs(settings: EvaluateConfig, data: "RunData", shots: int) -> list[lis
             for run in range(runs)]
 
 
-def refuse_undrawable(config: Config, data: "RunData") -> None:
+def refuse_undrawable(config: Config, data: "RunData", trained: bool = False) -> None:
     """Draw what will be evaluated, so that a class with too few photos is told at once.
 
-    Without novel classes that is the operating point alone.
+    Without novel classes that is the operating point alone. A trained model has one: where all
+    classes are tested, it keeps its own.
 
     Raises:
         DataError: naming the class.
@@ -119,7 +120,8 @@ def refuse_undrawable(config: Config, data: "RunData") -> None:
             WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
         elif data.novel_ids:
             test_runs(settings, data, shots)
-        if config.data.validation_share:
+        if config.data.validation_share and not (trained and data.novel_ids
+                                                 and not data.validation):
             data.sampler("validation", shots, settings.seed)
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from sst_tf.model.layers import Conv2D, resize_aligned
+from sst_tf.model.random import Dropout
 
 
 class LogOdds(Conv2D):
@@ -50,7 +51,7 @@ class Decoder(layers.Layer):
         self.project = Conv2D(channels, 1, activation="relu", name="aspp_project")
         self.refine = Conv2D(channels, 3, activation="relu", name="refine")
         self.classify = LogOdds(name="classify")
-        self.dropout = layers.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for convolution in [*self.residual_first, *self.residual_second, *self.branches,
                             self.pooled, self.refine, self.classify]:
             convolution.build((None, None, None, channels))

@@ -16,6 +16,7 @@ from sst_tf.model.found import look
 from sst_tf.model.inference import Inference, spatial
 from sst_tf.model.layers import merge, split
 from sst_tf.model.methods import METHODS, head_of
+from sst_tf.model.random import uniform
 from sst_tf.model.tuner import Tuner
 
 
@@ -146,7 +147,7 @@ class SSTSegmenter(keras.Model):
         so that what is compared stays comparable.
         """
         shape = (tf.shape(features)[0], 1, 1, features.shape[-1])
-        left = keras.random.uniform(shape, seed=self.random) >= self.feature_dropout
+        left = uniform(shape, self.random) >= self.feature_dropout
         return tf.cast(left, features.dtype) / (1 - self.feature_dropout)
 
     def call(self, episode: dict, training: bool = False, fusion: str | None = None

@@ -84,12 +84,15 @@ class Tuner(keras.layers.Layer):
         Summed over the supports before it is differentiated, so that each support gets the
         gradient of its own loss: alone or in company, the same numbers.
         """
+        # A tensor of its own: the other role stays out of this gradient but not of the outer one,
+        # which S_sup passes on to the auxiliary loss.
+        support_role = tf.identity(features)
+        query_role = support_role if self.through == "both" else original
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(features)
-            query_role = features if self.through == "both" else tf.stop_gradient(original)
-            logit = head.self_segment(query_role, features, mask)
+            tape.watch(support_role)
+            logit = head.self_segment(query_role, support_role, mask)
             total = tf.reduce_sum(self.loss(logit, mask))
-        return tape.gradient(total, features), logit
+        return tape.gradient(total, support_role), logit
 
     def update(self, features: tf.Tensor, gradient: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """What Eq. 11 takes off the features, [N, h, w, C]."""

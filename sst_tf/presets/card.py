@@ -3,6 +3,7 @@
 
 from pipelines.folds import PASCAL_CLASSES
 from sst_tf.presets.preset import Preset
+from sst_tf.runs.directory import known_classes, known_photos
 
 BACKBONES = {  # whose weights, and their terms
     "resnet50": "Keras' ImageNet ResNet-50 (`weights: imagenet`), of `keras.applications`",
@@ -37,7 +38,7 @@ predictor = Predictor.from_preset("{preset.name}")
 ## Training
 
 {_photos(training)}
-{_classes(training["classes"])}
+{_classes(training["classes"])}{_before(training)}
 
 {_how(config, training)}
 
@@ -49,7 +50,7 @@ predictor = Predictor.from_preset("{preset.name}")
 
 ## Operating points
 
-Chosen on held-out photos of the classes that it was trained on; other numbers of shots take the
+{_chosen(training)}; other numbers of shots take the
 nearest.
 
 | shots | foreground from probability | present from score |
@@ -71,10 +72,31 @@ def _photos(training):
     if not counts:
         return "The run says nothing of its photos."
 
-    def told(split):
-        parts = ", ".join(f"{n:,} of {name}" for name, n in counts[split].items())
-        return f"{sum(counts[split].values()):,} photos ({parts})"
-    return f"Trained on {told('train')}, the best epoch chosen on {told('validation')} beside them."
+    trained = f"Trained on {_told(counts['train'])}"
+    if not counts["validation"]:
+        return f"{trained}; none were held out, so the last epoch is the result."
+    return f"{trained}, the best epoch chosen on {_told(counts['validation'])} beside them."
+
+
+def _told(counts):
+    parts = ", ".join(f"{n:,} of {name}" for name, n in counts.items())
+    return f"{sum(counts.values()):,} photos ({parts})"
+
+
+def _before(training):
+    """What made the weights that it began with, where it did not begin with drawn ones."""
+    if not training.get("init"):
+        return ""
+    photos, classes = training["photos"].get("before"), training["classes"].get("before")
+    return (f"\nIt began as `{training['init']}`"
+            + (f", which was trained on {_told(photos)}" if photos else "")
+            + (f" and knows {', '.join(classes)}" if classes else "") + ".")
+
+
+def _chosen(training):
+    if training.get("init") and not training["photos"].get("validation"):
+        return f"Those of `{training['init']}`, as no photos were held out to choose others"
+    return "Chosen on held-out photos of the classes that it was trained on"
 
 
 def _classes(classes):
@@ -135,14 +157,14 @@ def _shapes(found):
 def _terms(training, backbone):
     unknown = "`{name}`: ask whoever gave you these photos"
     lines = [(DATA if name != "voc" or _pascal(training["classes"]) else {}).get(
-        name, unknown).format(name=name) for name in training["photos"].get("train", {})]
+        name, unknown).format(name=name) for name in known_photos(training["photos"])]
     lines.append(f"backbone: {BACKBONES.get(backbone, backbone)}")
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _pascal(classes):
     """Whether a set of VOC's layout has VOC's classes: others come in that layout too."""
-    return set(PASCAL_CLASSES) <= {*classes["base"], *classes["novel"]}
+    return set(PASCAL_CLASSES) <= {*known_classes(classes), *classes["novel"]}
 
 
 def _span(interval):

@@ -101,7 +101,9 @@ def _training(run, config):
     environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
     classes = json.loads((run.folder / "classes.json").read_text(encoding="utf-8"))
     known = [float(row["base_miou_chosen"]) for row in history if row.get("base_miou_chosen")]
-    return {"photos": run.photos(), "classes": classes, "command": _command(run, config),
+    init = config.train.init and Path(config.train.init).stem
+    return {"photos": run.photos(), "classes": classes, "init": init,
+            "command": _command(run, config),
             "steps": config.train.epochs * config.train.steps_per_epoch,
             "minutes": round(sum(float(row["seconds"] or 0) for row in history) / 60, 1),
             "known_miou": max(known, default=None), "commit": environment["commit"],

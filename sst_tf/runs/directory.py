@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -238,6 +239,13 @@ def names_of(folders: Sequence[str | Path]) -> list[str]:
 def known_classes(classes: dict[str, list[str]]) -> list[str]:
     """What a `classes.json` says that a model was trained on."""
     return [*classes.get("base", []), *classes.get("before", [])]
+
+
+def known_photos(photos: dict[str, dict]) -> dict[str, int]:
+    """How many photos a `photos.json` says that a model was trained on, by data set; those of the
+    model that it began as, too.
+    """
+    return dict(Counter(photos.get("before", {})) + Counter(photos.get("train", {})))
 
 
 def _parts(model):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from sst_tf.model.decoder import Decoder
 from sst_tf.model.layers import Conv2D, count, foreground_average, grid, resize_aligned, split
 from sst_tf.model.methods.base import Head, paired
+from sst_tf.model.random import uniform
 
 EMPTY = 0.7  # share of training episodes without a history
 
@@ -95,7 +96,7 @@ class CANet(Head):
     def _refined(self, compared, size, training):
         logit = self._round(compared, _empty(compared))
         if training:
-            drawn = keras.random.uniform((tf.shape(compared)[0],), seed=self.random)
+            drawn = uniform((tf.shape(compared)[0],), self.random)
             kept = tf.cast(drawn >= EMPTY, logit.dtype)[:, None, None]
             history = tf.stop_gradient(tf.sigmoid(logit) * kept)
             logit = self._round(compared, history[..., None], training)

@@ -15,6 +15,7 @@ from pipelines.sampler import load_episodes
 from sst_tf import evaluate
 from sst_tf.config import Config, DataConfig, EvaluateConfig, TrainConfig, identity
 from sst_tf.data.run_data import open_data
+from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.protocol_options import published_list, under_protocol
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
@@ -96,6 +97,19 @@ def test_one_command_gives_three_protocols_and_resumes(run, folder, small, capsy
     run.save_model(run.model())  # another file: what is there is of another model
     evaluate.main([*command[:2], "sst"])
     assert files()["novel_1shot.json"] > again["novel_1shot.json"]
+
+
+def test_where_all_classes_are_tested_the_run_keeps_its_own_threshold(run, folder, small):
+    """Nothing is left to choose one on, and novel classes must not."""
+    OperatingPoint(run).keep(1, {"tuned": 37, "untuned": 61})
+    before = run.thresholds()
+    evaluate.main([str(run.folder), "--data.novel_classes",
+                   "[cup,fork,knife,plate]", "--data.novel_split", "all"])
+    path, = run.evaluation_path("x").parent.glob("novel_1shot_*.json")
+    scores = json.loads(path.read_text())["scores"]
+    assert [scores[name]["threshold"]["chosen"] for name in ("tuned", "untuned")] == [0.37, 0.61]
+    assert set(scores["tuned"]["per_class"]) == {"cup", "fork", "plate"}  # what 8 episodes drew
+    assert run.thresholds() == before
 
 
 def test_a_list_of_the_test_photos_is_not_looked_for_among_the_training_photos(run, folder, small):

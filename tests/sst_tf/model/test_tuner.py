@@ -41,6 +41,23 @@ def test_the_two_roles_differ(head, supports):
     assert float(tf.reduce_max(tf.abs(both - one))) > 1e-5
 
 
+@pytest.mark.parametrize("through", ["both", "prototype"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_auxiliary_loss_trains_both_roles_whatever_the_step_takes(head, supports, through,
+                                                                      steps):
+    """S_sup is the same answer with and without a step, so its outer gradient is, too."""
+    features, mask = supports
+
+    def gradient(tuner):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            loss = tf.reduce_sum(tuner.loss(tuner(features, mask, head=head).logit, mask))
+        return tape.gradient(loss, features)
+
+    np.testing.assert_allclose(gradient(Tuner(steps=steps, through=through)),
+                               gradient(Tuner(steps=0)), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("options", [
     {}, {"normalize": "relative"}, {"reduction": "sum"}, {"steps": 2}, {"loss": "balanced"}])
 def test_one_support_does_not_depend_on_the_others(head, supports, options):

@@ -549,9 +549,29 @@ def test_training_starts_from_a_preset_and_keeps_its_points(folder, toy, tmp_pat
     assert set(Run("second").trained_on()) == {"ring", "star", *known} >= set(run.trained_on())
 
 
+def test_a_preset_of_a_run_that_began_as_one_says_so(folder, toy, tmp_path, monkeypatch, eagerly):
+    """Its card names what made the weights, whose terms these are, and whose thresholds."""
+    monkeypatch.chdir(tmp_path)
+    few = few_photos(tmp_path / "mine")
+    monkeypatch.setenv("SST_WEIGHTS", str(folder))
+    train.main([*TINY, "--data.root", str(few), "--train.init", str(toy), "--run_dir", "first",
+                "--model.weights", str(folder / "small.npz")])
+    path = Run("first").folder / "config.yaml"  # as of a backbone that was looked for
+    path.write_text(path.read_text().replace(str(folder / "small.npz"), "none"))
+    command.main(["first", "--name", "mine", "--output", str(tmp_path), "--shapes", "2"])
+    training, text = Preset.load(tmp_path / "mine.npz").facts["training"], (
+        tmp_path / "mine.md").read_text()
+    began = Preset.load(toy).facts["training"]
+    assert training["photos"]["before"] == began["photos"]["train"]
+    for words in ("none were held out, so the last epoch is the result", f"Those of `{toy.stem}`",
+                  f"It began as `{toy.stem}`, which was trained on", began["classes"]["base"][-1],
+                  "drawn by this package", "`folder`: ask whoever gave you"):
+        assert words in text, words
+
+
 def test_a_start_that_held_out_other_photos_says_so(capsys):
     theirs = Config(data=DataConfig(dataset="voc", split_seed=1))
-    start = Start([], None, ("weighted", 0.0), [], theirs.data)
+    start = Start([], None, theirs, [], {})
     start.tell_other_photos_held_out(theirs)
     start.tell_other_photos_held_out(Config(data=DataConfig(dataset="shapes", split_seed=0)))
     assert not capsys.readouterr().err
@@ -573,9 +593,13 @@ def test_a_folder_of_a_preset_s_name_hides_it_from_nobody(tmp_path, monkeypatch)
     (["--model.channels", "32"], "was trained with model.channels 16, expected 32"),
     (["--model.embedding_kernel", "1"], "was trained with model.embedding_kernel 3, expected 1"),
     (["--model.second_look", "0.3"], "thresholds are of model.second_look 0.0, not 0.3"),
+    (["--data.image_size", "49"], "thresholds are of data.image_size 65, not 49"),
+    (["--data.resize", "pad"], "set data.resize to squash"),
+    (["--tuner.step_size", "3.0"], "thresholds are of tuner.step_size 0.1, not 3.0"),
     (["--model.fusion", "average"], "set model.fusion to weighted"),
     (["--pretrain.steps", "5"], "train.init"),
-    (["--tuner.step_size", "learned", "--tuner.second_order", "true"], "set tuner.steps and"),
+    (["--tuner.step_size", "learned", "--tuner.second_order", "true", "--data.validation_share",
+      "0.4", "--evaluate.shots", "[1]"], "set tuner.steps and"),
     (["--train.init", "null"], "data.validation_share 0.0: no photos are held out")])
 def test_starts_that_do_not_fit(words, expected, folder, toy, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

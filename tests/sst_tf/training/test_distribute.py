@@ -52,7 +52,11 @@ def last(folder):
                   "--optimizer.weight_decay", "0.01", "--optimizer.clip_norm", "0.05"],
                  id="sgd with decay and clipping"),
     pytest.param(["--optimizer.name", "adam", "--optimizer.learning_rate", "0.001",
-                  "--optimizer.weight_decay", "0.0"], id="adam", marks=pytest.mark.slow)])
+                  "--optimizer.weight_decay", "0.0"], id="adam", marks=pytest.mark.slow),
+    # The rows that each device draws for, in every place where training draws.
+    pytest.param(["--model.method", "canet", "--tuner.steps", "0", "--model.dropout", "0.5",
+                  "--model.feature_dropout", "0.5", "--optimizer.name", "sgd",
+                  "--optimizer.learning_rate", "0.05"], id="sgd with random parts")])
 def test_two_devices_train_as_one(tmp_path, optimizer):
     one = weights(tmp_path / "one", "none", optimizer)
     two = weights(tmp_path / "two", "mirrored", optimizer)
