@@ -25,7 +25,7 @@ that the file leaves out has its default; a key that does not exist is an error.
 command line each key is `--section.key value`, such as `--tuner.steps 0`, and wins over the file.
 
 `sst train --help` prints the same keys. `configs/` has a file for each data set that we train on;
-`configs/paper_*.yaml` follow the paper to the letter.
+`configs/paper_pascal5i_*.yaml` and `configs/paper_coco20i_*.yaml` hold the published settings.
 
 Two runs count as the same if all keys that can change a number are equal. A key marked *place* says
 where things lie or how many processes share the work; it changes no number and does not count. A

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sst batch`: find classes in more photos than one process can answer, by Ray Data.
 
-    sst predict --preset sst_resnet18 --support mug.jpg=mask.png --name mug --save_card mug.npz
     sst batch --preset sst_resnet18 --card mug.npz --input photos/ --output answers/
 
-Photos come from a folder, from Parquet files (bytes or paths) or from WebDataset tars, at a path
-or any URI that pyarrow or fsspec opens. The output is a folder of Parquet files with one row a
-photo: id, size, and of each class its score, whether it is there, its area and its mask; photos
-that cannot be read have the reason in the column `error`. Started again it answers what has no row
-yet; a killed worker's photos are answered by another.
+Cards come from `sst predict --save_card` or the page. Photos come from a folder, from Parquet
+files (bytes or paths) or from WebDataset tars, at a path or any URI that pyarrow or fsspec opens.
+The output is a folder of Parquet files with one row a photo: id, size, and of each class its
+score, whether it is there, its area and its mask; photos that cannot be read have the reason in
+the column `error`. Started again it answers what has no row yet; a killed worker's photos are
+answered by another.
 """
 
 import os

@@ -21,7 +21,9 @@ from sst_tf.runs.directory import names_of
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.report", description=__doc__)
-    parser.add_argument("runs", nargs="*", help="run directories; the first is the yardstick")
+    parser.add_argument("runs", nargs="*",
+                        help="run directories; the first is the yardstick; none with --tables, or "
+                             "with --experiment alone")
     parser.add_argument("--output", default="report", help="folder of the page")
     parser.add_argument("--experiment", nargs="+", default=[],
                         help="experiment files (or names of packaged ones) whose tables open"

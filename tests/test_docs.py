@@ -71,6 +71,19 @@ def test_blocks_run(page, desk, monkeypatch):
         assert next(iter(names["batches"]))["query_image"].shape == (2, 33, 33, 3)
 
 
+def test_every_target_of_make_that_a_page_names_has_a_rule():
+    """A target that is only .PHONY does nothing and succeeds."""
+    makefile = (doc_blocks.ROOT / "Makefile").read_text()
+    rules = set(re.findall(r"^([a-z0-9-]+):", makefile, re.M))
+    phony = re.search(r"^\.PHONY:((?:.*\\\n)*.*)", makefile, re.M).group(1)
+    assert set(phony.replace("\\", " ").split()) == rules
+    for page in doc_blocks.PAGES:
+        text = page.read_text()
+        code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^[^#`\n]+$", text, re.M)
+        named = {word for one in code for word in re.findall(r"^make ([a-z][a-z0-9-]*)", one)}
+        assert named <= rules, (page, named - rules)
+
+
 def test_every_block_runs_or_says_why():
     run, marked = doc_blocks.count()
     assert run >= 15 and marked > 0

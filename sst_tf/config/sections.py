@@ -93,7 +93,8 @@ class DataConfig:
         pair_filter: which (photo, class) pairs count: "none" (any pixel), "area2048", "oslsm" or
             the path of a list of pairs (hsnet's form, or what `pipelines.index` writes).
         image_size: side in pixels that photos and masks are resized to.
-        resize: "squash" photos and masks to a square, or "pad" them, aspect kept.
+        resize: "squash" photos and masks to a square, or "pad" them, aspect kept; a second look and
+            the score of presence then count padding, too.
         validation_share: share of the training photos kept for base-class validation; 0 keeps
             none, the last epoch's model is then the result.
         split_seed: seed that draws those photos.

@@ -101,7 +101,8 @@ def _from_polygon(polygon, size, what):
     for part in polygon.parts:
         part = np.asarray(part, np.float64)
         if part.ndim != 2 or part.shape[1] != 2 or len(part) < 3 or not np.isfinite(part).all():
-            raise DataError(f"{what}: a polygon has at least three points x, y")
+            raise DataError(f"{what}: a polygon is a list of parts, each of at least three points "
+                            "x, y")
         if np.abs(part).max() > FAR * max(size):
             raise DataError(f"{what}: a polygon whose points lie far outside its photo; expected "
                             "pixels")

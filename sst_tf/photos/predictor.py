@@ -53,7 +53,8 @@ class Scene:
 
     Attributes:
         index: uint8 [H, W]; 0 background, i the i-th of `predictions`.
-        predictions: `Prediction`s by class, in the order of `set_support`.
+        predictions: `Prediction`s by class, in the order of `set_support`, or of the `names` asked
+            for.
     """
 
     index: np.ndarray

@@ -165,9 +165,10 @@ def _facts(one):
     return (f"{one.config.model.method}, {one.config.model.backbone}, {protocol['dataset']}, novel "
             f"{', '.join(map(str, protocol['novel_classes'][:8]))}; {protocol['episodes']} "
             f"episodes of {protocol['photos']} photos at {protocol['image_size']} pixels, "
-            f"seed {protocol['seed']}; tuner steps {one.config.tuner.steps}, auxiliary loss "
-            f"{one.config.loss.auxiliary:g}; commit {results['commit'][:16]}; TensorFlow "
-            f"{versions.get('tensorflow')}, Keras {versions.get('keras')}")
+            f"seed {protocol['seed']}; trained with seed {one.config.train.seed}; tuner steps "
+            f"{one.config.tuner.steps}, auxiliary loss {one.config.loss.auxiliary:g}; commit "
+            f"{results['commit'][:16]}; TensorFlow {versions.get('tensorflow')}, Keras "
+            f"{versions.get('keras')}")
 
 
 def gauges(report: Report, subjects: list[Subject]) -> None:
