@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -52,18 +53,21 @@ def facts(folder: Path) -> dict:
 def _run(folder, options):
     """Make the run; returns which weights it has."""
     from sst_tf.config import Config, DataConfig, ModelConfig
-    from sst_tf.presets.as_run import preset_run
+    from sst_tf.presets.preset import Preset
     from sst_tf.runs.directory import Run
     from sst_tf.runs.factory import build_model
 
     try:
-        preset_run(options.preset, folder=folder)
-        return f"preset {options.preset}"
+        preset = Preset.load(options.preset)
+        config, model, words = preset.config(), preset.model(), f"preset {options.preset}"
     except UserError:  # its backbone is not at hand: other numbers, the same work
         config = Config(data=DataConfig(image_size=options.image_size),
                         model=ModelConfig(backbone="resnet18", weights="none", channels=64))
-        Run.create(folder, config).save_model(build_model(config))
-        return "random"
+        model, words = build_model(config), "random"
+    # The network in PyTorch looks once.
+    Run.create(folder, replace(config, model=replace(config.model, second_look=0.0))
+               ).save_model(model)
+    return words
 
 
 def photos(folder: Path, options: Options) -> Path:

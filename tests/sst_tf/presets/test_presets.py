@@ -519,8 +519,9 @@ def few_photos(folder):
     return folder
 
 
-TINY = ["finetune", "--model.backbone", "small", "--model.channels", "16", "--data.image_size",
-        "65", "--train.epochs", "1", "--train.steps_per_epoch", "2", "--train.batch", "2",
+TINY = ["finetune", "--model.backbone", "small", "--model.channels", "16",
+        "--model.second_look", "0", "--data.image_size", "65", "--train.epochs", "1",
+        "--train.steps_per_epoch", "2", "--train.batch", "2",
         "--evaluate.shots", "[1,3]", "--evaluate.absent_episodes", "4"]
 
 
@@ -592,7 +593,7 @@ def test_a_folder_of_a_preset_s_name_hides_it_from_nobody(tmp_path, monkeypatch)
     (["--train.init", "sst_resnet5000"], "no preset has this name"),
     (["--model.channels", "32"], "was trained with model.channels 16, expected 32"),
     (["--model.embedding_kernel", "1"], "was trained with model.embedding_kernel 3, expected 1"),
-    (["--model.second_look", "0.3"], "thresholds are of model.second_look 0.0, not 0.3"),
+    (["--model.second_look", "0.2"], "thresholds are of model.second_look 0.0, not 0.2"),
     (["--data.image_size", "49"], "thresholds are of data.image_size 65, not 49"),
     (["--data.resize", "pad"], "set data.resize to squash"),
     (["--tuner.step_size", "3.0"], "thresholds are of tuner.step_size 0.1, not 3.0"),
