@@ -44,6 +44,11 @@ class RunData:
     classes_of: dict[str, frozenset[int]]
     left_out: frozenset[int] = frozenset()
 
+    @property
+    def all_tested(self) -> bool:
+        """Whether novel classes leave no photo to choose on."""
+        return bool(self.novel_ids) and not self.validation
+
     def void_in(self, part: str) -> tuple[int, ...]:
         """Classes whose pixels count as void in the photos of "train", "validation" or "novel"."""
         return self.novel_ids if self.novel_policy == "ignore255" and part != "novel" else ()

@@ -159,7 +159,7 @@ def base_threshold(run: Run, config: Config, model: SSTSegmenter, data: RunData,
     point = OperatingPoint(run, config)
     if found := point.stored(shots):
         return found
-    if data.novel_ids and not data.validation:
+    if data.all_tested:
         return OperatingPoint(run).bins(shots)
     sampler = data.sampler("validation", shots, evaluation_seed(config.evaluate.seed))
     if sampler.skipped and progress:

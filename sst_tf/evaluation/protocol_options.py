@@ -120,8 +120,7 @@ def refuse_undrawable(config: Config, data: "RunData", trained: bool = False) ->
             WaySampler(data.novel, settings.ways, shots, settings.seed, data.source.classes)
         elif data.novel_ids:
             test_runs(settings, data, shots)
-        if config.data.validation_share and not (trained and data.novel_ids
-                                                 and not data.validation):
+        if config.data.validation_share and not (trained and data.all_tested):
             data.sampler("validation", shots, settings.seed)
 
 

@@ -15,7 +15,7 @@ def uniform(shape, generator: keras.random.SeedGenerator) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return keras.random.uniform(shape, seed=generator)
-    rows, rest = shape[0], tuple(shape[1:])
+    rows, *rest = shape
     whole = keras.random.uniform((rows * context.num_replicas_in_sync, *rest), seed=generator)
     return whole[rows * context.replica_id_in_sync_group:][:rows]
 
