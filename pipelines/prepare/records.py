@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pipelines.errors import DataError
 from pipelines.index.build import look
+from pipelines.reading.files import length_and_time
 from pipelines.reading.transforms import RESIZE_METHOD, resize_class_mask, resize_image
 from pipelines.sealed import write_sealed
 from pipelines.sources import Source
@@ -99,8 +100,7 @@ def _files(source, image_ids):
         return None
     digest = hashlib.sha256()
     for path in dict.fromkeys(path for image_id in image_ids for path in files(image_id)):
-        facts = os.stat(path) if os.path.exists(path) else None
-        digest.update(repr((path.name, facts and (facts.st_size, facts.st_mtime_ns))).encode())
+        digest.update(repr((path.name, length_and_time(path))).encode())
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.leftovers import locked
+from pipelines.reading.files import length_and_time
 from pipelines.sampler import Episode, WayEpisode
 from pipelines.sources import Source
 
@@ -59,6 +60,5 @@ def cache_file(where: str | os.PathLike, source: Source,
         digest.update(repr(tuple(episode)).encode())
         names |= {episode.query, *map(str, np.ravel(episode.support))}
     for path in sorted(set(itertools.chain.from_iterable(map(files, names) if files else ()))):
-        stat = os.stat(path) if os.path.exists(path) else None
-        digest.update(repr((str(path), stat and (stat.st_size, stat.st_mtime_ns))).encode())
+        digest.update(repr((str(path), length_and_time(path))).encode())
     return f"{where}-{digest.hexdigest()[:16]}"

@@ -76,6 +76,18 @@ def shown(path: str | os.PathLike) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
+def length_and_time(path: str | os.PathLike) -> tuple[int, int] | None:
+    """(bytes, time of change in ns) of a file, which differ once it was written again.
+
+    None where it cannot be looked at: whoever reads it says why.
+    """
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
 class Header(NamedTuple):
     """What a photo's file says of itself.
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frozen backbone's features, computed once a photo and kept on disk."""
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tqdm import tqdm
 
 from pipelines import photo_dataset
 from pipelines.errors import DataError
+from pipelines.reading.files import length_and_time
 from pipelines.reading.transforms import RESIZE_METHOD
 from pipelines.writing import naming, replacing
 from sst_tf.config import Config
@@ -131,9 +130,8 @@ class FeatureStore:
                             str(getattr(self.source, "root", "")), self.names)).encode())
         digest.update(f"{self.resize} {RESIZE_METHOD} {DTYPE.name}".encode())
         for path in self._files():
-            with contextlib.suppress(OSError):  # whoever reads the photo says it
-                stat = os.stat(path)
-                digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
+            if facts := length_and_time(path):
+                digest.update("{} {} {}".format(path, *facts).encode())
         return digest.hexdigest()[:16]
 
 
