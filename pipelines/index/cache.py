@@ -9,9 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.sources import options_of
 from pipelines.writing import write_text
 
-FORMAT = 2
+FORMAT = 3
 SETTLED_NS = 2 * 10**9  # a younger file may change again within the tick of its clock
 
 
@@ -23,7 +24,8 @@ class IndexCache:
 
     Args:
         folder: where it lies; None keeps nothing.
-        source: only one with `files(image_id)` is kept; `root` is the folder they lie in.
+        source: only one with `files(image_id)` is kept; `root` is the folder they lie in. Its
+            other flags, numbers and texts count as options: one that changes is another data set.
         filters: names of the pair filters that the facts answer.
     """
 
@@ -41,6 +43,8 @@ class IndexCache:
         kind = type(source)
         self.owner = {"format": FORMAT, "source": f"{kind.__module__}.{kind.__qualname__}",
                       "root": os.path.abspath(self.root), "filters": list(filters),
+                      "options": {key: value for key, value in options_of(source).items()
+                                  if key != "root"},
                       "classes": hashlib.sha256(classes.encode()).hexdigest()}
         name = hashlib.sha256(json.dumps(self.owner).encode()).hexdigest()[:16]
         self.path = Path(folder) / f"{name}.json"

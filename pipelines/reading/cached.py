@@ -17,7 +17,7 @@ import tensorflow as tf
 from pipelines.leftovers import locked
 from pipelines.reading.files import length_and_time
 from pipelines.sampler import Episode, WayEpisode
-from pipelines.sources import Source
+from pipelines.sources import Source, options_of
 
 _filled_here: set[str] = set()  # paths whose lock this process holds
 _locks = contextlib.ExitStack()  # held until it ends
@@ -53,8 +53,7 @@ def cache_file(where: str | os.PathLike, source: Source,
     """
     digest = hashlib.sha256(repr((source.name, tuple(source.classes), options)).encode())
     if (files := getattr(source, "files", None)) is None:
-        digest.update(repr(sorted((key, value) for key, value in vars(source).items()
-                                  if isinstance(value, (bool, int, float, str)))).encode())
+        digest.update(repr(options_of(source)).encode())
     names = set()
     for episode in episodes:
         digest.update(repr(tuple(episode)).encode())

@@ -52,6 +52,15 @@ class Source(Protocol):
         """Cheap: the files are there and photo and mask agree in size; else a `DataError`."""
 
 
+def options_of(source: object) -> dict[str, bool | int | float | str]:
+    """A source's attributes that are flags, numbers or text, by name.
+
+    They may change its masks while its files stay as they are.
+    """
+    return {key: value for key, value in sorted(getattr(source, "__dict__", {}).items())
+            if isinstance(value, (bool, int, float, str))}
+
+
 KINDS = {"coco": ("pipelines.sources.coco", "COCOSource"),
          "folder": ("pipelines.sources.folder", "FolderSource"),
          "joined": ("pipelines.sources.joined", "JoinedSource"),

@@ -12,6 +12,7 @@ from pipelines import DataError, open_source
 from pipelines.index import build_index, read_facts
 from pipelines.index.cache import FORMAT
 from pipelines.sources.joined import JoinedSource, Part
+from pipelines.sources.voc import VOCSource
 from tests.pipelines.tiny_voc import write_mask
 
 IDS = [f"p{n:02d}" for n in range(24)]
@@ -69,6 +70,25 @@ def test_changed_files_alone_are_read_and_checked_again(counted, tiny, tmp_path)
     assert set(read()) >= set(IDS[:7])
     build_index(source, IDS[:7], cache=tmp_path / "c")
     assert read() == []  # what was sound before the damaged one is kept
+
+
+def test_an_option_of_an_own_source_has_an_index_of_its_own(tiny, tmp_path):
+    class Merged(VOCSource):
+        """Every object is of the first class, if so wished."""
+
+        merge = False
+
+        def class_masks(self, image_id):
+            masks = super().class_masks(image_id)
+            return {1: np.maximum.reduce(list(masks.values()))} if self.merge else masks
+
+    settle(tiny)
+    for merge in (False, True, False):
+        source = Merged(tiny)
+        source.merge = merge
+        kept = build_index(source, IDS, cache=tmp_path / "c")
+        assert kept == build_index(source, IDS, cache=None)
+        assert ({pair.class_id for pair in kept.pairs} == {1}) is merge
 
 
 @pytest.mark.parametrize("damage, word", [
