@@ -19,7 +19,7 @@ from sst_tf import config as configuration
 from sst_tf.config import packaged
 from sst_tf.experiments.executors import Here
 from sst_tf.experiments.grid import Experiment
-from sst_tf.experiments.kept import keep, restore
+from sst_tf.experiments.kept import keep, kept_cell, restore
 from sst_tf.experiments.runner import run_all
 from sst_tf.experiments.summary import summary
 from sst_tf.reporting import document, experiment_table
@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tabulate", action="store_true",
                         help="the tables of the runs that are there; train none")
     options = parser.parse_args(argv)
+    if options.executor == "here" and (options.address or options.gpus):
+        raise UserError("--address and --gpus belong to --executor ray")
     extra = _overrides(options.set)
     grids = []
     for name in options.files:  # all are checked before anything runs
@@ -66,41 +68,48 @@ def main(argv: list[str] | None = None) -> None:
         grids.append((experiment, cells, _chosen(experiment, cells, options)))
         if options.keep and not options.dry_run:
             restore(cells, Path(options.keep))
-    if not options.dry_run:
-        signal.signal(signal.SIGTERM, _stop)
-    failed = {}
-    with _executor(options) as executor:
-        for experiment, cells, chosen in grids:
-            print(f"{experiment.title}\n{len(chosen)} cells, {len({c.folder for c in chosen})} "
-                  f"trainings; expect: {experiment.expect}")
-            if options.dry_run:
-                for cell in chosen:
-                    print(f"{cell.folder} {'missing' if cell.missing() else 'there  '} {cell.row}, "
-                          f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
-                continue
-            if executor:
-                # TensorFlow takes seconds to import, which --help need not wait for.
-                from sst_tf.experiments.photos import refuse_other_photos
-
-                refuse_other_photos(experiment.base, chosen)
-            keeper = _keeper(cells, options)
-            if executor:
-                failed |= run_all(experiment, chosen, executor, done=keeper)
-            _tabulate(experiment, cells, Path(options.output or options.runs))
+    for experiment, _, chosen in grids:
+        print(f"{experiment.title}\n{len(chosen)} cells, {len({c.folder for c in chosen})} "
+              f"trainings; expect: {experiment.expect}")
+        if options.dry_run:
+            _list(chosen, options.keep)
+    if options.dry_run:
+        return
+    signal.signal(signal.SIGTERM, _stop)
+    cells = [cell for _, some, _ in grids for cell in some]
+    keeper = _keeper(cells, options)
+    failed = {} if options.tabulate else _run(
+        [cell for _, _, some in grids for cell in some], cells, keeper, options)
+    for experiment, some, _ in grids:
+        _tabulate(experiment, some, Path(options.output or options.runs))
     if failed:
         print(f"{len(failed)} run(s) failed:\n" + "\n".join(failed.values()), file=sys.stderr)
         sys.exit(1)
 
 
+def _list(chosen, keep):
+    """Print what would run, and what would not."""
+    for cell in chosen:
+        there = not cell.missing() or keep and not kept_cell(cell, Path(keep)).missing()
+        print(f"{cell.folder} {'there  ' if there else 'missing'} {cell.row}, "
+              f"fold {cell.fold}, seed {cell.seed}: {' '.join(cell.arguments)}")
+
+
+def _run(chosen, cells, keeper, options):
+    """Train and evaluate what is missing of `chosen`; {folder: reason} of what failed."""
+    # TensorFlow takes seconds to import, which --help need not wait for.
+    from sst_tf.experiments.photos import refuse_other_photos
+
+    refuse_other_photos(chosen)
+    with _executor(options) as executor:
+        return run_all(chosen, executor, done=keeper, others=cells)
+
+
 @contextlib.contextmanager
 def _executor(options):
-    """Where runs go; None where none is to be trained."""
+    """Where runs go."""
     cores, jobs = os.cpu_count() or 1, max(1, options.jobs)
-    if options.executor == "here" and (options.address or options.gpus):
-        raise UserError("--address and --gpus belong to --executor ray")
-    if options.dry_run or options.tabulate:
-        yield None
-    elif options.executor == "here":
+    if options.executor == "here":
         yield Here(jobs)
     else:
         from sst_tf.experiments.on_ray import OnRay  # its package comes with the extra `batch`

@@ -19,6 +19,7 @@ from pipelines.sources.joined import beside
 from sst_tf.config import Config
 
 KINDS = ("image", "features", "mask")
+SPLITS = ("train", "validation", "novel")
 
 
 @dataclass
@@ -65,12 +66,11 @@ class RunData:
         part_of = getattr(self.source, "part_of", lambda image_id: self.source.name)
         return {split: dict(Counter(part_of(name) for name in {
             pair.image_id for pair in getattr(self, split)}))
-                for split in ("train", "validation", "novel")}
+                for split in SPLITS}
 
     def photo_facts(self) -> dict[str, dict]:
-        """`photo_counts`, and under "sha256" of training and validation photos (`sha256`)."""
-        return {**self.photo_counts(),
-                "sha256": {split: self.sha256(split) for split in ("train", "validation")}}
+        """`photo_counts`, and under "sha256" those of each split's photos (`sha256`)."""
+        return {**self.photo_counts(), "sha256": {split: self.sha256(split) for split in SPLITS}}
 
     def lacks(self, image_id: str, class_id: int) -> bool:
         """Whether a photo is known to show no pixel of a class: its masks label it, not here."""

@@ -22,7 +22,7 @@ from sst_tf.runs.directory import Run
 class Executor(Protocol):
     """Trains and evaluates what is missing of runs."""
 
-    def submit(self, base: str, cells: list[Cell]) -> concurrent.futures.Future:
+    def submit(self, cells: list[Cell]) -> concurrent.futures.Future:
         """A future of `train`'s answer for cells of one folder."""
 
     def stop(self) -> None:
@@ -68,9 +68,9 @@ class Here:
         self.threads, self.python = max(1, (os.cpu_count() or 1) // jobs), python
         self._pool, self._children = concurrent.futures.ThreadPoolExecutor(jobs), Children()
 
-    def submit(self, base: str, cells: list[Cell]) -> concurrent.futures.Future:
+    def submit(self, cells: list[Cell]) -> concurrent.futures.Future:
         """As of `Executor`."""
-        return self._pool.submit(train, base, cells, self.python, self._children, self.threads)
+        return self._pool.submit(train, cells, self.python, self._children, self.threads)
 
     def stop(self) -> None:
         """As of `Executor`."""
@@ -78,38 +78,37 @@ class Here:
         self._children.stop()
 
 
-def train(base: str, cells: list[Cell], python: str, children: Children, threads: int
-          ) -> str | None:
+def train(cells: list[Cell], python: str, children: Children, threads: int) -> str | None:
     """Train the run that cells share, then their evaluations; the reason where one failed."""
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads),
                    "OMP_NUM_THREADS": str(threads)}
     folder = cells[0].folder
     folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.txt"
     # Another process may be at this run: what it leaves is not missing any more.
     with FileLock(folder.with_suffix(".lock")):
-        cells = [cell for cell in cells if cell.missing()]
-        return _steps(base, cells, python, children, environment) if cells else None
+        if not any(cell.missing() for cell in cells):
+            return None
+        return _steps(cells, lambda *step: children.run([python, "-m", *step], log, environment),
+                      log)
 
 
-def _steps(base, cells, python, children, environment):
+def _steps(cells, run_module, log):
     first = cells[0]
-    log, steps = first.folder / "log.txt", []
-    trained, _ = configuration.parse(configuration.parser(), first.arguments, base)
-    run = Run(first.folder)
-    # Of a run whose results were kept elsewhere the weights may not be here.
+    trained, _ = configuration.parse(configuration.parser(), first.arguments, first.base)
+    run, status = Run(first.folder), 0
+    # A model without `last.npz` cannot go on, but be asked.
     resumes = run.last_path.is_file() or not is_trained(run, trained)
     if resumes and (not is_trained(run, trained) or missing_results(run, trained, first.shots)):
-        steps.append(["sst_tf.train", base, "--run_dir", str(first.folder), "--resume",
-                      *first.arguments])
-    for cell in cells:
-        if not resumes or (cell.config.evaluate, cell.config.model.answering) != (
-                trained.evaluate, trained.model.answering):
-            steps.append(["sst_tf.evaluate", str(cell.folder), *_evaluation(cell)])
-    for step in steps:
-        if status := children.run([python, "-m", *step], log, environment):
-            last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-                    if line.strip()][-1:]
-            return f"status {status}, see {log}: {''.join(last)[-300:]}"
+        status = run_module("sst_tf.train", first.base, "--run_dir", str(first.folder), "--resume",
+                            *first.arguments)
+    for cell in cells:  # what the training has evaluated is there
+        if not status and cell.missing():
+            status = run_module("sst_tf.evaluate", str(cell.folder), *_evaluation(cell))
+    if status:
+        last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+                if line.strip()][-1:]
+        return f"status {status}, see {log}: {''.join(last)[-300:]}"
     left = [f"{cell.row} ({', '.join(map(str, cell.missing()))}-shot)" for cell in cells
             if cell.missing()]
     return f"ended without results of {', '.join(left)}; see {log}" if left else None

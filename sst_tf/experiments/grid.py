@@ -21,6 +21,8 @@ from sst_tf.runs.directory import Run
 PAPER: dict[str, Any] = {"paper": {}, "published": {}, "paper_notes": {}, "paper_photos": None}
 KEYS = {"title", "source", "protocol", "shots", "rows", "differences", "profiles", *PAPER}
 PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows", "beside_paper"}
+LISTS = "shots", "seeds", "differences"
+MAPPINGS = "rows", "profiles", "folds", "overrides", "paper", "published", "paper_notes"
 ROW = ("base", "seeds")  # of a row, in place of the profile's
 
 
@@ -35,7 +37,7 @@ class Cell:
             training, as they change no weight (`config.ANSWERING`).
         folder: the run's folder, shared by cells that train alike.
         shots: what is evaluated.
-        base: the configuration file, where it is another than the experiment's.
+        base: the configuration file.
     """
 
     row: str
@@ -45,7 +47,7 @@ class Cell:
     config: configuration.Config
     folder: Path
     shots: list
-    base: str | None = None
+    base: str
 
     def missing(self) -> list[int]:
         """Shots whose results are not there under this cell's protocol."""
@@ -85,15 +87,13 @@ class Experiment:
         except yaml.YAMLError as error:
             raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}"
                             ) from None
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: keys are expected: {', '.join(sorted(KEYS))}")
         _known(path, "", content, KEYS, {"title", "rows", "profiles", "shots"})
         profiles = content["profiles"]
         if profile not in profiles:
             raise UserError(f"{path}: no profile {profile!r}; known: {', '.join(profiles)}")
         chosen = profiles[profile]
         _known(path, f"profiles.{profile}.", chosen, PROFILE_KEYS, {"base", "folds", "seeds"})
-        own = chosen.get("rows") or {}
+        own = chosen.get("rows", {})
         rows = {row: {**(content["rows"].get(row) or {}), **(own.get(row) or {})}
                 for row in [*content["rows"], *(row for row in own if row not in content["rows"])]}
         for switches in rows.values():
@@ -130,6 +130,8 @@ class Experiment:
         Args:
             folder: of all runs.
             extra: overrides of every cell, in the command line's form.
+        Raises:
+            UserError: two folds or seeds of a row are one training.
         """
         found, parser = [], configuration.parser()
         others = dict(zip((key.removeprefix("--") for key in extra[::2]), extra[1::2], strict=True))
@@ -149,6 +151,7 @@ class Experiment:
                         config, _ = configuration.parse(parser, [*arguments, *later], base)
                     found.append(Cell(row, fold, seed, arguments, under_protocol(config), place,
                                       config.evaluate.shots, base))
+        _refuse_twins(found)
         return found
 
     def paper_rows(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -180,6 +183,18 @@ def training_key(config: configuration.Config) -> str:
     return configuration.digest(configuration.of_training(configuration.identity(config)))[:12]
 
 
+def _refuse_twins(cells):
+    """One training that counts as several would show intervals over seeds of no width."""
+    first: dict[tuple[str, Path], Cell] = {}
+    for cell in cells:
+        twin = first.setdefault((cell.row, cell.folder), cell)
+        if (twin.fold, twin.seed) != (cell.fold, cell.seed):
+            raise UserError(
+                f"row {cell.row!r}: fold {twin.fold}, seed {twin.seed} and fold {cell.fold}, seed "
+                f"{cell.seed} are one training; do not --set what tells them apart (--folds and "
+                "--seeds choose), and let folds of the file differ")
+
+
 def _of_evaluation(key, keys):
     """How a trained model is asked, of which its training knows nothing.
 
@@ -202,8 +217,17 @@ def _from_here(path):
 
 
 def _known(path, prefix, content, known, needed):
-    for key in content:
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: {prefix}keys are expected: {', '.join(sorted(known))}")
+    for key, value in content.items():
         if key not in known:
             raise UserError(f"{path}: unknown key {prefix}{key}; known: {', '.join(sorted(known))}")
+        kind, words = (list, "a list") if key in LISTS else (dict, "keys and values")
+        if key in (*LISTS, *MAPPINGS) and not isinstance(value, kind):
+            raise UserError(f"{path}: {prefix}{key}: {words} expected, not {value!r}")
+        for name, one in value.items() if key in ("rows", "folds") else ():
+            if one is not None and not isinstance(one, dict):
+                raise UserError(f"{path}: {prefix}{key}.{name}: keys of a configuration and their "
+                                f"values expected, not {one!r}")
     for key in sorted(needed - set(content)):
         raise UserError(f"{path}: {prefix}{key} is missing")

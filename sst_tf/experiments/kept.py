@@ -5,12 +5,15 @@ Weights are large and made anew; results are small. A grid whose results are kep
 is missing, on whatever machine.
 """
 
+import dataclasses
 import io
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from pipelines.errors import UserError
 from pipelines.writing import replacing
@@ -31,18 +34,29 @@ def keep(cells: Iterable[Cell], folder: Path) -> None:
         _copy(run, folder / run.name)
 
 
+def kept_cell(cell: Cell, folder: Path) -> Cell:
+    """A cell as `restore` would bring it back, before it does; itself where it would not."""
+    kept = folder / cell.folder.name
+    return dataclasses.replace(cell, folder=kept) if _comes_back(cell.folder, kept) else cell
+
+
 def restore(cells: Iterable[Cell], folder: Path) -> None:
     """Bring back kept results of runs that were not trained here."""
     for run in dict.fromkeys(cell.folder for cell in cells):
-        here = any((run / name).exists() for name in ("model.keras", "last.npz", "log.txt"))
-        if (folder / run.name / "config.yaml").is_file() and not here:
+        if _comes_back(run, folder / run.name):
             _copy(folder / run.name, run)
+
+
+def _comes_back(run, kept):
+    here = any((run / name).exists() for name in ("model.keras", "last.npz", "log.txt"))
+    return (kept / "config.yaml").is_file() and not here
 
 
 def _copy(source, target):
     """Bring `target` to what `source` has, evaluations of its present model alone."""
     model = _model(source)
-    for path in _of_others(target, model):
+    for path in sorted(_of_others(target, model)):
+        tqdm.write(f"{path}: of an earlier training of this run; removed", file=sys.stderr)
         for part in (path, path.with_suffix(".npz")):
             part.unlink(missing_ok=True)
     left_out = _of_others(source, model)

@@ -29,9 +29,9 @@ class OnRay:
         self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_train)
         self._running: list[ray.ObjectRef] = []
 
-    def submit(self, base: str, cells: list[Cell]) -> concurrent.futures.Future:
+    def submit(self, cells: list[Cell]) -> concurrent.futures.Future:
         """As of `Executor`."""
-        self._running.append(self._task.remote(Path.cwd(), base, cells, self.python, self.cpus))
+        self._running.append(self._task.remote(Path.cwd(), cells, self.python, self.cpus))
         return self._running[-1].future()
 
     def stop(self) -> None:
@@ -41,7 +41,7 @@ class OnRay:
         ray.wait(self._running, num_returns=len(self._running), timeout=PATIENCE)
 
 
-def _train(folder, base, cells, python, cpus):
+def _train(folder, cells, python, cpus):
     children = Children()
     try:
         os.chdir(folder)  # where paths of configurations begin
@@ -49,7 +49,7 @@ def _train(folder, base, cells, python, cpus):
         return f"{folder}: {error.strerror} on {os.uname().nodename}; runs go to machines that " \
                "see one file system"
     try:
-        return train(base, cells, python or sys.executable, children, cpus)
+        return train(cells, python or sys.executable, children, cpus)
     except BaseException:  # the run was cancelled
         children.stop()
         raise

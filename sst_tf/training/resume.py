@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a stopped run may go on."""
 
+from collections.abc import Sequence
+
 from pipelines.errors import UserError
 from sst_tf import config as configuration
 from sst_tf.runs.directory import Run
@@ -21,14 +23,16 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
                         "not be the same run; use another --run_dir")
 
 
-def other_photos(then: dict, now: dict) -> str | None:
+def other_photos(then: dict, now: dict, splits: Sequence[str] = ("train", "validation")
+                 ) -> str | None:
     """What tells that a run was trained on other photos than there are now, in words; else None.
 
     Args:
         then: of the run (`Run.photos`), {} of an early one; its hashes may be missing.
         now: `RunData.photo_facts`.
+        splits: what is compared; "novel" are the photos of the tests.
     """
-    for split in (split for split in ("train", "validation") if split in then):
+    for split in (split for split in splits if split in then):
         if then[split] != now[split]:
             return f"{_count(now[split])} {split} photos ({_count(then[split])} then)"
         was, found = (one.get("sha256", {}).get(split) for one in (then, now))

@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 
 
 def cell(run, *overrides):
-    return Cell("row", "0", 0, [], run.config(overrides), run.folder, [1])
+    return Cell("row", "0", 0, [], run.config(overrides), run.folder, [1], "x")
 
 
 def test_a_trial_has_a_file_of_its_own(run):

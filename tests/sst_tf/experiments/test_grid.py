@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -130,16 +131,15 @@ def test_dry_run_trains_nothing(grid, capsys):
 
 def test_two_processes_on_one_folder_train_a_run_once(tmp_path):
     """The second waits for the first, sees that nothing is missing and trains nothing."""
-    cell = Cells(tmp_path).cells[0]
+    cell = Cells(tmp_path, base=str(tmp_path / "base.yaml")).cells[0]
     (cell.folder / "evaluations").rename(tmp_path / "prepared")
     base, python = tmp_path / "base.yaml", tmp_path / "python"
     base.write_text("")
     python.write_text(f"#!/bin/sh\necho x >> {tmp_path}/trained; sleep 1\n"
                       f"cp -r {tmp_path}/prepared {cell.folder}/evaluations\n")
     python.chmod(0o755)
-    grid = SimpleNamespace(name="t", base=str(base))
     with ThreadPoolExecutor(2) as pool:
-        failed = list(pool.map(lambda _: run_all(grid, [cell], Here(1, str(python))), range(2)))
+        failed = list(pool.map(lambda _: run_all([cell], Here(1, str(python))), range(2)))
     assert failed == [{}, {}] and cell.missing() == []
     assert (tmp_path / "trained").read_text().count("x") == 1
 
@@ -159,13 +159,54 @@ def test_a_protocol_is_asked_of_a_run_that_is_trained_without_it(tmp_path):
     assert (other.config.data.image_size, other.config.data.pair_filter) == (473, "area2048")
     python.write_text(f"#!/bin/sh\necho \"$@\" | tee -a {tmp_path}/commands\n")
     python.chmod(0o755)
-    failed = run_all(read, [own, other], Here(1, str(python)))
+    failed = run_all([own, other], Here(1, str(python)))
     assert "ended without results of own (1-shot), pfenet (1-shot); see " in failed[own.folder]
-    train, evaluate = (tmp_path / "commands").read_text().splitlines()
+    train, again, evaluate = (tmp_path / "commands").read_text().splitlines()
     assert f"sst_tf.train {base} --run_dir {own.folder} --resume" in train
+    assert f"sst_tf.evaluate {own.folder}" in again and "--evaluate.episodes 7" in again
     assert "evaluate.protocol" not in train and f"sst_tf.evaluate {own.folder}" in evaluate
     assert "--evaluate.protocol pfenet" in evaluate and "--evaluate.episodes null" in evaluate
-    assert (own.folder / "log.txt").read_text().splitlines() == [train, evaluate]
+    assert (own.folder / "log.txt").read_text().splitlines() == [train, again, evaluate]
+
+
+def test_a_run_that_is_trained_anew_is_evaluated_anew(tmp_path, capsys):
+    """Three evaluations share a run: one is missing, one is kept, one is kept and not asked for."""
+    python, runs = tmp_path / "python", tmp_path / "runs"
+    (tmp_path / "base.yaml").write_text("train: {epochs: 1}\n")
+    (tmp_path / "t.yaml").write_text(yaml.safe_dump({
+        "title": "A table", "shots": [1], "rows": {name: {"model.fusion": name} for name in (
+            "weighted", "average", "maximum")},
+        "profiles": {"mini": {"base": "base.yaml", "folds": {0: None}, "seeds": [0]}}},
+        sort_keys=False))
+    cells = Experiment.read(tmp_path / "t.yaml", "mini").cells(runs)
+    python.write_text(f"""#!/bin/sh
+exec {sys.executable} {Path(__file__).parent / "fake_module.py"} {tmp_path / "commands"} "$@"
+""")
+    python.chmod(0o755)
+    assert run_all(cells[:2], Here(1, str(python))) == {}
+    kept.keep(cells, tmp_path / "kept")
+    shutil.rmtree(runs)
+    kept.restore(cells, tmp_path / "kept")
+    assert [cell.missing() for cell in cells] == [[], [], [1]]
+    (tmp_path / "commands").unlink()
+    assert run_all(cells[2:], Here(1, str(python)), others=cells,
+                   done=lambda done: kept.keep(done, tmp_path / "kept")) == {}
+    assert [cell.missing() for cell in cells] == [[], [], []]
+    assert [line.split()[0] for line in (tmp_path / "commands").read_text().splitlines()] == [
+        "sst_tf.train", "sst_tf.evaluate", "sst_tf.evaluate"]
+    shutil.rmtree(runs)
+    assert [kept.kept_cell(cell, tmp_path / "kept").missing() for cell in cells] == [[], [], []]
+    experiment.main([str(tmp_path / "t.yaml"), "--profile", "mini", "--runs", str(runs),
+                     "--keep", str(tmp_path / "kept"), "--dry_run"])
+    assert "missing" not in capsys.readouterr().out and not runs.exists()
+
+
+def test_one_training_that_would_count_twice_is_told(grid):
+    read = Experiment.read(grid / "t.yaml", "mini")
+    with pytest.raises(UserError, match="fold a, seed 0 and fold a, seed 1 are one training; do"):
+        read.cells("runs", ["--train.seed", "5"])
+    with pytest.raises(UserError, match="fold a, seed 0 and fold b, seed 0 are one training"):
+        read.cells("runs", ["--data.novel_classes", "[cup]"])
 
 
 def test_a_command_names_files_below_this_folder_from_here(tmp_path, monkeypatch):
@@ -190,12 +231,11 @@ def test_kept_results_are_not_those_of_a_model_in_training(tmp_path):
     base.write_text("evaluate: {shots: [1]}\n")
     python.write_text(f"#!/bin/sh\necho \"$@\" >> {tmp_path}/commands\n")
     python.chmod(0o755)
-    cell = Cells(tmp_path / "runs").cells[0]
+    cell = Cells(tmp_path / "runs", base=str(tmp_path / "base.yaml")).cells[0]
     assert cell.missing() == []
     (cell.folder / "model.keras").write_bytes(b"after an epoch")
     assert cell.missing() == [1]
-    grid = SimpleNamespace(name="t", base=str(base))
-    assert run_all(grid, [cell], Here(1, str(python)))  # the fake makes no results
+    assert run_all([cell], Here(1, str(python)))  # the fake makes no results
     assert "sst_tf.train" in (tmp_path / "commands").read_text()
     path = cell.folder / "evaluations" / "novel_1shot.json"
     results = json.loads(path.read_text())
@@ -208,7 +248,7 @@ def test_kept_results_are_not_those_of_a_model_in_training(tmp_path):
     # Without what it would go on from it can still be asked.
     path.unlink()
     (tmp_path / "commands").unlink()
-    run_all(grid, [cell], Here(1, str(python)))
+    run_all([cell], Here(1, str(python)))
     assert (tmp_path / "commands").read_text().startswith("-m sst_tf.evaluate")
 
 
@@ -253,27 +293,31 @@ def test_kept_results_are_of_one_model(tmp_path):
 def test_results_of_other_photos_are_told(tmp_path, monkeypatch):
     base = tmp_path / "base.yaml"
     base.write_text("train: {epochs: 1}\n")
-    cell = Cells(tmp_path / "runs").cells[0]
-    now = {"train": {"voc": 10582}, "validation": {"voc": 90},
-           "sha256": {"train": "b", "validation": "v"}}
+    cell = Cells(tmp_path / "runs", base=str(tmp_path / "base.yaml")).cells[0]
+    now = {"train": {"voc": 10582}, "validation": {"voc": 90}, "novel": {"voc": 1449},
+           "sha256": {"train": "b", "validation": "v", "novel": "n"}}
     monkeypatch.setattr(photos, "open_data",
                         lambda *_, **__: SimpleNamespace(photo_facts=lambda: now))
-    photos.refuse_other_photos(str(base), [cell])  # of an early run, which says nothing
+    photos.refuse_other_photos([cell])  # of an early run, which says nothing
     for then, told in (({}, "10,582 of voc train photos (3,131 of voc then)"),
-                       ({"train": {"voc": 10582}, "sha256": {"train": "a"}}, "other train photos")):
+                       ({"train": {"voc": 10582}, "sha256": {"train": "a"}}, "other train photos"),
+                       ({"train": {"voc": 10582}, "novel": {"voc": 100}},
+                        "1,449 of voc novel photos (100 of voc then)"),
+                       ({"train": {"voc": 10582}, "novel": {"voc": 1449},
+                         "sha256": {"novel": "m"}}, "other novel photos")):
         write_json(cell.folder / "photos.json", {
             "train": {"voc": 3131}, "validation": {"voc": 90}, **then})
         with pytest.raises(UserError) as refused:
-            photos.refuse_other_photos(str(base), [cell])
+            photos.refuse_other_photos([cell])
         assert told in str(refused.value) and "--runs" in str(refused.value)
     write_json(cell.folder / "photos.json", {**now, "sha256": {}})
-    photos.refuse_other_photos(str(base), [cell])
+    photos.refuse_other_photos([cell])
 
     def nowhere(*_, **__):
         raise DataError("no photos here")
     monkeypatch.setattr(photos, "open_data", nowhere)
     write_json(cell.folder / "photos.json", {"train": {"voc": 3131}})
-    photos.refuse_other_photos(str(base), [cell])
+    photos.refuse_other_photos([cell])
 
 
 def test_a_copy_that_was_killed_is_made_again(tmp_path, monkeypatch):
@@ -298,7 +342,7 @@ def test_a_copy_that_was_killed_is_made_again(tmp_path, monkeypatch):
 
 def test_a_lost_machine_costs_its_run_alone(tmp_path):
     class Lost:
-        def submit(self, base, cells):
+        def submit(self, cells):
             future = Future()
             if cells[0].row == "bad":
                 future.set_exception(RuntimeError("The node died.\nIt had been preempted."))
@@ -312,7 +356,7 @@ def test_a_lost_machine_costs_its_run_alone(tmp_path):
     cells = [one for one in Cells(tmp_path).cells if one.fold == "0"]
     for one in cells:
         (one.folder / "evaluations" / "novel_1shot.json").unlink()
-    told = run_all(SimpleNamespace(name="t", base="x"), cells, Lost())
+    told = run_all(cells, Lost())
     assert told == {cells[1].folder: "bad, fold 0, seed 0: It had been preempted."}
 
 
@@ -353,7 +397,7 @@ def test_ray_runs_a_grid_and_stops_it(tmp_path):
 
     base, python = tmp_path / "base.yaml", tmp_path / "python"
     base.write_text("")
-    cells = Cells(tmp_path).cells
+    cells = Cells(tmp_path, base=str(tmp_path / "base.yaml")).cells
     first, second = cells[0], next(cell for cell in cells if cell.folder != cells[0].folder)
     for cell in (first, second):
         (cell.folder / "evaluations").rename(cell.folder.with_suffix(".prepared"))
@@ -362,14 +406,13 @@ case "$*" in *{first.folder}*) cp -r {first.folder}.prepared {first.folder}/eval
 *) echo no such photo; exit 2;; esac
 """)
     python.chmod(0o755)
-    grid = SimpleNamespace(name="t", base=str(base))
     with cluster(None, 2):
-        failed = run_all(grid, [first, second], OnRay(1, python=str(python)))
+        failed = run_all([first, second], OnRay(1, python=str(python)))
         assert first.missing() == [] and list(failed) == [second.folder]
         assert "no such photo" in failed[second.folder]
         python.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid; exec sleep 300\n")
         executor = OnRay(1, python=str(python))
-        executor.submit(str(base), [second])
+        executor.submit([second])
         deadline = time.time() + 60
         while not (tmp_path / "pid").exists():
             assert time.time() < deadline
@@ -420,7 +463,13 @@ def test_keys_tell_trainings_apart(grid):
 
 @pytest.mark.parametrize("change, reason", [
     ({"tilte": "x"}, "unknown key tilte"), ({"shots": None, "rows": None}, "is missing"),
-    ({"differences": [["both", "none"]]}, "no row 'none'")])
+    ({"differences": [["both", "none"]]}, "no row 'none'"),
+    ({"profiles": ["mini"]}, "profiles: keys and values expected, not"),
+    ({"profiles": {"mini": {"base": "b", "folds": {0: None}, "seeds": 3}}},
+     "profiles.mini.seeds: a list expected, not 3"),
+    ({"profiles": {"mini": {}}}, "profiles.mini.base is missing"),
+    ({"profiles": {"mini": "x"}}, "profiles.mini.keys are expected"),
+    ({"rows": {"both": ["x"]}}, "rows.both: keys of a configuration")])
 def test_wrong_files_name_the_key(grid, tmp_path, change, reason):
     content = {k: v for k, v in {**GRID, **change}.items() if v is not None}
     path = tmp_path / "t.yaml"
@@ -456,7 +505,7 @@ class Cells:
     In each further seed `bad` is right on two episodes more.
     """
 
-    def __init__(self, folder, seeds=1):
+    def __init__(self, folder, seeds=1, base="x"):
         self.cells = []
         for row, fold, seed in itertools.product(("good", "bad"), ("0", "1"), range(seeds)):
             run = folder / f"{row}{fold}" / (str(seed) if seed else "")
@@ -472,7 +521,7 @@ class Cells:
             np.savez(path.with_suffix(".npz"), class_ids=np.repeat([1, 2], 20), photos=np.array(
                 [[f"q{i}", f"s{i}"] for i in range(40)]), tuned_half=[inter, union],
                 tuned_chosen=[inter, union])
-            self.cells.append(Cell(row, fold, seed, [], Config(), run, [1]))
+            self.cells.append(Cell(row, fold, seed, [], Config(), run, [1], base))
 
 
 def test_intervals_over_seeds(tmp_path):
