@@ -29,7 +29,7 @@ PARTS = {"train": "base", "test": "novel"}
 def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int = 0,
              split: str = "train", shots: int = 1, ways: int | None = None, batch: int = 16,
              seed: int = 0, image_size: int = 321, pair_filter: str = "none",
-             novel_policy: str = "keep", novel_classes: Sequence[str] | None = None,
+             novel_policy: str = "drop", novel_classes: Sequence[str] | None = None,
              layout: str | None = None, split_file: str | os.PathLike | None = None,
              annotations: str | os.PathLike | None = None, count: int | None = None,
              join: Mapping[str, Source] | None = None, **options: Any) -> tf.data.Dataset:
@@ -48,7 +48,8 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
         join: further sources by name, all of whose photos of base classes are trained on too,
             under one list of classes (`sources.joined`): "aeroplane" is "airplane". Photo `7` of
             `coco` is `coco:7`. Folds are of the data set's own classes.
-        pair_filter, novel_policy: `index.build_index`, `index.split_pairs`.
+        pair_filter, novel_policy: `index.build_index`, `index.split_pairs`. By default no photo
+            that shows a novel class is trained on, so that none is tested that was.
         options: further ones of `episode_dataset`: `flip`, `augment`, `resize`, `full_mask`,
             `shard`, `cache`, `threads`, `device`, `service`, ...
 
@@ -69,6 +70,9 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
     source = open_source(kind, **where)
     left_out: tuple[str, ...] = ()
     if kind == "folder" and novel_classes is None:
+        if fold or layout:
+            raise DataError(f"fold {fold}, layout {layout}: {dataset} has no folds; split_file or "
+                            "novel_classes choose the novel classes")
         parts = class_split(source.classes, split_file)
         novel_classes, left_out = parts["test"], parts["val"]
     classes = source.classes
@@ -84,7 +88,7 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
 
 @renamed(rule="pair_filter", novel="novel_policy")
 def from_tfds(builder: Any, *, split: str = "train", shots: int = 1, batch: int = 16, seed: int = 0,
-              image_size: int = 321, pair_filter: str = "none", novel_policy: str = "keep",
+              image_size: int = 321, pair_filter: str = "none", novel_policy: str = "drop",
               count: int | None = None, **options: Any) -> tf.data.Dataset:
     """Episodes of a prepared `pipelines.tfds` builder, read by random access.
 

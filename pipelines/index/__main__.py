@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
                         help="of the folds (default: interleaved for COCO's classes)")
     parser.add_argument("--part", default="novel", choices=["base", "novel"],
                         help="with --fold or --novel_classes: which classes' pairs")
-    parser.add_argument("--novel_policy", default="keep", choices=POLICIES,
-                        help="base pairs of photos that hold a novel class (default: keep)")
+    parser.add_argument("--novel_policy", default="drop", choices=POLICIES,
+                        help="base pairs of photos that hold a novel class (default: drop)")
     for old, new, choices in (("--rule", "pair_filter", list(PAIR_FILTERS)),
                               ("--novel", "novel_policy", POLICIES)):
         parser.add_argument(old, dest=new, action=OldOption, choices=choices,

@@ -29,6 +29,12 @@ class Index:
     pairs: tuple[Pair, ...]
     classes_of: dict[str, frozenset[int]]
 
+    def of(self, image_ids: Collection[str]) -> "Index":
+        """What it has of these photos, in its own order."""
+        asked = set(image_ids)
+        return Index(tuple(pair for pair in self.pairs if pair.image_id in asked),
+                     {name: classes for name, classes in self.classes_of.items() if name in asked})
+
 
 def read_pairs(path: str | os.PathLike, classes: int, source: Source | None = None) -> list[Pair]:
     """Pairs of a list, in its order.

@@ -81,6 +81,12 @@ def _data(config):
     for name, dataset in READ_BY.items():
         if getattr(data, name) is not None and data.dataset != dataset:
             yield f"data.{name}", f"data.dataset {data.dataset} does not read it, {dataset} does"
+    if data.dataset == "folder" and data.novel_classes is None:
+        for name, unset in (("fold", 0), ("layout", None)):
+            if getattr(data, name) != unset:
+                yield f"data.{name}", ("folders of classes have no folds; data.split_file, "
+                                       "data.split_seed or data.novel_classes choose the novel "
+                                       "ones")
     names = [one.name for one in data.join]
     if len({"", *names}) <= len(names):
         yield "data.join", "each part needs a name of its own"

@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipelines import EpisodeSampler, Source, episode_dataset, open_source
 from pipelines.errors import DataError
 from pipelines.folds import novel_class_ids
-from pipelines.index import build_index, holdout, read_facts, split_pairs
+from pipelines.index import PAIR_FILTERS, build_index, holdout, read_facts, split_pairs
 from pipelines.sources.folder import class_split
 from pipelines.sources.joined import beside
 from sst_tf.config import Config
@@ -162,10 +162,9 @@ def open_data(config: Config, progress: bool = False) -> RunData:
     if listed and not Path(listed).is_file():
         raise DataError(f"evaluate.pair_list {listed!r}: no such list; expected the path of the "
                         "published list of this fold's test pairs")
-    filters = (data.pair_filter, listed or data.pair_filter)
-    train_index, novel_index = (build_index(source, names, pair_filter, facts=facts)
-                                for names, pair_filter in zip(ids, filters, strict=True))
+    train_index, novel_index = _indexes(source, ids, data, facts)
     if listed:
+        novel_index = build_index(source, ids[1], listed, facts=facts)
         _refuse_others(listed, novel_index, novel_ids, source.classes)
     base = [pair for pair in split_pairs(train_index, novel_ids, "base", data.novel_policy)
             if pair.class_id not in left_out]
@@ -174,6 +173,20 @@ def open_data(config: Config, progress: bool = False) -> RunData:
     _refuse_unseen(novel, novel_ids, source.classes, listed or f"split {data.novel_split}")
     return RunData(source, tuple(novel_ids), train, validation, novel, data.novel_policy,
                    {**train_index.classes_of, **novel_index.classes_of}, frozenset(left_out))
+
+
+def _indexes(source, ids, data, facts):
+    """Pairs of the training photos and of those with novel classes."""
+    if data.pair_filter in PAIR_FILTERS or not Path(data.pair_filter).is_file():
+        train, novel = (build_index(source, names, data.pair_filter, facts=facts) for names in ids)
+        return train, novel
+    if data.join:
+        raise DataError(f"data.pair_filter {data.pair_filter}: a list says nothing of the photos "
+                        "of data.join; expected one of "
+                        f"{', '.join(PAIR_FILTERS)}, or --data.join '[]'")
+    # One list may have pairs of both splits.
+    both = build_index(source, list(dict.fromkeys(ids[0] + ids[1])), data.pair_filter, facts=facts)
+    return both.of(ids[0]), both.of(ids[1])
 
 
 def _refuse_others(path, index, novel_ids, classes):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import DataError, open_source
-from sst_tf.config import Config, DataConfig
+from sst_tf.config import Config, DataConfig, EvaluateConfig
+from sst_tf.config.sections import JoinConfig
 from sst_tf.data import run_data
 from tests.pipelines.tiny_voc import write_tiny_voc
 
@@ -58,3 +59,28 @@ def test_a_novel_class_without_a_photo_is_named(tmp_path):
         run_data.open_data(Config(data=DataConfig(
             novel_classes=["plate", "fork", "cup"], **options)))
     run_data.open_data(Config(data=DataConfig(novel_classes=["fork", "knife"], **options)))
+
+
+def test_a_list_of_pairs_may_name_photos_of_both_splits(tmp_path):
+    root = write_tiny_voc(tmp_path / "tiny")
+    options = {"dataset": "voc", "root": str(root), "novel_classes": ["fork"],
+               "train_split": "train", "novel_split": "val", "validation_share": 0.4}
+    every = run_data.open_data(Config(data=DataConfig(**options)))
+    pairs = every.train[1:] + every.validation + every.novel[1:]
+    file = tmp_path / "pairs.txt"
+    file.write_text("".join(f"{pair.image_id}__{pair.class_id}\n" for pair in pairs))
+    listed = DataConfig(**options, pair_filter=str(file))
+    found = run_data.open_data(Config(data=listed))
+    assert (found.train, found.validation, found.novel) == (
+        every.train[1:], every.validation, every.novel[1:])
+    # hsnet's: a list for training, another for the tests.
+    file.write_text("".join(f"{pair.image_id}__{pair.class_id}\n" for pair in every.train))
+    with pytest.raises(DataError, match="no photo to test novel class fork"):
+        run_data.open_data(Config(data=listed))
+    tests = tmp_path / "tests.txt"
+    tests.write_text("".join(f"{pair.image_id}__{pair.class_id}\n" for pair in every.novel[:2]))
+    found = run_data.open_data(Config(data=listed, evaluate=EvaluateConfig(pair_list=str(tests))))
+    assert (found.train, found.validation, found.novel) == (every.train, [], every.novel[:2])
+    listed.join = [JoinConfig(name="more", dataset="voc", root=str(root), split="all")]
+    with pytest.raises(DataError, match=r"pairs.txt: a list says nothing of the photos of data.jo"):
+        run_data.open_data(Config(data=listed))
