@@ -2,6 +2,7 @@
 """Folders, photos and videos that were named, one photo or frame at a time."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,9 +23,46 @@ WRITTEN = ".sst_written"  # in a folder that `formats` wrote; one of them holds 
 
 
 def files_in(folder: Path, endings: Sequence[str] = PHOTOS) -> list[Path]:
-    """Files of a folder and of those in it, by name, hidden ones left out; photos by default."""
-    return sorted(p for p in Path(folder).rglob("*")
-                  if p.suffix.lower() in endings and not p.name.startswith(".") and p.is_file())
+    """Files of a folder and of those in it, by name, hidden ones left out; photos by default.
+
+    Links to folders are followed, each folder once, by its own path where that lies within. A
+    folder that is not there has no files.
+
+    Raises:
+        DataError: a folder that may not be read.
+    """
+    return sorted(p for here, names in _walk(folder) for p in (here / name for name in names)
+                  if p.suffix.lower() in endings and not p.name.startswith(".") and _is_file(p))
+
+
+def _walk(top):
+    """(folder, names of its files) of a folder and of all below it; links come last."""
+    seen, links = set(), [os.fspath(top)]
+    while links:
+        links, now = [], sorted(links)
+        for link in now:
+            if os.path.realpath(link) in seen:
+                continue
+            for here, folders, names in os.walk(link, onerror=_refuse):
+                seen.add(os.path.realpath(here))
+                below = {one: os.path.join(here, one) for one in folders}
+                links += filter(os.path.islink, below.values())
+                folders[:] = [one for one in folders if os.path.realpath(below[one]) not in seen]
+                yield Path(here), names
+
+
+def _is_file(path):
+    try:
+        return path.is_file()
+    except OSError as error:  # of a folder whose names may be read, and nothing else
+        return _refuse(error)
+
+
+def _refuse(error):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return
+    raise DataError(f"{shown(error.filename)}: {error.strerror}; see who may read there, or name "
+                    "other folders") from None
 
 
 def others_in(paths: Iterable[str | Path]) -> list[str]:

@@ -13,6 +13,7 @@ from pipelines.reading.files import DAMAGED, MAX_PIXELS
 from sst_tf.photos.formats import coco, cvat, label_studio, labelme, names, voc, yolo
 from sst_tf.photos.formats.folder import Folder, is_written
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Size
+from sst_tf.photos.inputs import files_in
 from sst_tf.photos.marks import Shapes
 
 # {name: module}; each has NEEDS, modules of the extra `formats`, and write(output, answers,
@@ -56,9 +57,9 @@ def _read(path):
         if FORMATS[name].is_mine(path):
             return name, _told(path, name, FORMATS[name].read_folder, path)
     found: dict[str, list[MarkedPhoto]] = {}
-    for file in sorted(file for ending in FILES[:2] for file in path.rglob(f"*{ending}")
-                       if not file.name.startswith(".") and file.name not in ANSWERS
-                       and not is_written(file, path)):
+    for file in files_in(path, FILES[:2]):
+        if file.name in ANSWERS or is_written(file, path):
+            continue
         if (one := _read_file(file)) is not None:
             name, photos = one
             if name == "labelme":  # its names are beside the file; a folder's, in the folder

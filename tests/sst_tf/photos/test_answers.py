@@ -14,7 +14,7 @@ from PIL import Image
 from pipelines.reading.photos import load_photo
 from sst_tf import predict
 from sst_tf.config import Config, DataConfig
-from sst_tf.photos import answers
+from sst_tf.photos import answers, inputs
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Prediction, Predictor, Scene
 
@@ -211,3 +211,31 @@ def test_two_inputs_of_one_name_are_told(predictor, photos, tmp_path, capsys):
     with pytest.raises(SystemExit):
         answer(photos, tmp_path / "out", "--input", str(photos), str(tmp_path / "again"))
     assert "a.png: two inputs of that name" in capsys.readouterr().err
+
+
+def test_links_to_folders_are_followed_and_every_folder_once(photos, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "deep").mkdir(parents=True)
+    shutil.copy(photos / "a.png", elsewhere / "deep" / "c.png")
+    (photos / "linked").symlink_to(elsewhere)
+    (photos / "more" / "up").symlink_to(photos)
+    (elsewhere / "back").symlink_to(photos)  # a circle through two links
+    (photos / "again").symlink_to(photos / "more")
+    found, _ = inputs.find_photos([photos])
+    assert [key for key, _ in found] == ["a.png", "linked/deep/c.png", "more/b.jpg"]
+
+
+def test_a_folder_that_may_not_be_read_is_told(predictor, photos, tmp_path, monkeypatch, capsys):
+    scandir = os.scandir
+
+    def refusing(path):  # those who run as root may read all
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(SystemExit) as caught:
+        answer(photos, tmp_path / "out")
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and told.count("\n") == 1
+    assert f"{photos / 'more'}: Permission denied; see who may read there" in told
