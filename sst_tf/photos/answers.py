@@ -160,8 +160,9 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         for key in sorted([*done, *known]):
             yield known[key] if key in known else answers.answer(key, paths.get(key))
 
+    whole = {Path(key).as_posix() for key, _ in videos(found) if key not in failed}
     return Answered(done, failed, formats.write(chosen, answers.folder, in_order, answers.names,
-                                                photos_at))
+                                                photos_at, whole))
 
 
 def write_video(folder: str | Path, key: str, path: Path, every: int, done: Sequence[str]

@@ -3,9 +3,10 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from pipelines.errors import DataError
@@ -195,7 +196,8 @@ def check(chosen: Sequence[str], keys: Iterable[str] = ()) -> None:
 
 
 def write(chosen: Sequence[str], output: Path, answers: Callable[[], Iterator[Answer]],
-          classes: list[str], photos_at: str | None = None) -> list[Path | Folder]:
+          classes: list[str], photos_at: str | None = None,
+          videos: Collection[str] | None = None) -> list[Path | Folder]:
     """Write answers in several formats; returns the file or `Folder` of each.
 
     Args:
@@ -203,9 +205,12 @@ def write(chosen: Sequence[str], output: Path, answers: Callable[[], Iterator[An
         answers: gives the answers, once a format: they are read one by one, as masks of many
             photos do not fit in memory.
         photos_at: of `label_studio.write`.
+        videos: as of `Folder`, which says whose files of an earlier run stay.
     """
     written = []
     for name in chosen:
-        more = {"photos_at": photos_at} if name == "label_studio" and photos_at is not None else {}
+        more: dict[str, Any] = {"videos": videos} if name in ONE_PHOTO else {}
+        if name == "label_studio" and photos_at is not None:
+            more["photos_at"] = photos_at
         written.append(FORMATS[name].write(output, answers(), classes, **more))
     return written

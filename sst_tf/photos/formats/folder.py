@@ -3,7 +3,8 @@
 
 import hashlib
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
 from pipelines.errors import DataError
 from pipelines.writing import write_bytes, write_text
@@ -13,15 +14,23 @@ from sst_tf.photos.inputs import WRITTEN
 class Folder:
     """Files under `root`, each whole or not there, and a list of what was written (with hashes).
 
-    A file that somebody changed since is left as it is. One that an earlier run wrote and this
-    one does not is removed.
+    A file that somebody changed since is left as it is. One that an earlier run wrote and that is
+    no answer now is removed.
+
+    Args:
+        root: of the folder, made where it is missing.
+        under: folder in it of the photos' files.
+        videos: keys of the videos that were answered: files of their frames that were not asked for
+            this time are no answers now, all others are. Without it the answers of this run are
+            all that there are.
 
     Attributes:
         kept: files that were changed since, or that were there before the first run.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, under: str = "", videos: Collection[str] | None = None):
         self.root, self.kept = root, []
+        self._under, self._videos = under, videos
         self._owner: dict[Path, str] = {}
         self._written: dict[str, str] = {}
         self._before = defaultdict(set)  # a run that was killed may have left either content
@@ -32,13 +41,13 @@ class Folder:
                 sha256, _, name = line.partition(" ")
                 self._before[name].add(sha256)
 
-    def path(self, key: str, ending: str, under: str = "") -> Path:
+    def path(self, key: str, ending: str) -> Path:
         """Where the file of a photo goes: its path, the ending exchanged.
 
         Raises:
             DataError: two photos whose names differ in nothing but their endings.
         """
-        path = (self.root / under / key).with_suffix(ending)
+        path = (self.root / self._under / key).with_suffix(ending)
         other = self._owner.setdefault(path, key)
         if other != key:
             raise DataError(f"{other} and {key} would both be {path}; rename one of the photos")
@@ -81,16 +90,35 @@ class Folder:
             write_bytes(path, data)
         self._written[name] = now
 
+    def stays(self, path: Path) -> bool:
+        """Whether the file of a photo that has no answer in this run is there, and stays."""
+        return path.is_file() and not (
+            self._is_past(name := path.relative_to(self.root).as_posix())
+            and _sha256(path) in self._before[name])
+
     def close(self) -> "Folder":
         """Remove what is no longer an answer, write the list."""
+        listed = dict(self._written)
         kept = {path.relative_to(self.root).as_posix() for path in self.kept}
-        for name, hashes in self._before.items():
-            if name not in self._written and name not in kept and (
-                    _sha256(self.root / name) in hashes):
+        for name in self._before.keys() - listed.keys() - kept:
+            if (sha256 := _sha256(self.root / name)) not in self._before[name]:
+                continue
+            if self._is_past(name):
                 (self.root / name).unlink()
+            else:
+                listed[name] = sha256
         write_text(self._list, "".join(f"{sha256} {name}\n"
-                                       for name, sha256 in sorted(self._written.items())))
+                                       for name, sha256 in sorted(listed.items())))
         return self
+
+    def _is_past(self, name):
+        """Whether a file that this run does not write was an answer, and is none now.
+
+        A photo that another run asked for, or that could not be read this time, keeps its file.
+        """
+        path = PurePosixPath(name)
+        return self._videos is None or path.is_relative_to(self._under) and any(
+            str(folder) in self._videos for folder in path.relative_to(self._under).parents)
 
 
 def is_written(file: Path, folder: Path) -> bool:

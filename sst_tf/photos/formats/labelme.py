@@ -5,7 +5,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,11 @@ def _mask(text, points, size, path):
     return mask
 
 
-def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder:
-    """`labelme/NAME.json` of each photo; parts of one object share a group."""
-    folder = Folder(output / "labelme")
+def write(output: Path, answers: Iterable[Answer], classes: list[str],
+          videos: Collection[str] | None = None) -> Folder:
+    """`labelme/NAME.json` of each photo; parts of one object share a group. `Folder` has `videos`.
+    """
+    folder = Folder(output / "labelme", videos=videos)
     for answer in answers:
         target = folder.path(answer.key, ".json")
         shapes = []

@@ -2,7 +2,7 @@
 """PASCAL VOC: a palette PNG a photo under `SegmentationClass`; boxes in an XML file a photo."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +21,7 @@ NEEDS = ()
 MASKS = "SegmentationClass"
 LABELMAP = "labelmap.txt"  # of CVAT: name:red,green,blue:parts:actions
 NAMES = "classes.txt"  # a name a line
+LIST = "ImageSets/Segmentation/default.txt"  # of photos, a name a line
 VOID = 255
 BACKGROUND = ("background", "_background_", "__ignore__")
 
@@ -137,12 +138,16 @@ def palette(count: int = 256) -> np.ndarray:
     return colours
 
 
-def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder:
-    """`voc/`: masks, the list of photos, class names (a line each, and CVAT's with colours)."""
-    folder, colours, keys = Folder(output / "voc"), palette(), []
+def write(output: Path, answers: Iterable[Answer], classes: list[str],
+          videos: Collection[str] | None = None) -> Folder:
+    """`voc/`: masks, the list of photos, class names (a line each, and CVAT's with colours).
+
+    The list has photos of earlier runs whose masks stay, too. `Folder` has `videos`.
+    """
+    folder, colours = Folder(output / "voc", MASKS, videos), palette()
     listed = folder.root / NAMES
-    known = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
-    classes = folder.numbered(listed, list(filter(None, map(str.strip, known))), classes)
+    classes = folder.numbered(listed, _lines(listed), classes)
+    before, keys = _lines(folder.root / LIST), set()
     for answer in answers:
         index = np.zeros(answer.size, np.uint8)
         for name, mask in answer.masks.items():
@@ -150,13 +155,21 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder
         picture, data = Image.fromarray(index, mode="P"), io.BytesIO()
         picture.putpalette(colours.tobytes())
         picture.save(data, "PNG")
-        folder.add(folder.path(answer.key, ".png", MASKS), data.getvalue())
-        keys.append(Path(answer.key).with_suffix("").as_posix())
+        folder.add(folder.path(answer.key, ".png"), data.getvalue())
+        keys.add(Path(answer.key).with_suffix("").as_posix())
+    keys |= {key for key in before if folder.stays(folder.root / MASKS / f"{key}.png")}
     lines = ["background", *classes]
     for name, text in (
             (NAMES, "\n".join(classes)),
             (LABELMAP, "# label:color_rgb:parts:actions\n" + "\n".join(
                 f"{line}:{','.join(map(str, colours[i]))}::" for i, line in enumerate(lines))),
-            ("ImageSets/Segmentation/default.txt", "\n".join(keys))):
+            (LIST, "\n".join(sorted(keys)))):
         folder.add(folder.root / name, f"{text}\n".encode())
     return folder.close()
+
+
+def _lines(path):
+    """What stands in a list's lines; [] where there is none."""
+    if not path.is_file():
+        return []
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

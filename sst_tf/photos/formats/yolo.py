@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """YOLO: a text file a photo, a line a polygon or box, numbers as parts of the photo's sides."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +106,10 @@ def _mark(values):
     return mark
 
 
-def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder:
-    """`yolo/labels/NAME.txt` of each photo and `yolo/data.yaml`."""
-    folder = Folder(output / "yolo")
+def write(output: Path, answers: Iterable[Answer], classes: list[str],
+          videos: Collection[str] | None = None) -> Folder:
+    """`yolo/labels/NAME.txt` of each photo and `yolo/data.yaml`. `Folder` has `videos`."""
+    folder = Folder(output / "yolo", "labels", videos)
     listed, known = folder.root / DATA, _names_in(folder.root) or {}
     classes = folder.numbered(listed, [known.get(number, f"class {number}")
                                        for number in range(max(known, default=-1) + 1)], classes)
@@ -117,7 +118,7 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Folder
         lines = [f"{classes.index(name)} " + " ".join(
             f"{value:.6f}" for value in (part / sides).ravel()) + "\n"
             for name, mask in answer.masks.items() for part in outlines(mask)]
-        folder.add(folder.path(answer.key, ".txt", "labels"), "".join(lines).encode())
+        folder.add(folder.path(answer.key, ".txt"), "".join(lines).encode())
     folder.add(listed, yaml.safe_dump(
         # No "path": photos are looked for beside this file.
         {"train": "images", "val": "images", "names": dict(enumerate(classes))},

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -136,6 +137,50 @@ def test_formats_of_one_run_and_of_the_next(predictor, photos, export, tmp_path,
     corrected.write_text(corrected.read_text().replace("mug", "cup"))
     answer(photos, out, *arguments, "labelme")
     assert f"changed them: 1 of its files, such as {corrected}" in capsys.readouterr().out
+
+
+LABELS = {"labelme": "labelme/{}.json", "yolo": "yolo/labels/{}.txt",
+          "voc": "voc/SegmentationClass/{}.png"}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_photos_that_are_not_asked_or_not_read_keep_their_labels(predictor, photos, export,
+                                                                 tmp_path, kind):
+    arguments = ["--support_from", str(export), "--photos", str(photos), "--format", kind]
+    answer(photos, tmp_path / "out", *arguments)
+    labels = [tmp_path / "out" / LABELS[kind].format(key) for key in ("b", "more/c d", "more/e")]
+    before = [path.read_bytes() for path in labels]
+    later = tmp_path / "later"
+    later.mkdir()
+    shutil.copy(photos / "a.png", later / "new.png")
+    (later / "b.png").write_bytes((photos / "b.png").read_bytes()[:60])
+    for _ in range(2):  # the third run knows from the second what the first wrote
+        with pytest.raises(SystemExit):
+            answer(later, tmp_path / "out", *arguments)
+    assert [path.read_bytes() for path in labels] == before
+    assert (tmp_path / "out" / LABELS[kind].format("new")).is_file()
+    if kind == "voc":
+        listed = tmp_path / "out" / "voc" / "ImageSets" / "Segmentation" / "default.txt"
+        assert listed.read_text().splitlines() == ["a", "b", "more/c d", "more/e", "new"]
+    shutil.copy(photos / "b.png", later / "b.png")
+    predictor.pixel = 2.0  # nothing is found now
+    answer(later, tmp_path / "out", *arguments)
+    assert labels[0].read_bytes() != before[0]  # still this command's own
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_frames_that_are_not_asked_any_more_lose_their_labels(predictor, photos, export, tmp_path,
+                                                              kind):
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"MJPG"), 10, (30, 20))
+    for _ in range(3):
+        writer.write(np.full((*SIZE, 3), 200, np.uint8))
+    writer.release()
+    arguments = ["--support_from", str(export), "--photos", str(photos), "--format", kind]
+    for every, there in ("1", [True, True]), ("2", [True, False]):
+        answer(clip, tmp_path / "out", *arguments, "--every", every)
+        assert there == [(tmp_path / "out" / LABELS[kind].format(f"clip.avi/00000{number}")
+                          ).is_file() for number in (0, 1)]
 
 
 def test_masks_of_voc_layout_in_the_input_are_no_photos(predictor, photos, export, capsys):
