@@ -311,7 +311,9 @@ async function bitmap(blob) {
     picture = await createImageBitmap(blob, {
       imageOrientation: 'from-image', colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
   } catch {
-    throw new Error('no photo that this browser can read');
+    const there = await blob.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    throw new Error(there ? 'no photo that this browser can read'
+      : 'its file was moved or changed since it was opened; open it again');
   }
   if (picture.width * picture.height > MAX_PIXELS) {
     throw new Error(`${picture.width} x ${picture.height} pixels; 50 million are taken at most`);
@@ -328,7 +330,7 @@ export const state = {
   support: null,  // {key, blob, name, picture, width, height, marks, open (a mark being made; keys: by the keyboard)}
   classes: [],  // {name, shots: [{prototype, untuned, score, scoreAfter, how, thumbnail, pictures}]}
   photos: [],  // {key, name, blob, answer, error, version}
-  current: null, version: 0, turn: 0, keys: 0, teaching: false,
+  current: null, version: 0, turn: 0, keys: 0, teaching: false, searching: false,
 };
 
 /** The worker's methods, each a promise. */
@@ -792,19 +794,26 @@ async function loadCards(files) {
 // ---- the page: photos -------------------------------------------------------------------------
 
 function addPhotos(files) {
-  const names = new Set(state.photos.map((photo) => photo.name));
+  const names = new Set(state.photos.map((photo) => photo.name)), others = [];
   for (const file of files) {
-    if (file.type && !file.type.startsWith('image/')) continue;
+    if (file.type && !file.type.startsWith('image/')) {
+      others.push(file.name);
+      continue;
+    }
     let name = file.webkitRelativePath || file.name || 'photo.png';
     for (let n = 2; names.has(name); n++) name = name.replace(/( \(\d+\))?(\.[^.]*)?$/, ` (${n})$2`);
     names.add(name);
     state.photos.push({ key: `photo ${++state.keys}`, name, blob: file });
   }
+  if (others.length) say(`${others.length} ${others.length === 1 ? 'file' : 'files'} left out, no pictures: ${several(others)}.`);
   state.current ??= state.photos[0] ?? null;
   listPhotos();
   showCurrent();
   answerAll();
 }
+
+/** The first of some names. */
+const several = (names) => names.slice(0, 3).join(', ') + (names.length > 3 ? ' …' : '');
 
 function listPhotos() {
   $('photos').replaceChildren(...state.photos.map((photo) => {
@@ -833,16 +842,30 @@ function words({ answer, error }) {
 }
 
 /** Answer every photo whose answer is older than the classes; a newer call ends an older one. */
-async function answerAll() {
+function answerAll() {
   const turn = ++state.turn;
-  const going = () => turn === state.turn;
+  search(() => turn === state.turn).catch((error) => {
+    if (turn === state.turn) stop();
+    say(error.message, true);
+  });
+}
+
+/** End the search; the button then goes on with what is not searched yet. */
+function stop() {
+  state.turn++;
+  state.searching = false;
+  $('stop').textContent = 'Go on';
+}
+
+async function search(going) {
   const due = state.classes.length && state.model
     ? state.photos.filter((photo) => photo.version !== state.version) : [];
   const progress = (done) => {
+    state.searching = done < due.length;
     $('progress').max = Math.max(1, due.length);
     $('progress').value = due.length ? done : 0;
     $('count').textContent = due.length ? `${done} of ${due.length}` : '';
-    $('stop').disabled = !due.length || done === due.length;
+    Object.assign($('stop'), { textContent: 'Stop', disabled: !state.searching });
     $('save').disabled = !state.photos.some((photo) => photo.answer);
     $('forget').disabled = !state.photos.length;
   };
@@ -859,23 +882,21 @@ async function answerAll() {
 async function answer(photo) {
   try {
     const found = await ask('segment', photo.key, photo.blob, lean(), true, $('always').checked);
+    const picture = await bitmap(photo.blob), { width, height, mask } = found;
     if (!state.classes.length) return; // the last one was removed meanwhile
     photo.answer = found;
     photo.error = null;
-  } catch (error) {
-    photo.answer = null;
-    photo.error = error.message;
-  }
-  if (!photo.button) return;
-  photo.button.lastChild.textContent = words(photo);
-  if (photo.answer) {
-    const { width, height, mask } = photo.answer, picture = await bitmap(photo.blob);
     Object.assign(photo.thumb, (({ width: w, height: h }) => ({ width: w, height: h }))(
       canvasOf(width, height, THUMB)));
     paint(photo.thumb, picture, unpacked(mask, width, height), width, height, 0.55);
     picture.close();
+  } catch (error) {
+    photo.answer = null;
+    photo.error = error.message;
+    Object.assign(photo.thumb, { width: 1, height: 1 });
   }
-  if (photo === state.current) await showCurrent();
+  photo.button.lastChild.textContent = words(photo);
+  if (photo === state.current) await showCurrent().catch((error) => say(error.message, true));
 }
 
 /** The classes as the worker needs them. */
@@ -951,7 +972,7 @@ function download(bytes, name) {
 
 /** The files that `sst predict` writes: index and overlay of each photo, and COCO's JSON. */
 async function saveAll() {
-  const files = {}, images = [], annotations = [], { version, classes } = state;
+  const files = {}, images = [], annotations = [], bare = [], { version, classes } = state;
   const categories = classes.map(({ name }, i) => ({ id: i + 1, name }));
   // Answers to the classes of before would be taken for those of now.
   const done = state.photos.filter((photo) => photo.answer && photo.version === version)
@@ -962,10 +983,8 @@ async function saveAll() {
     say(`Writing ${i + 1} of ${done.length} …`);
     const values = unpacked(mask, width, height);
     files[`${name}.index.png`] = [png(mask, width, height), { level: 0 }];
-    const picture = await bitmap(blob), canvas = canvasOf(width, height);
-    paint(canvas, picture, values, width, height, 0.5);
-    picture.close();
-    files[`${name}.overlay.jpg`] = [await bytesOf(canvas, 'image/jpeg', 0.9), { level: 0 }];
+    const overlay = await overlayOf(blob, values, width, height).catch(() => bare.push(name) && null);
+    if (overlay) files[`${name}.overlay.jpg`] = [overlay, { level: 0 }];
     images.push({ id: i + 1, file_name: name, height, width });
     found.forEach(({ score, area }, j) => {
       if (area) {
@@ -977,7 +996,16 @@ async function saveAll() {
   }
   files['predictions.json'] = strToU8(JSON.stringify({ images, annotations, categories }, null, 1));
   download(zipSync(files), 'masks.zip');
-  say(`${done.length} photos in masks.zip.${left ? ` ${left} not answered yet are left out.` : ''}`);
+  say(`${done.length} photos in masks.zip.${left ? ` ${left} not answered yet are left out.` : ''}${
+    bare.length ? ` Without an overlay, as the photo cannot be read any more: ${several(bare)}.` : ''}`, bare.length > 0);
+}
+
+/** Bytes of a JPEG of a photo with its mask over it. */
+async function overlayOf(blob, values, width, height) {
+  const picture = await bitmap(blob), canvas = canvasOf(width, height);
+  paint(canvas, picture, values, width, height, 0.5);
+  picture.close();
+  return bytesOf(canvas, 'image/jpeg', 0.9);
 }
 
 async function tryDrawn() {
@@ -1006,7 +1034,7 @@ function listen() {
   files('folder', addPhotos);
   const presses = { try: tryDrawn, undo, outline: findOutline, teach, save: saveAll,
     clear: () => { Object.assign(state.support, { marks: [], open: null }); drawSupport(); },
-    stop: () => { state.turn++; $('stop').disabled = true; },
+    stop: () => { if (state.searching) stop(); else answerAll(); },
     forget: () => { Object.assign(state, { photos: [], current: null }); listPhotos(); showCurrent(); answerAll(); } };
   for (const [id, action] of Object.entries(presses)) $(id).addEventListener('click', told(action));
   $('opacity').addEventListener('input', told(showCurrent));

@@ -580,6 +580,50 @@ def test_what_goes_wrong_is_said(page, site, predictor, tmp_path):
     assert list(page.masks()[0]) == ["picture2.png"]
 
 
+def test_a_photo_that_changed_meanwhile_is_said_and_the_search_goes_on(page, site, tmp_path):
+    page.press("try")
+    page.wait(page["teach"].is_enabled)
+    page.press("forget")
+    photos = [shutil.copy(site / "examples" / f"picture{i}.png", tmp_path) for i in (2, 3)]
+    (tmp_path / "notes.pdf").write_bytes(b"")
+    page.give("queries", *photos, tmp_path / "notes.pdf")
+    page.wait(lambda: "1 file left out, no pictures: notes.pdf." in page["said"].text)
+    page.press("teach")
+    page.answered(2)
+    (tmp_path / "picture2.png").write_bytes(b"edited")
+    with zipfile.ZipFile(io.BytesIO(page.download(page["save"], "masks.zip"))) as files:
+        assert sorted(files.namelist()) == ["picture2.png.index.png", "picture3.png.index.png",
+                                            "picture3.png.overlay.jpg", "predictions.json"]
+    assert "Without an overlay, as the photo cannot be read any more: picture2.png." in \
+        page["said"].text
+    page.press("always")  # features are kept: only the picture is read again
+    page.wait(lambda: "its file was moved or changed" in page["photos"].text)
+    page.answered(2)
+    assert list(page.masks()[0]) == ["picture3.png"]
+
+
+def test_a_search_that_was_stopped_goes_on(page):
+    page.press("try")
+    page.wait(page["teach"].is_enabled)
+    page.driver.execute_async_script("""
+        const [done] = arguments, stop = document.getElementById('stop');
+        const looking = setInterval(() => {
+          if (stop.disabled) return;
+          stop.click();
+          clearInterval(looking);
+          done();
+        }, 1);
+        document.getElementById('teach').click();""")
+    assert page["stop"].text == "Go on"
+    page.wait(lambda: page["photos"].text.count("score") >= 1)  # the one that was under way
+    left = page["photos"].text.count("not searched yet")
+    assert left > 0
+    page.press("stop")
+    page.answered(left)
+    assert page["photos"].text.count("score") == 5
+    assert page["stop"].text == "Stop" and not page["stop"].is_enabled()
+
+
 def test_absent_classes_are_said_and_answered_on_demand(page, site, predictor, tmp_path):
     """The toy run has no threshold of presence: the page is told one above every score."""
     page.driver.execute_async_script("""
