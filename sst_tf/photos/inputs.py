@@ -19,6 +19,7 @@ OTHERS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".gif", ".psd", ".dng", ".c
           ".nef", ".arw", ".orf", ".rw2", ".raf")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 ANSWERS = (".index.png", ".overlay.jpg", ".overlay.mp4")  # what `answers` writes beside records
+WHOLE = 0.95  # part of a video's frames, and of its time, that a whole one has: both are estimates
 WRITTEN = ".sst_written"  # in a folder that `formats` wrote; one of them holds pictures of masks
 
 
@@ -131,8 +132,12 @@ def _is_answer(path, output):
 
 
 def frames(key: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray]]:
-    """(key, array) of every n-th frame of a video."""
-    video, number = cv2.VideoCapture(str(path)), 0
+    """(key, array) of every n-th frame of a video, uint8 [H, W, 3] RGB.
+
+    Raises:
+        DataError: no video, or after its last frame one that ends before its header says.
+    """
+    video, number, seconds = cv2.VideoCapture(str(path)), 0, 0.0
     try:
         if not video.isOpened():
             raise DataError(f"{path}: not readable as a video")
@@ -142,9 +147,13 @@ def frames(key: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray]]
                 break
             if number % every == 0:
                 yield f"{key}/{number:06d}", frame[..., ::-1]
-            number += 1
+            number, seconds = number + 1, video.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if number == 0:
             raise DataError(f"{path}: a video without frames")
+        promised, rate = (video.get(kind) for kind in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+        # Frames of uneven length are fewer than the rate tells: the last one's time is asked, too.
+        if rate > 0 and number < WHOLE * promised and seconds < WHOLE * promised / rate:
+            raise DataError(f"{path}: ends after {number} of {promised:.0f} frames; fetch it again")
     finally:
         video.release()
 

@@ -191,6 +191,29 @@ def test_frames_of_two_runs_are_shown_in_order(predictor, tmp_path):
     assert len(levels) == 8 and levels == sorted(levels)
 
 
+def clip_of(path, frames):
+    """A video in which every frame is bright."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(frames):
+        writer.write(np.full((48, 64, 3), 200, np.uint8))
+    writer.release()
+
+
+@pytest.mark.parametrize("ending", ["avi", "mkv"])
+def test_a_video_that_was_cut_off_is_told_after_its_frames(predictor, tmp_path, capsys, ending):
+    clip, output = tmp_path / f"clip.{ending}", tmp_path / "out"
+    clip_of(clip, 40)
+    assert len(answer(clip, output)) == 40
+    clip.write_bytes(clip.read_bytes()[:clip.stat().st_size * 2 // 5])
+    with pytest.raises(SystemExit) as caught:
+        answer(clip, output)
+    assert caught.value.code == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"{clip}: ends after 1") and "of 40 frames; fetch it again" in told
+    frames = json.loads((output / "predictions.json").read_text())["images"]
+    assert 10 < len(frames) < 20
+
+
 def test_an_input_of_answers_alone_is_told(predictor, photos, tmp_path, capsys):
     answer(photos, tmp_path / "out")
     with pytest.raises(SystemExit):
