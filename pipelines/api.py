@@ -119,10 +119,11 @@ def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, b
         count = 1000
     if ways is None:
         drawn = EpisodeSampler(pairs, shots, seed, class_names=source.classes)
+        options["count"] = count
     else:
         drawn = WaySampler(pairs, ways, shots, seed, source.classes,
                            getattr(source, "labels", None)).take(
                                10_000 if count is None else count, options.pop("start", 0))
     return episode_dataset(
-        source, drawn, image_size=image_size, batch=batch, seed=seed, count=count,
+        source, drawn, image_size=image_size, batch=batch, seed=seed,
         ignore_ids=novel_ids if novel_policy == "ignore255" and split == "train" else (), **options)

@@ -217,8 +217,6 @@ def _check(episodes, features, augment, resize, start, count, cache, shard, serv
     if shard is not None and not 0 <= shard[0] < shard[1]:
         raise DataError(f"shard {shard}: (index, readers) with 0 <= index < readers is expected")
     if not sampler:
-        if start:
-            raise DataError(f"start {start}: is of a sampler; a list of episodes is taken whole")
         kinds = {(type(e), np.shape(e.class_id), len(e.support)) for e in episodes}
         if len(kinds) != 1:
             found = sorted(len(e.support) for e in episodes)
@@ -230,6 +228,10 @@ def _check(episodes, features, augment, resize, start, count, cache, shard, serv
         if augment is not None and isinstance(episodes[0], WayEpisode):
             raise DataError("augment changes the mask of one class; episodes of N ways can be "
                             "mirrored (flip) but not augmented")
+        for name, value in (("start", start or None), ("count", count)):
+            if value is not None:
+                raise DataError(f"{name} {value}: is of a sampler; a list of episodes is taken "
+                                "whole")
 
 
 def _stream(episodes, reader, start, count, shard):

@@ -19,7 +19,9 @@ from sst_tf.presets.options import PRESET, WEIGHTS, check_model_options
 from sst_tf.reporting.results_text import protocols_table, table
 from sst_tf.runs.directory import Run
 
-MADE_BY = ("model", "loss", "tuner", "optimizer", "pretrain")  # sections that make a model
+# Keys of these make a model, but for where its weights and its photos' features lie.
+MADE_BY = ("model", "loss", "tuner", "optimizer", "pretrain", "train")
+ELSEWHERE = (("model", "weights"), ("train", "cache_features"))
 
 
 @command
@@ -105,10 +107,12 @@ def _results(run, config, options, parser, argv):
 
 def _refuse_another_model(run, config):
     """A trained model follows no key that made it; a score must not be told as if it did."""
-    then = configuration.identity(run.config())
+    recorded = run.config()
+    then = configuration.identity(recorded)
     for section, key, was, value in configuration.trained_otherwise(then, config):
-        # All weights are in the run; those of the backbone may lie elsewhere by now.
-        if section in MADE_BY and (section, key) != ("model", "weights"):
+        # What a run began as (train.init) may have changed since; it is in its weights.
+        same = getattr(getattr(recorded, section), key) == getattr(getattr(config, section), key)
+        if section in MADE_BY and (section, key) not in ELSEWHERE and not same:
             raise UserError(f"--{section}.{key} {value}: the run was trained with {was}, and its "
                             "model stays so; leave the option out, or train another run")
 

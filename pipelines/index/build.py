@@ -94,15 +94,9 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
             facts[i] = tuple(Seen(number, area, tuple(names)) for number, area, names in known)
     missing = [i for i in image_ids if i not in facts]
 
-    crowds = getattr(source, "crowds", lambda image_id: {})
-
     def read(image_id):
         source.check(image_id)
-        seen = look(source.class_masks(image_id))
-        # Shown, though no pair: neither dropped photos nor examples of absence may hold them.
-        there = {one.class_id for one in seen}
-        return (*seen, *(Seen(class_id, area, ()) for class_id, area in
-                         sorted(crowds(image_id).items()) if class_id not in there))
+        return look(source, image_id, source.class_masks(image_id))
 
     try:
         with ThreadPoolExecutor(4) as pool:
@@ -116,12 +110,20 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
     return facts
 
 
-def look(class_masks: Mapping[int, np.ndarray]) -> tuple[Seen, ...]:
-    """Facts of a photo's masks {class id: uint8 [H, W]}, by class number."""
+def look(source: Source, image_id: str, class_masks: Mapping[int, np.ndarray]
+         ) -> tuple[Seen, ...]:
+    """Facts of a photo's masks {class id: uint8 [H, W]}, by class number, then of its crowds.
+
+    A class of which there is a crowd alone is shown, though it is no pair: neither dropped photos
+    nor examples of absence may hold it.
+    """
     inside = {c: np.asarray(mask) == 1 for c, mask in class_masks.items()}
-    return tuple(Seen(int(c), int(inside[c].sum()),
-                      tuple(n for n, keep in PAIR_FILTERS.items() if keep(inside[c])))
-                 for c in sorted(inside))
+    seen = (Seen(int(c), int(inside[c].sum()),
+                 tuple(n for n, keep in PAIR_FILTERS.items() if keep(inside[c])))
+            for c in sorted(inside))
+    crowds = getattr(source, "crowds", lambda image_id: {})(image_id)
+    return (*seen, *(Seen(class_id, area, ()) for class_id, area in sorted(crowds.items())
+                     if class_id not in inside))
 
 
 def _listed(path, listed, pairs):

@@ -18,8 +18,15 @@ from pipelines.reading.files import length_and_time
 from pipelines.reading.transforms import RESIZE_METHOD, resize_class_mask, resize_image
 from pipelines.sealed import write_sealed
 from pipelines.sources import Source
-from pipelines.sources.masks import VOID
-from pipelines.sources.records import FACTS, FORMAT, MASKS, PHOTOS, RecordsSource, is_records
+from pipelines.sources.records import (
+    FACTS,
+    FORMAT,
+    MASKS,
+    NO_CLASS,
+    PHOTOS,
+    RecordsSource,
+    is_records,
+)
 from pipelines.writing import making
 
 MADE_BY = ("array_record", "tensorflow", "opencv-python-headless")
@@ -45,9 +52,13 @@ def records(source: Source, output: str | os.PathLike, image_size: int,
         splits: whose photos to take; they can be asked for by these names, and as "all".
         progress: show a bar.
     Raises:
-        DataError: another folder at `output`, a damaged photo or mask, an unknown split.
+        DataError: another folder at `output`, a damaged photo or mask, an unknown split, a source
+            whose photos label different classes.
     """
     output = Path(output)
+    if hasattr(source, "labels"):
+        raise DataError(f"{source.name}: not all of its photos label all classes, which records "
+                        "do not keep; prepare its parts and join their records")
     ids_of = {split: source.image_ids(split) for split in splits}
     image_ids = list(dict.fromkeys(i for ids in ids_of.values() for i in ids))
     settings = {"image_size": image_size, "classes": list(source.classes),
@@ -56,9 +67,9 @@ def records(source: Source, output: str | os.PathLike, image_size: int,
         return _same(output, source, settings, image_ids)
     with making(output.parent) as partial:
         try:
-            facts, digest = _write(partial, source, image_ids, image_size, progress)
+            facts, classes, digest = _write(partial, source, image_ids, image_size, progress)
             write_sealed(partial / FACTS, {
-                "format": FORMAT, **settings, "photos": facts,
+                "format": FORMAT, **settings, "photos": facts, "masks": classes,
                 "bytes": {name: (partial / name).stat().st_size for name in PACKING},
                 "made_of": {"dataset": source.name, "sha256": digest, "resize": RESIZE_METHOD,
                             "root": os.path.abspath(getattr(source, "root", "")),
@@ -105,38 +116,50 @@ def _files(source, image_ids):
 
 
 def _write(folder, source, image_ids, size, progress):
-    """({photo id: facts of its masks}, hash of all photos and masks before they were resized)."""
+    """Facts and classes of masks by photo, hash of all photos and masks before they were resized.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    def prepared(image_id) -> tuple[Sequence, bytes, list[bytes], bytes]:
+    def prepared(image_id) -> tuple[Sequence, bytes, dict[int, bytes], bytes]:
         """Facts, photo, a mask for each class, and a hash of what they were made of."""
         source.check(image_id)
         image, masks = source.read_image(image_id), source.class_masks(image_id)
-        seen = look(masks)
-        # Of a photo without a class what may not be counted is kept.
-        planes = [masks[fact.class_id] for fact in seen] or [
-            np.where(source.class_mask(image_id, 1) == VOID, VOID, 0).astype(np.uint8)]
-        digest = hashlib.sha256(f"{image_id} {image.shape} {sorted(masks)}".encode())
-        for array in (image, *planes):
+        seen = look(source, image_id, masks)
+        planes = dict(sorted(masks.items())) | _void(source, image_id, masks)
+        digest = hashlib.sha256(f"{image_id} {image.shape} {sorted(planes)}".encode())
+        for array in (image, *planes.values()):
             digest.update(np.ascontiguousarray(array).data)
         return (seen, resize_image(image, size).numpy().tobytes(),
-                [resize_class_mask(mask, size).numpy().tobytes() for mask in planes],
-                digest.digest())
+                {int(number): resize_class_mask(mask, size).numpy().tobytes()
+                 for number, mask in planes.items()}, digest.digest())
 
-    facts, digest = {}, hashlib.sha256()
+    facts, classes, digest = {}, {}, hashlib.sha256()
     writers: dict[str, Any] = {name: ArrayRecordWriter(str(folder / name), how)
                                for name, how in PACKING.items()}
     for image_id, (seen, photo, masks, part) in zip(image_ids, tqdm(
             _all(prepared, image_ids), desc="records", total=len(image_ids), unit="photo",
             disable=not progress), strict=True):
-        facts[image_id] = seen
+        facts[image_id], classes[image_id] = seen, list(masks)
         digest.update(part)
         writers[PHOTOS].write(photo)
-        for mask in masks:
+        for mask in masks.values():
             writers[MASKS].write(mask)
     for writer in writers.values():
         writer.close()
-    return facts, digest.hexdigest()
+    return facts, classes, digest.hexdigest()
+
+
+def _void(source, image_id, masks):
+    """{NO_CLASS: mask of a class that the photo does not show}, unless another mask has it all."""
+    absent = next((number for number in range(1, len(source.classes) + 1) if number not in masks),
+                  None)
+    if absent is None:
+        return {}
+    mask = np.asarray(source.class_mask(image_id, absent))
+    first = next((one for _, one in sorted(masks.items())), None)
+    if first is not None and np.array_equal(mask, np.where(first == 1, 0, first)):
+        return {}
+    return {NO_CLASS: mask}
 
 
 def _all(function: Callable, items: Sequence) -> Iterator:

@@ -13,6 +13,7 @@ from PIL import Image
 from pipelines.errors import DataError
 from pipelines.reading.transforms import framed_size
 
+PADDING = (0, 0, 0)  # of `transforms.resize_image`
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet: what shows where a photo does not reach
 VOID = 255
 ALIGNMENT = 64  # bytes
@@ -70,7 +71,8 @@ def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray,
         numbers: NUMBERS uniform ones of `draw`.
         flip: mirror left to right by half the chance.
         how: an `Augment`.
-        resize: "squash" or "pad", before anything else.
+        resize: "squash" or "pad", before anything else; outside a padded photo all is black, as
+            in tests, outside a squashed one of ImageNet's mean colour.
         into: arrays to write the result to; new ones unless given.
 
     Returns:
@@ -84,6 +86,7 @@ def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray,
     back = inverse(mask.shape, framed, size, scale, angle, shift, flipped)
     shown, target = into or (aligned((size, size, 3)), aligned((size, size)))
     inside = resize == "squash" and scale >= 1 and angle == 0
+    outside = MEAN_COLOUR if resize == "squash" else PADDING
     _warp(mask, back, target, cv2.INTER_NEAREST, None if inside else VOID)
     if not (target == 1).any() and (mask == 1).any():
         scale, angle, shift = 1.0, 0.0, (0.0, 0.0)
@@ -96,7 +99,7 @@ def augment(image: np.ndarray, mask: np.ndarray, size: int, numbers: np.ndarray,
             target[int(np.clip(np.rint(y), 0, size - 1)), int(np.clip(np.rint(x), 0, size - 1))] = 1
     image = smoothed(image, framed, scale, exact=scale == 1 and angle == 0)
     back = inverse(image.shape, framed, size, scale, angle, shift, flipped)
-    _warp(image, back, shown, cv2.INTER_LINEAR, None if inside else MEAN_COLOUR)
+    _warp(image, back, shown, cv2.INTER_LINEAR, None if inside else outside)
     if numbers[4] < how.blur:
         cv2.GaussianBlur(shown, (5, 5), 0, shown)
     return shown, target

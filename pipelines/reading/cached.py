@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pipelines.leftovers import locked
 from pipelines.reading.files import length_and_time
+from pipelines.reading.transforms import RESIZE_METHOD
 from pipelines.sampler import Episode, WayEpisode
 from pipelines.sources import Source, options_of
 
@@ -45,15 +46,13 @@ def kept(dataset: tf.data.Dataset, path: str) -> tf.data.Dataset:
 
 def cache_file(where: str | os.PathLike, source: Source,
                episodes: Sequence[Episode | WayEpisode], *options: Any) -> str:
-    """`where` and a hash of the episodes, the options, and the sizes and times of their files.
-
-    Of a source that names no files its plain attributes count in their place.
+    """`where` and a hash of episodes, options, the source's own, and sizes and times of files.
 
     A file that is not there any more counts as such: who reads the episodes again says it.
     """
-    digest = hashlib.sha256(repr((source.name, tuple(source.classes), options)).encode())
-    if (files := getattr(source, "files", None)) is None:
-        digest.update(repr(options_of(source)).encode())
+    digest = hashlib.sha256(repr((source.name, tuple(source.classes), options, RESIZE_METHOD,
+                                  options_of(source))).encode())
+    files = getattr(source, "files", None)
     names = set()
     for episode in episodes:
         digest.update(repr(tuple(episode)).encode())

@@ -53,12 +53,16 @@ class Source(Protocol):
 
 
 def options_of(source: object) -> dict[str, bool | int | float | str]:
-    """A source's attributes that are flags, numbers or text, by name.
+    """Attributes of a source and its parts that are flags, numbers or text, by name.
 
     They may change its masks while its files stay as they are.
     """
-    return {key: value for key, value in sorted(getattr(source, "__dict__", {}).items())
-            if isinstance(value, (bool, int, float, str))}
+    found = {key: value for key, value in sorted(getattr(source, "__dict__", {}).items())
+             if isinstance(value, (bool, int, float, str))}
+    for name, part in getattr(source, "parts", {}).items():
+        inner = options_of(getattr(part, "source", None))
+        found |= {f"{name}: {key}": value for key, value in inner.items()}
+    return found
 
 
 KINDS = {"coco": ("pipelines.sources.coco", "COCOSource"),

@@ -76,8 +76,8 @@ class JoinedSource:
         self._labels = {name: frozenset(numbers) for name, numbers in self._joint.items()}
         # A part that cannot say what its photos depend on cannot be kept in an index either.
         self.files: Callable[[str], tuple[Path, ...]] | None = (
-            self._files if all(hasattr(part.source, "files") for part in self.parts.values())
-            else None)
+            self._files if all(getattr(part.source, "files", None)
+                               for part in self.parts.values()) else None)
 
     @property
     def stored_size(self) -> int | None:
@@ -169,11 +169,9 @@ class JoinedSource:
     def facts(self, image_id: str) -> list | None:
         """As of `RecordsSource.facts`; None where the photo's part has none."""
         name, own = self._part(image_id)
-        source = self.parts[name].source
-        if not hasattr(source, "facts"):
-            return None
-        return sorted([self._joint[name][number - 1], *seen] for number, *seen
-                      in source.facts(own))
+        facts = getattr(self.parts[name].source, "facts", lambda image_id: None)(own)
+        return None if facts is None else sorted([self._joint[name][number - 1], *seen]
+                                                 for number, *seen in facts)
 
     def check(self, image_id: str) -> None:
         """Photo and mask are there and agree in size; else a DataError."""

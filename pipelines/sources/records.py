@@ -3,7 +3,8 @@
 
 A folder of three files: `photos.array_record` (a record a photo, uint8 [S, S, 3]),
 `masks.array_record` (a record a class of a photo, uint8 [S, S] of 0, 1 and 255) and `records.json`,
-which says what they were made of.
+which says what they were made of. A mask of class 0 has the void of all classes that a photo does
+not show, where their masks have other void than the first one.
 """
 
 import contextlib
@@ -19,9 +20,9 @@ from pipelines.errors import DataError
 from pipelines.sealed import read_sealed, told
 from pipelines.sources.masks import VOID, merged
 
-FORMAT = 1
+FORMAT = 2
 FACTS, PHOTOS, MASKS = "records.json", "photos.array_record", "masks.array_record"
-NO_CLASS = 0  # what a photo without any class has a mask of: its void
+NO_CLASS = 0
 REMEDY = "remove its folder and prepare the records again"
 
 
@@ -60,6 +61,8 @@ class RecordsSource:
             self.provenance: dict[str, Any] = told_of["made_of"]
             self.splits: dict[str, list[str]] = told_of["splits"]
             self._facts: dict[str, list] = told_of["photos"]  # in the order of the records
+            self._classes: dict[str, list[int]] = {  # whose masks there are
+                image_id: list(numbers) for image_id, numbers in told_of["masks"].items()}
             kind = self.provenance["dataset"]
             sizes = {PHOTOS: int(told_of["bytes"][PHOTOS]), MASKS: int(told_of["bytes"][MASKS])}
         if dataset not in (None, kind):
@@ -69,9 +72,9 @@ class RecordsSource:
         self._place: dict[str, int] = {}
         self._first: dict[str, int] = {}  # where a photo's masks begin
         count = 0
-        for number, (image_id, facts) in enumerate(self._facts.items()):
+        for number, image_id in enumerate(self._facts):
             self._place[image_id], self._first[image_id] = number, count
-            count += max(1, len(facts))
+            count += len(self._classes[image_id])
         for name, size in sizes.items():
             found = (self.root / name).stat().st_size if (self.root / name).is_file() else None
             if found != size:
@@ -94,7 +97,7 @@ class RecordsSource:
         _ = self._open
 
     def facts(self, image_id: str) -> list:
-        """[[class id, area, [pair filter, ...]], ...] of the masks before they were resized.
+        """[[class id, area, [pair filter, ...]], ...] of masks and crowds before they were resized.
 
         So a pair filter keeps the pairs that it keeps of the data set itself.
         """
@@ -111,20 +114,22 @@ class RecordsSource:
 
     def class_masks(self, image_id: str) -> dict[int, np.ndarray]:
         """{class id: uint8 [S, S] of 0, 1 and 255}."""
-        return {fact[0]: self._mask(image_id, i) for i, fact in enumerate(self.facts(image_id))}
+        return {number: self._mask(image_id, number)
+                for number in self._classes[self._known(image_id)] if number != NO_CLASS}
 
     def class_mask(self, image_id: str, class_id: int,
                    ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [S, S]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""
-        own = [fact[0] for fact in self.facts(image_id)]
+        own = self._classes[self._known(image_id)]
         shown = class_id in own
-        mask = self._mask(image_id, own.index(class_id) if shown else 0)
+        mask = self._mask(image_id, class_id if shown else
+                          NO_CLASS if NO_CLASS in own else own[0])
         hidden = set(ignore_ids) & set(own) - {class_id}
         if shown and not hidden:
             return mask
         mask = mask.copy() if shown else np.where(mask == 1, 0, mask).astype(np.uint8)
         for other in hidden:
-            mask[(self._mask(image_id, own.index(other)) == 1) & (mask != 1)] = VOID
+            mask[(self._mask(image_id, other) == 1) & (mask != 1)] = VOID
         return mask
 
     def read_mask(self, image_id: str) -> np.ndarray:
@@ -132,7 +137,7 @@ class RecordsSource:
         if len(self.classes) >= VOID:
             raise DataError(f"{self.root}: {len(self.classes)} classes, an index mask names 254; "
                             "set pretrain.steps to 0")
-        masks = self.class_masks(image_id) or {NO_CLASS: self._mask(image_id, 0)}
+        masks = self.class_masks(image_id) or {NO_CLASS: self._mask(image_id, NO_CLASS)}
         ids = sorted(masks)
         numbers = np.array([0, *ids] + [0] * (254 - len(ids)) + [VOID], np.uint8)
         return numbers[merged(masks, ids)]
@@ -146,8 +151,8 @@ class RecordsSource:
             raise DataError(f"{self.root}: no photo {image_id!r} was prepared")
         return image_id
 
-    def _mask(self, image_id, number):
-        side = self.stored_size
+    def _mask(self, image_id, class_id):
+        side, number = self.stored_size, self._classes[image_id].index(class_id)
         return self._read(MASKS, self._first[image_id] + number, (side, side))
 
     def _read(self, name, number, shape):

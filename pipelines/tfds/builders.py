@@ -6,6 +6,7 @@ The photos come from TFDS's manual folder, in the layout that `python -m pipelin
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from pipelines.folds import COCO_CLASSES, PASCAL_CLASSES, novel_class_ids
@@ -60,7 +61,7 @@ class _Folds(tfds.core.GeneratorBasedBuilder):
     any rule for such pixels can be applied (`index.split_pairs`).
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     KIND: str
     SPLITS: dict[str, str]
 
@@ -76,6 +77,9 @@ class _Folds(tfds.core.GeneratorBasedBuilder):
                 "class_id": label,  # from 0: `classes[class_id]`
                 # 0 background, 1 the class, 255 void.
                 "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png")}),
+            # Classes that are there as crowds, which no mask holds, and their pixels.
+            "crowds": tfds.features.Sequence({
+                "class_id": label, "area": tfds.features.Scalar(np.int64)}),
         })
         return tfds.core.DatasetInfo(builder=self, description=type(self).__doc__,
                                      features=features, **facts)
@@ -90,12 +94,15 @@ class _Folds(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, source, ids, novel, part):
         index = build_index(source, source.image_ids(ids))
+        crowds = getattr(source, "crowds", lambda image_id: {})
         for image_id in sorted({p.image_id for p in split_pairs(index, novel, part, "keep")}):
             masks = source.class_masks(image_id)
             yield image_id, {
                 "image_id": image_id, "image": str(source.image_path(image_id)),
                 "masks": [{"class_id": class_id - 1, "mask": mask[..., None]}
-                          for class_id, mask in sorted(masks.items())]}
+                          for class_id, mask in sorted(masks.items())],
+                "crowds": [{"class_id": class_id - 1, "area": area}
+                           for class_id, area in sorted(crowds(image_id).items())]}
 
 
 class Pascal5i(_Folds):

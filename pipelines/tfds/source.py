@@ -61,6 +61,12 @@ class TFDSSource:
         return {int(c) + 1: mask[..., 0]
                 for c, mask in zip(masks["class_id"], masks["mask"], strict=True)}
 
+    def crowds(self, image_id: str) -> dict[int, int]:
+        """{class id: pixels} of the crowds in the photo, which no mask of a class holds."""
+        found = self._example(image_id)["crowds"]
+        return {int(c) + 1: int(area)
+                for c, area in zip(found["class_id"], found["area"], strict=True)}
+
     def class_mask(self, image_id: str, class_id: int,
                    ignore_ids: Collection[int] = ()) -> np.ndarray:
         """uint8 [H, W]: 1 the class, 255 void and other classes of `ignore_ids`, else 0."""

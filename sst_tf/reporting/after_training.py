@@ -8,7 +8,7 @@ from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.run_data import RunData
 from sst_tf.data.seeds import evaluation_seed
-from sst_tf.evaluation import metrics
+from sst_tf.evaluation import metrics, protocol_options
 from sst_tf.evaluation.evaluate_run import base_points, evaluate, support_check, tell_seen
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.evaluation.stored import Evaluation, under_own_protocol
@@ -39,6 +39,9 @@ def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         print("\nsanity: one novel class has no other to show in its place; not checked")
     elif config.evaluate.ways > 1:
         print("\nsanity: a support of another class is shown in episodes of one way; not checked")
+    elif config.evaluate.episode_file or config.evaluate.protocol != protocol_options.OWN:
+        print("\nsanity: a support of another class is shown in the own protocol's episodes; not "
+              "checked")
     else:
         check_support(run, config, model, data, store)
     draw(run, config, model, data)

@@ -12,6 +12,7 @@ import pipelines
 from pipelines.errors import UserError
 from pipelines.reading.transforms import resize_mask
 from pipelines.sampler import Episode
+from pipelines.sources.masks import merged
 from sst_tf.config import Config
 from sst_tf.data.run_data import RunData
 from sst_tf.evaluation.operating_point import OperatingPoint
@@ -99,11 +100,14 @@ class Painter:
             tuned = self.model.inference.tune(support, arrays["support_mask"][:, 0])
             answer = self._answer(query, tuned.prototype[:, None], tuned.score[None], 1)
             wrong = (answer == 1) & (arrays["query_mask"][0].numpy() == 0)
-            index = np.asarray(resize_mask(
-                tf.constant(self.data.source.read_mask(episode.query)), self.size,
-                self.config.data.resize))
+            # A data set may have more classes than an index mask names; a photo has not.
+            masks = self.data.source.class_masks(episode.query)
+            shown = sorted(masks)
+            index = np.asarray(resize_mask(tf.constant(merged(masks, shown)), self.size,
+                                           self.config.data.resize))
             for value, pixels in zip(*np.unique(index[wrong], return_counts=True), strict=True):
-                name = "background" if value in (0, 255) else self.data.source.classes[value - 1]
+                name = ("background" if value in (0, 255) else
+                        self.data.source.classes[shown[value - 1] - 1])
                 found[name] = found.get(name, 0) + int(pixels)
         return found
 

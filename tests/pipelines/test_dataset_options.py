@@ -19,6 +19,8 @@ from pipelines import (
     open_source,
 )
 from pipelines.index import build_index
+from pipelines.sampler import Episode
+from pipelines.sources.joined import JoinedSource, Part
 from pipelines.sources.shapes import ShapesSource
 from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask, write_tiny_voc
 
@@ -238,6 +240,21 @@ def test_one_process_fills_the_files_and_a_kill_is_cleared_up(tiny, tmp_path):
     assert list(Path(where).parent.glob("*.index"))
 
 
+def test_kept_episodes_are_of_one_policy_and_one_set_of_parts(tiny, tmp_path):
+    def first_of(unlabelled, seed):
+        parts = {"main": Part(open_source("voc", tiny), {"train": "all"}),
+                 "more": Part(ShapesSource(33, 20, seed=seed), {"train": "all"})}
+        source = JoinedSource(parts, unlabelled)
+        one = Episode(0, 1, ("p00",), f"more:{parts['more'].source.image_ids('all')[0]}", 1)
+        return next(iter(episode_dataset(source, [one], image_size=33, batch=1,
+                                         cache=str(tmp_path / "kept"))))
+
+    one, other, drawn = first_of("background", 0), first_of("ignore", 0), first_of("background", 1)
+    assert (one["query_mask"].numpy() != other["query_mask"].numpy()).any()
+    assert (one["query_image"].numpy() != drawn["query_image"].numpy()).any()
+    np.testing.assert_array_equal(first_of("background", 0)["query_image"], one["query_image"])
+
+
 def test_kept_episodes_are_of_one_source(tmp_path):
     """Drawn shapes have no files that would tell them apart."""
     shown = []
@@ -275,8 +292,9 @@ def test_augmenting_by_nothing_is_resizing(tiny_source, sampler):
         assert (a["query_mask"] != b["query_mask"]).mean() < 0.01
 
 
-def test_padded_photos_and_masks(tiny_source, sampler):
-    batch = read(tiny_source, sampler, resize="pad")[0]
+@pytest.mark.parametrize("options", [{}, {"augment": Augment()}])
+def test_padded_photos_and_masks(tiny_source, sampler, options):
+    batch = read(tiny_source, sampler, resize="pad", **options)[0]
     # 40 x 48 in 32: 26 rows, cut to 24, and 32 columns.
     assert (batch["query_mask"][:, 24:] == 255).all() and not batch["query_image"][:, 24:].any()
     name = int(batch["query_name"][0][1:])
@@ -297,3 +315,10 @@ def test_options_that_exclude_each_other(tiny_source, sampler):
     pairs = build_index(tiny_source, tiny_source.image_ids("all")).pairs
     with pytest.raises(DataError, match="N ways"):
         read(tiny_source, WaySampler(pairs, 2, 1, 0).take(2), augment="canet")
+
+
+def test_a_list_is_taken_whole(tiny_source, sampler):
+    for options, words in (({"count": 3}, "count 3: is of a sampler"),
+                           ({"start": 3}, "start 3: is of a sampler")):
+        with pytest.raises(DataError, match=words):
+            episode_dataset(tiny_source, sampler.take(5), image_size=32, batch=2, **options)

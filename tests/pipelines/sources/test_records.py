@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records give what their photos give; damaged ones are named."""
 
+import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipelines import Augment, DataError, EpisodeSampler, episode_dataset, open_source
-from pipelines.index import build_index, read_facts
+from pipelines.index import build_index, read_facts, split_pairs
 from pipelines.prepare import __main__ as prepare
 from pipelines.prepare.records import records
 from pipelines.reading.transforms import resize_image, resize_mask
@@ -73,6 +75,46 @@ def test_the_bits_and_pairs_of_the_photos_themselves(made):
         assert facts[0] == facts[1]
     assert_same(*(episodes_of(open_source("voc", r), flip=True) for r in (root, folder)),
                 but=["query_size"])
+
+
+def test_crowds_are_in_the_records_of_photos(tmp_path):
+    """A class that is there as a crowd alone counts as there; a crowd is void of other classes."""
+    boxes = {"mug": (0, 0, 20, 20), "crowd": (10, 10, 30, 30), "spoons": (0, 25, 10, 30)}
+
+    def annotation(number, category, name, photo=1, crowd=0):
+        inside = np.zeros((30, 40), np.uint8)
+        top, left, bottom, right = boxes[name]
+        inside[top:bottom, left:right] = 1
+        changes = np.flatnonzero(np.diff(np.r_[0, inside.ravel("F"), 1 - inside.ravel("F")[-1]]))
+        return {"id": number, "image_id": photo, "category_id": category, "iscrowd": crowd,
+                "segmentation": {"size": [30, 40], "counts": np.diff(np.r_[0, changes]).tolist()}}
+
+    for number in (1, 2):
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{number}.png")
+    (tmp_path / "own.json").write_text(json.dumps({
+        "images": [{"id": i, "file_name": f"{i}.png", "height": 30, "width": 40} for i in (1, 2)],
+        "categories": [{"id": i, "name": n} for i, n in enumerate(("mug", "fork", "spoon"), 1)],
+        "annotations": [annotation(1, 1, "mug"), annotation(2, 2, "crowd", crowd=1),
+                        annotation(3, 1, "mug", 2), annotation(4, 3, "spoons", 2)]}))
+    photos = open_source("coco", tmp_path, annotations=tmp_path / "own.json")
+    stored = RecordsSource(records(photos, tmp_path / "records", SIZE))
+    ids = photos.image_ids("all")
+    indexes = [build_index(source, ids, cache=None) for source in (photos, stored)]
+    assert indexes[0] == indexes[1] and indexes[1].classes_of["all/1.png"] == {1, 2}
+    assert {pair.image_id for pair in split_pairs(indexes[1], (2,), "base")} == {"all/2.png"}
+    for image_id, class_id, hidden in itertools.product(ids, (1, 2, 3), ((), (1,), (2, 3))):
+        np.testing.assert_array_equal(
+            stored.class_mask(image_id, class_id, hidden),
+            resize_mask(photos.class_mask(image_id, class_id, hidden), SIZE).numpy())
+    assert (stored.class_mask("all/1.png", 3) == 255).sum() > 300  # below the mug, too
+
+
+def test_photos_that_label_different_classes_make_no_records(made, tmp_path):
+    joined = JoinedSource({"a": Part(open_source("voc", made[0]), {"train": "train"})})
+    with pytest.raises(DataError, match="prepare its parts and join their records"):
+        records(joined, tmp_path / "joined", SIZE)
+    nested = JoinedSource({"b": Part(joined, {"train": "all"})})
+    assert build_index(nested, nested.image_ids("all"), cache=tmp_path / "cache").pairs
 
 
 def test_class_folders(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pipelines import DataError, episodes, from_tfds
+from pipelines import DataError, episodes, from_tfds, open_source
 from pipelines.folds import COCO_CLASSES
-from pipelines.tfds import Coco20i, Pascal5i
+from pipelines.index import build_index
+from pipelines.tfds import Coco20i, Pascal5i, TFDSSource
 from tests.pipelines.tiny_voc import write_mask
 
 PHOTOS = 40
@@ -45,6 +46,10 @@ def small_coco(root):
             image = np.random.default_rng(i).integers(0, 255, (36, 48, 3), np.uint8)
             Image.fromarray(image).save(root / split / f"{i:012d}.jpg")
             images.append({"id": i, "file_name": f"{i:012d}.jpg", "height": 36, "width": 48})
+            annotations.append({
+                "id": 1000 + i, "image_id": i, "category_id": (i * 2 + 9) % 80 + 1, "iscrowd": 1,
+                "area": 72, "bbox": [0, 0, 2, 36],
+                "segmentation": {"size": [36, 48], "counts": [0, 72, 36 * 46]}})
             for k, left in enumerate((3, 25)):
                 annotations.append({
                     "id": 2 * i + k, "image_id": i, "category_id": (i * 2 + k) % 80 + 1,
@@ -97,6 +102,17 @@ def test_episodes_of_a_builder_are_those_of_the_folder(prepared, split):
                     episodes("pascal5i", VOC_DATA, fold=1, **options), strict=True):
         for key in a:
             np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def test_crowds_of_a_builder_are_those_of_the_files(tmp_path):
+    builder = Coco20i(config="interleaved0", data_dir=tmp_path)
+    builder.download_and_prepare(
+        file_format="array_record",
+        download_config=tfds.download.DownloadConfig(manual_dir=COCO_DATA))
+    source, photos = TFDSSource(builder), open_source("coco", COCO_DATA)
+    ids = source.image_ids("train")
+    found, wanted = (build_index(one, ids, cache=None).classes_of for one in (source, photos))
+    assert found == wanted and all(len(classes) == 3 for classes in found.values())
 
 
 def test_novel_pixels_are_hidden_on_request(prepared):

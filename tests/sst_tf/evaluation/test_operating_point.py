@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +14,9 @@ from export.trained import Trained
 from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import evaluate, train
-from sst_tf.config import DataConfig
+from sst_tf.config import Config, DataConfig, EvaluateConfig
 from sst_tf.photos.predictor import Predictor
+from sst_tf.reporting import after_training
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 from tests.sst_tf.test_commands import QUICK
@@ -107,3 +109,20 @@ def test_training_ends_well_whatever_the_fusion_and_the_views(tmp_path, capsys, 
     assert "sanity" in capsys.readouterr().out
     assert (Run(tmp_path / "run").folder / "episodes.png").is_file()
     assert json.loads(Run(tmp_path / "run").thresholds_path.read_text())
+
+
+@pytest.mark.parametrize("evaluated", [{"episode_file": "one.jsonl"}, {"protocol": "hsnet"}])
+def test_a_support_of_another_class_is_compared_on_the_same_queries_or_not(
+        evaluated, monkeypatch, capsys):
+    """The check draws the own protocol's queries; a file or another protocol has others."""
+    def never(*_):
+        raise AssertionError("other queries")
+
+    results = {"protocol": {"episodes": 1, "photos": 2}}
+    for name, stub in (("tell_seen", lambda *_: None), ("evaluate", lambda *_: results),
+                       ("table", lambda _: ""), ("draw", lambda *_: None),
+                       ("check_support", never)):
+        monkeypatch.setattr(after_training, name, stub)
+    config = Config(evaluate=EvaluateConfig(shots=[1], **evaluated))
+    after_training.report(None, config, None, SimpleNamespace(novel_ids=(1, 2)), None)
+    assert "not checked" in capsys.readouterr().out

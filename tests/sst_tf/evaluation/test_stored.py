@@ -67,6 +67,13 @@ def test_photos_that_were_trained_on_choose_no_threshold(run, capsys, key, value
     assert run.thresholds() == before
 
 
+@pytest.mark.parametrize("key, value", [("select_on", "novel"), ("seed", "7"), ("batch", "9")])
+def test_no_key_of_training_is_told_of_a_trained_model(run, capsys, key, value):
+    with pytest.raises(SystemExit):
+        evaluate.main([str(run.folder), f"--train.{key}", value])
+    assert f"--train.{key} {value}: the run was trained with" in capsys.readouterr().err
+
+
 def test_evaluations_of_one_run_are_paired(run, tmp_path, capsys):
     run = Run(shutil.copytree(run.folder, tmp_path / "run"))
     evaluate.main([str(run.folder), "--evaluate.flip", "true"])

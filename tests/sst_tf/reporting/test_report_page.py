@@ -4,6 +4,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import cv2
@@ -112,6 +113,14 @@ def test_confusion_counts_false_foreground_by_what_it_covers(page):
     background = sum(int((np.asarray(e["query_mask"]) == 0).sum())
                      for e in painter.batches(episodes))
     assert sum(found.values()) == background and found["background"] > 0
+
+    arrays = list(painter.batches(episodes))
+    painter.batches = lambda _: arrays
+    masks = {e.query: painter.data.source.class_masks(e.query) for e in episodes}
+    # Of a data set with more classes than an index mask names there is none.
+    painter.data = SimpleNamespace(source=SimpleNamespace(
+        classes=painter.data.source.classes, class_masks=masks.__getitem__))
+    assert painter.confusion(episodes) == found
 
 
 def test_heat_shows_the_largest_place():
