@@ -13,6 +13,8 @@ import re
 import sys
 from pathlib import Path
 
+from jsonargparse.typing import PositiveInt
+
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
@@ -21,6 +23,8 @@ from sst_tf.photos.annotations import parse_mark
 from sst_tf.photos.inputs import find_photos, others_in, single, told_of_others, videos
 from sst_tf.photos.support import marked_answers, parse_pairs, support_from
 from sst_tf.presets.options import add_model_options, check_model_options
+
+OUTPUT = "predictions"
 
 
 def _parser():
@@ -38,8 +42,8 @@ def _parser():
     parser.add_argument("--card", nargs="+", default=[], help="class cards that --save_card wrote")
     parser.add_argument("--save_card", help="write what tuning left of --support, for --card")
     parser.add_argument("--input", nargs="+", default=[], help="folders, photos, videos")
-    parser.add_argument("--output", default="predictions", help="folder of answers")
-    parser.add_argument("--format", nargs="+", default=["coco"], choices=list(formats.FORMATS),
+    parser.add_argument("--output", help=f"folder of answers (default: {OUTPUT})")
+    parser.add_argument("--format", nargs="+", choices=list(formats.FORMATS),
                         help="what annotation tools open (default: coco, predictions.json); some "
                              "need the extra `formats`")
     parser.add_argument("--photos_at", metavar="ADDRESS",
@@ -51,8 +55,8 @@ def _parser():
     parser.add_argument("--tiles", type=int, default=1,
                         help="2 or more for small objects in large photos: look at so many "
                              "overlapping crops side by side, too")
-    parser.add_argument("--batch", type=int, default=4, help="photos at once")
-    parser.add_argument("--every", type=int, default=1, help="every n-th frame of a video")
+    parser.add_argument("--batch", type=PositiveInt, default=4, help="photos at once")
+    parser.add_argument("--every", type=PositiveInt, default=1, help="every n-th frame of a video")
     return parser
 
 
@@ -60,13 +64,16 @@ def _parser():
 def main(argv: list[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     _check(options)
-    found, answers = find_photos(options.input, options.output)
+    output, chosen = options.output or OUTPUT, options.format or ["coco"]
+    found, answers = find_photos(options.input, output)
     if line := told_of_others(others_in(options.input)):
         print(line, file=sys.stderr)
-    formats.check(options.format, single(found))
+    formats.check(chosen, single(found))
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
-    support, teachers = _support(options, found)  # before the model: reading it takes seconds
+    # Before the model: reading it takes seconds.
+    support, teachers = _support(options, found)
+    targets = _targets(options.save_card, list(support))
     if teachers:
         keys = {one.key for one in teachers}
         found = [(key, path) for key, path in found if Path(key).as_posix() not in keys]
@@ -86,16 +93,16 @@ def main(argv: list[str] | None = None) -> None:
     for path, card in zip(options.card, cards, strict=True):
         print(f"{path}: class {card.name!r}, {card.shots}-shot")
     for name, pairs in support.items():
-        _tune(predictor, name, pairs, options.save_card, several=len(support) > 1)
+        _tune(predictor, name, pairs, targets.get(name))
     if not found and not teachers:
         return
     done, failed, written = predict_files(
-        predictor, found, options.output, max(1, options.batch), max(1, options.every),
-        chosen=options.format, photos_at=options.photos_at, marked=teachers)
+        predictor, found, output, options.batch, options.every, chosen=chosen,
+        photos_at=options.photos_at, marked=teachers)
     for key, path in videos(found):
-        if video := write_video(options.output, key, path, max(1, options.every), done):
+        if video := write_video(output, key, path, options.every, done):
             print(f"written to {video}")
-    print(f"{len(done)} answered, in {options.output}")
+    print(f"{len(done)} answered, in {output}")
     for one in written:
         print(f"written to {one.root if isinstance(one, formats.Folder) else one}")
         if isinstance(one, formats.Folder) and one.kept:
@@ -116,16 +123,26 @@ def _check(options):
                         "those of an export, --card takes one that was saved")
     if options.photos and not options.support_from:
         raise UserError("--photos: goes with --support_from; --input names the photos to answer")
-    if options.photos_at is not None and "label_studio" not in options.format:
+    if options.photos_at is not None and "label_studio" not in (options.format or ()):
         raise UserError("--photos_at: goes with --format label_studio")
+    for key in ("name", "save_card"):
+        if getattr(options, key) and not (options.support or options.support_from):
+            raise UserError(f"--{key}: goes with --support or --support_from; a card of --card is "
+                            "what it is")
+    for key in ("output", "format"):
+        if getattr(options, key) and not options.input:
+            raise UserError(f"--{key}: goes with --input, which names the photos to answer")
 
 
 def _support(options, found):
     """({class: [(photo, mark)]}, marked photos among those found, with their marks)."""
     support, marked = {}, {}
     if options.support:
-        support[options.name or "object"] = [
+        support[options.name or "object"] = pairs = [
             (photo, parse_mark(mark)) for photo, mark in parse_pairs(options.support)]
+        for path in (one for pair in pairs for one in pair if isinstance(one, str)):
+            if not Path(path).exists():
+                raise UserError(f"--support: {path}: no such file or folder")
     if options.support_from:
         marked = support_from(options.support_from, options.photos or options.input,
                               None if options.support else options.name)
@@ -134,7 +151,23 @@ def _support(options, found):
     return support, marked_answers(marked, found)
 
 
-def _tune(predictor, name, pairs, save_card, several):
+def _targets(save_card, names):
+    """{class: path of its card}."""
+    if not save_card:
+        return {}
+    target, targets = Path(save_card), {}
+    for name in names:
+        own = target if len(names) == 1 else target.with_stem(
+            target.stem + "_" + re.sub(r"[^\w-]+", "_", name))
+        if own in targets.values():
+            other = next(key for key, path in targets.items() if path == own)
+            raise UserError(f"--save_card: cards of {other!r} and {name!r} would both be {own}; "
+                            "take one at a time, by --name")
+        targets[name] = own
+    return targets
+
+
+def _tune(predictor, name, pairs, target):
     """Show the model one class, tell what it made of it, keep its card."""
     from sst_tf.photos.teaching import advice
 
@@ -146,10 +179,7 @@ def _tune(predictor, name, pairs, save_card, several):
                       zip(card.score, card.score_after, strict=True)))
     for line in advice([str(photo) for photo in photos], card):
         print(f"look: {line}")
-    if save_card:
-        target = Path(save_card)
-        if several:
-            target = target.with_stem(target.stem + "_" + re.sub(r"[^\w-]+", "_", name))
+    if target:
         print(f"written to {card.save(target)}")
 
 

@@ -197,11 +197,41 @@ def test_masks_of_voc_layout_in_the_input_are_no_photos(predictor, photos, expor
     (["--support", "a.jpg=b.png", "--format", "word"], "invalid choice: 'word'"),
     (["--card", "a.npz", "--photos", "x"], "--photos: goes with --support_from"),
     (["--card", "a.npz", "--photos_at", "x"], "--photos_at: goes with --format label_studio"),
+    (["--card", "a.npz", "--name", "mug"], "--name: goes with --support or --support_from"),
+    (["--card", "a.npz", "--save_card", "b.npz"], "--save_card: goes with --support or"),
+    (["--support", "no.jpg=box:1,1,9,9"], "--support: no.jpg: no such file or folder"),
+    (["--support", f"{PAGE}=no.png"], "--support: no.png: no such file or folder"),
+    (["--card", "a.npz", "--batch", "0"], "--batch"),
+    (["--card", "a.npz", "--every", "-3"], "--every"),
     ([], "--support_from those of an export")])
 def test_misuse_is_told(predictor, photos, tmp_path, capsys, arguments, words):
     with pytest.raises(SystemExit):
         answer(photos, tmp_path / "out", *arguments)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [["--output", "out"], ["--format", "voc"]])
+def test_answers_need_photos(export, photos, capsys, given):
+    with pytest.raises(SystemExit):
+        predict.main(["--run_dir", "run", "--support_from", str(export), "--photos", str(photos),
+                      *given])
+    assert f"{given[0]}: goes with --input" in capsys.readouterr().err
+
+
+def test_cards_that_would_be_one_file_are_told_before_any_is_written(predictor, photos, tmp_path,
+                                                                     capsys):
+    square = [[5, 5], [15, 5], [15, 15]]
+    (tmp_path / "marks.json").write_text(json.dumps({"imagePath": "a.png", "shapes": [
+        {"label": label, "points": square} for label in ("big dog", "big_dog")]}))
+    arguments = ["--run_dir", "run", "--support_from", str(tmp_path / "marks.json"), "--photos",
+                 str(photos), "--save_card", str(tmp_path / "card.npz")]
+    with pytest.raises(SystemExit):
+        predict.main(arguments)
+    assert (f"cards of 'big dog' and 'big_dog' would both be {tmp_path / 'card_big_dog.npz'}; take "
+            "one at a time, by --name") in capsys.readouterr().err
+    assert not predictor.shown and not list(tmp_path.glob("*.npz"))
+    predict.main([*arguments, "--name", "big dog"])
+    assert (tmp_path / "card.npz").is_file()
 
 
 # ---- the page ------------------------------------------------------------------------------------
