@@ -4,6 +4,7 @@
 Boxes and scribbles go through OpenCV's GrabCut, which guesses the outline: look at what it made.
 """
 
+import warnings
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,10 @@ def mask_of(mark: Mark, image: np.ndarray, what: str = "mask", photo: str | Path
             (`sst_tf.photos.formats`).
         image: uint8 [H, W, 3] RGB, upright.
         what: name for messages.
-        photo: the photo's path, by whose name a file of several photos knows it.
+        photo: the photo's path, by whose name a file of several photos knows it. Pictures, strokes
+            and files of marks may be drawn on its stored pixels: where these have another size
+            than the upright photo, such marks are turned. Where both fit, a warning says that
+            they are taken as they are.
         label: the class's name, which selects where a file has several labels.
     Raises:
         DataError: another size than the photo's, other values, nothing marked.
@@ -42,7 +46,11 @@ def mask_of(mark: Mark, image: np.ndarray, what: str = "mask", photo: str | Path
     if isinstance(mark, (str, Path)):
         what, path = str(mark), Path(mark)
         mark = (formats.mark_in(path, photo, label, image.shape[:2])
-                if formats.is_annotation(path) else mask_values(path))
+                if formats.is_annotation(path) else
+                _upright(mask_values(path), photo, image.shape[:2]))
+    elif isinstance(mark, Scribbles):
+        mark = Scribbles(*(one if one is None else _upright(np.asarray(one), photo, image.shape[:2])
+                           for one in (mark.foreground, mark.background)))
     mask, how = (_from_shapes(mark, image, what, photo) if isinstance(mark, Shapes)
                  else _single(mark, image, what))
     if not (mask == 1).any():
@@ -65,9 +73,12 @@ def _single(mark, image, what):
 
 def _from_shapes(shapes, image, what, photo):
     """All shapes together; where one marks and another does not count, it is marked."""
-    size, way_up = image.shape[:2], 1
-    if shapes.size is not None and tuple(shapes.size) != size:
-        way_up = 1 if photo is None else orientation(photo)
+    size, way_up = image.shape[:2], _way_up(photo)
+    if shapes.size is None or tuple(shapes.size) == size:
+        if way_up > 1 and (shapes.size is None or _keeps_sides(size, way_up)):
+            _tell_both_fit(photo, way_up)
+        way_up = 1
+    else:
         if way_up <= 4 or tuple(shapes.size) != size[::-1]:
             raise DataError(f"{what}: marks on {_shape(shapes.size)} pixels, the photo has "
                             f"{_shape(size)} (height x width): mark this photo, or take the one "
@@ -83,6 +94,31 @@ def _from_shapes(shapes, image, what, photo):
         mask[one == 1] = 1
         hows.append(how)
     return np.ascontiguousarray(turn(mask, way_up)), " and ".join(dict.fromkeys(hows))
+
+
+def _upright(values, photo, size):
+    """Pixels [H, W] of a picture of a mark, turned as the photo is where they fit so alone."""
+    way_up = _way_up(photo)
+    if values.shape != size:
+        turned = turn(values, way_up)
+        return turned if turned.shape == size else values
+    if way_up > 1 and _keeps_sides(size, way_up):
+        _tell_both_fit(photo, way_up)
+    return values
+
+
+def _way_up(photo):
+    """EXIF orientation, 1 to 8; 1 of a photo that is known by its name alone."""
+    return orientation(photo) if photo is not None and Path(photo).is_file() else 1
+
+
+def _keeps_sides(size, way_up):
+    return way_up <= 4 or size[0] == size[1]
+
+
+def _tell_both_fit(photo, way_up):
+    warnings.warn(f"{photo}: a tag turns it (EXIF orientation {way_up}), and its mark fits before "
+                  "and after; taken as drawn on the upright photo", stacklevel=1)
 
 
 def _from_values(values, size, what):

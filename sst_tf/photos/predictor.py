@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Predictor`: tune a class to marked photos, find it in others; any size in, that size out."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import DataError, UserError
-from pipelines.reading.masks import mask_values
-from pipelines.reading.photos import Photo, load_photo, orientation, turn
+from pipelines.reading.photos import Photo, load_photo
 from pipelines.reading.transforms import framed_size, resize_class_mask, resize_image, restore
 from sst_tf.config import Config
 from sst_tf.evaluation import presence
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.model.segmenter import SSTSegmenter
-from sst_tf.photos import annotations, formats, teaching
+from sst_tf.photos import annotations, teaching
 from sst_tf.photos.class_card import ClassCard, unwritable
 from sst_tf.photos.images import thumbnail
 from sst_tf.photos.tiles import cut, merge
@@ -135,7 +135,7 @@ class Predictor:
         for number, (photo, mark) in enumerate(zip(images, masks, strict=True)):
             image = load_photo(photo)
             mask, made = annotations.mask_of(
-                _turned(photo, mark, image), image, _what(mark, f"class {name}, mask {number}"),
+                mark, image, _what(photo, mark, name, number),
                 photo if isinstance(photo, (str, Path)) else None, name)
             how.append(made)
             picture = picture or thumbnail(image, mask)
@@ -192,7 +192,7 @@ class Predictor:
             raise UserError(f"name one of the classes: {', '.join(names)}")
         return next(iter(self.predict_all([query], names)[0].predictions.values()))
 
-    def predict_all(self, queries: Sequence[Photo], names: Sequence[str] | None = None,
+    def predict_all(self, queries: Photo | Sequence[Photo], names: Sequence[str] | None = None,
                     tuned: bool = True) -> list[Scene]:
         """All classes (or `names`) in several photos, one encoder pass a photo.
 
@@ -200,6 +200,7 @@ class Predictor:
         where no class reaches its threshold.
 
         Args:
+            queries: paths, or uint8 arrays [H, W, 3] RGB; or a single one.
             tuned: False leaves the step out, for a comparison.
         Returns:
             [`Scene`], in order.
@@ -212,6 +213,7 @@ class Predictor:
         if len(cards) > MOST_CLASSES:
             raise UserError(f"{len(cards)} classes: an index map holds {MOST_CLASSES}; ask for "
                             "some at a time, by their names")
+        queries = _photos(queries)
         return [scene for start in range(0, len(queries), PHOTOS) for scene in self._scenes(
             [load_photo(query) for query in queries[start:start + PHOTOS]], cards, tuned)]
 
@@ -303,16 +305,16 @@ def _list(value):
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _what(mark, default):
-    return str(mark) if isinstance(mark, str) or hasattr(mark, "suffix") else default
+def _photos(value):
+    """A list of photos, also of a single one; an array of four dimensions is several."""
+    single = value.ndim < 4 if isinstance(value, np.ndarray) else isinstance(
+        value, (str, bytes, os.PathLike))
+    return [value] if single else list(value)
 
 
-def _turned(photo, mark, image):
-    """A mask picture drawn on a photo's stored pixels, turned as the photo is."""
-    if not (isinstance(photo, (str, Path)) and isinstance(mark, (str, Path))) or (
-            formats.is_annotation(mark)):
-        return mark
-    values, way_up = mask_values(mark), orientation(photo)
-    if values.shape != image.shape[:2] and turn(values, way_up).shape == image.shape[:2]:
-        return turn(values, way_up)
-    return mark
+def _what(photo, mark, name, number):
+    """What messages call a mark: its file, or the class and the photo's."""
+    if isinstance(mark, (str, Path)):
+        return str(mark)
+    return (f"{photo}, class {name}" if isinstance(photo, (str, Path))
+            else f"class {name}, mask {number}")

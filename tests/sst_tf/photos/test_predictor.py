@@ -3,8 +3,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 
 import cv2
 import numpy as np
@@ -211,6 +213,40 @@ def test_masks_of_stored_or_upright_photos_fit(run, predictor, tmp_path):
     one, other = (predictor.set_support(tmp_path / "photo.png", path).prototype
                   for path in (stored, upright))
     np.testing.assert_array_equal(one, other)
+    write(tmp_path / "strokes.png", mark_cost.scribbles(mask).foreground.astype(np.uint8) * 255)
+    strokes = annotations.parse_mark(f"scribbles:{tmp_path / 'strokes.png'}")
+    card = predictor.set_support(tmp_path / "photo.png", strokes)
+    assert card.how == ("scribbles, by GrabCut",)
+
+
+@pytest.mark.parametrize("way_up, size, told", [
+    (1, (90, 120), False), (3, (90, 120), True), (6, (90, 90), True), (6, (90, 120), False)])
+def test_a_mark_that_fits_both_ways_is_told(predictor, tmp_path, way_up, size, told):
+    image, mask = scene(*size)
+    exif = Image.Exif()
+    exif[0x0112] = way_up
+    photo = tmp_path / "photo.png"
+    Image.fromarray(image).save(photo, exif=exif)
+    upright = turn(mask, way_up)
+    marks = [write(tmp_path / "mask.png", upright * 255),
+             annotations.Shapes([upright], upright.shape),
+             annotations.Scribbles(mark_cost.scribbles(upright).foreground)]
+    for mark in marks:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            predictor.set_support(photo, mark)
+        lines = [str(one.message) for one in found if "EXIF" in str(one.message)]
+        assert [line.startswith(f"{photo}: a tag turns it (EXIF orientation {way_up})")
+                for line in lines] == [True] * told
+
+
+def test_what_is_wrong_with_a_mark_names_the_photo_s_file(predictor, tmp_path):
+    image, mask = scene()
+    photo = write(tmp_path / "photo.png", image)
+    for mark, reason in ((annotations.Scribbles(mask == 2), "no stroke on the object"),
+                         (annotations.Shapes([mask[:50]], (50, 120)), "marks on 50 x 120 pixels")):
+        with pytest.raises(DataError, match=f"{re.escape(str(photo))}, class dog: {reason}"):
+            predictor.set_support(photo, mark, "dog")
 
 
 def test_mask_files_of_every_kind(tmp_path):
@@ -358,6 +394,16 @@ def test_many_photos_are_worked_through_in_parts(predictor, monkeypatch):
     monkeypatch.setattr(predictor_module, "MOST_CLASSES", 0)
     with pytest.raises(UserError, match="1 classes: an index map holds 0"):
         predictor.predict_all(queries)
+
+
+def test_a_single_photo_is_taken_as_one(predictor, tmp_path):
+    image, mask = scene()
+    predictor.set_support(image, mask)
+    path = write(tmp_path / "photo.png", image)
+    expected, = predictor.predict_all([image])
+    for query in (image, path, str(path), path.read_bytes(), (image,), image[None]):
+        found, = predictor.predict_all(query)
+        np.testing.assert_array_equal(found.index, expected.index)
 
 
 def test_a_video(run, predictor, tmp_path):
