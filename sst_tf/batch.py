@@ -77,10 +77,12 @@ def main(argv: list[str] | None = None) -> None:
     from sst_tf.presets.preset import SUFFIX, Preset
     from sst_tf.runs.directory import Run
 
-    sha256 = (Preset.load(options.preset).sha256 if options.preset
-              else Run.open(options.run_dir).model_sha256())
+    preset = Preset.load(options.preset) if options.preset else None
+    sha256 = preset.sha256 if preset else Run.open(options.run_dir).model_sha256()
     cards = [replace(ClassCard.load(path, sha256), thumbnail=b"") for path in options.card]
     refuse_one_name([card.name for card in cards])
+    if preset and not options.address:  # a cluster has its own; a worker's error is many lines
+        preset.model(options.weights)
     by_name = options.preset and not options.preset.endswith(SUFFIX)
     model = options.preset if by_name else everywhere(options.preset or options.run_dir)
     done = answer(

@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from sst_tf.evaluation.operating_point import OperatingPoint
 from sst_tf.photos.batch import BLOCK, NAME, PHOTO
 from sst_tf.photos.batch.output import Output
-from sst_tf.photos.batch.sources import open_source
+from sst_tf.photos.batch.sources import listing, open_source
 from sst_tf.photos.batch.worker import Question, Worker
 from sst_tf.presets.preset import Preset, is_run
 from sst_tf.runs.directory import Run
@@ -45,17 +45,21 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
 
     Args:
         question: what is asked of every photo.
-        input_uri, kind, photo, name: as of `sources.open_source`.
+        input_uri, kind: as of `sources.listing`.
+        photo, name: as of `sources.open_source`; of another kind than Parquet no part of what is
+            asked.
         output_uri: folder of the rows.
         workers: processes with a model each.
         address: of a Ray cluster; one is started on this machine without.
         block: photos of an output file.
         retry_errors: answer photos again whose row holds an error.
     Raises:
-        UserError: see `Output` and `open_source`; photos that two inputs have in common.
+        UserError: see `Output`, `listing` and `open_source`; photos that two inputs have in common.
     """
     output = Output(output_uri)
-    output.begin(_asked(question, input_uri, photo, name))
+    found = listing(input_uri, kind, output)
+    output.begin(_asked(question, input_uri, *(
+        (photo, name) if found.kind == "parquet" else (PHOTO, NAME))))
     if retry_errors:
         output.forget_errors()
     done, _ = output.done()
@@ -64,7 +68,7 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = False
-        source = open_source(input_uri, kind, done, block, photo, name, output)
+        source = open_source(found, done, block, photo, name)
         results = source.blocks.map_batches(
             Worker, batch_size=None, batch_format="pyarrow", concurrency=workers, num_cpus=1,
             fn_constructor_args=(question, output_uri, source.filesystem),

@@ -39,16 +39,30 @@ class Source(NamedTuple):
     others: Sequence[str] = ()
 
 
-def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: str, name: str,
-                output: Output | None = None) -> Source:
-    """Photos at a path or URI.
+class Listing(NamedTuple):
+    """What lies at a path or URI.
+
+    Attributes:
+        kind: one of `KINDS`.
+        filesystem: of the files.
+        root: path that ids leave out.
+        files: of that kind, by name.
+        others: pictures of kinds that are not looked for, where photos are.
+    """
+
+    kind: str
+    filesystem: fs.FileSystem
+    root: str
+    files: list[str]
+    others: list[str]
+
+
+def listing(uri: str, kind: str | None, output: Output | None = None) -> Listing:
+    """The files of an input; needs no Ray.
 
     Args:
         uri: a folder of photos, Parquet files or tars, or one such file.
         kind: one of `KINDS`; by the files there if None.
-        done: ids that have a row.
-        rows: photos of a block.
-        photo, name: of Parquet: the columns of photos (bytes, or paths) and of their ids.
         output: where answers go, which may lie within the input, or be it: answers are no input.
     Raises:
         UserError: nothing there, or of several kinds.
@@ -64,12 +78,25 @@ def open_source(uri: str, kind: str | None, done: Set[str], rows: int, photo: st
                                       f"nothing of kind {wanted} there ({_endings(kind)})"))
     files = [file for file in found if _ending(file) in KINDS[kinds[0]]]
     root = path.rstrip("/") if files != [path] else path.rpartition("/")[0]
-    if kinds[0] == "folder":
-        others = [file for file in found if _ending(file) in OTHERS]
-        return _folder(filesystem, root, files, done, rows, others)
-    if kinds[0] == "parquet":
-        return _parquet(filesystem, files, rows, photo, name)
-    return _webdataset(filesystem, root, files, rows)
+    others = [file for file in found if _ending(file) in OTHERS and kinds[0] == "folder"]
+    return Listing(kinds[0], filesystem, root, files, others)
+
+
+def open_source(found: Listing, done: Set[str], rows: int, photo: str, name: str) -> Source:
+    """The photos of an input.
+
+    Args:
+        done: ids that have a row.
+        rows: photos of a block.
+        photo, name: of Parquet: the columns of photos (bytes, or paths) and of their ids.
+    Raises:
+        UserError: a column that is not there, or holds something else.
+    """
+    if found.kind == "folder":
+        return _folder(found.filesystem, found.root, found.files, done, rows, found.others)
+    if found.kind == "parquet":
+        return _parquet(found.filesystem, found.files, rows, photo, name)
+    return _webdataset(found.filesystem, found.root, found.files, rows)
 
 
 def _folder(filesystem, root, files, done, rows, others):

@@ -2,6 +2,7 @@
 """`sst batch`: every photo one row, whatever is killed; folders, Parquet, tars; what is refused."""
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from sst_tf.photos.batch.trial import kill_a_worker
 from sst_tf.photos.batch.worker import Question, Worker
 from sst_tf.photos.class_card import ClassCard
 from sst_tf.photos.predictor import Predictor
+from sst_tf.presets.preset import Preset
 from tests import doc_blocks
 from tests.export.conftest import make_run
 from tests.sst_tf.test_commands import fails
@@ -73,6 +75,10 @@ def question(run, card):
 def block(photos, names):
     return pa.table({"photo": names, "data": pa.nulls(len(names), pa.binary()),
                      "path": [str(photos / name) for name in names]}, sources.ROW)
+
+
+def opened(folder):
+    return sources.open_source(sources.listing(folder, None), set(), 8, "image", "id")
 
 
 def rows(folder):
@@ -215,6 +221,19 @@ def test_what_cannot_work_is_said_before_ray_starts(run, card, photos, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_missing_weights_are_said_before_ray_starts(card, photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(engine, "answer", None)
+    monkeypatch.setenv("SST_WEIGHTS", str(tmp_path))
+    own = replace(ClassCard.load(card), model_sha256=Preset.load("sst_resnet18").sha256)
+    words = ["--preset", "sst_resnet18", "--card", str(own.save(tmp_path / "own.npz")), "--input",
+             str(photos), "--output", str(tmp_path / "out")]
+    told = fails(capsys, words, batch.main)
+    assert f"no weights of resnet18: no resnet18* in {tmp_path}" in told
+    assert "give the file by --weights (in Python weights=)" in told
+    with pytest.raises(TypeError):  # a cluster's machines have their own
+        batch.main([*words, "--address", "auto"])
+
+
 def test_workers_are_told_whole_paths(run, card, monkeypatch):
     """Ray's workers run in another folder."""
     asked = []
@@ -237,14 +256,14 @@ def test_inputs_that_are_none(photos, tmp_path):
     for uri, words in ((str(tmp_path / "no"), "no such file"), (str(tmp_path), "nothing of kind"),
                        ("nobody://x/y", "nobody")):
         with pytest.raises(UserError, match=words):
-            sources.open_source(uri, None, set(), 8, "image", "id")
+            sources.listing(uri, None)
     (tmp_path / "a.tar").touch()
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
     with pytest.raises(UserError, match="--kind, one of folder, webdataset"):
-        sources.open_source(str(tmp_path), None, set(), 8, "image", "id")
+        opened(str(tmp_path))
     parquet.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"no column 'image'; it has x \(--photo and --id"):
-        sources.open_source(str(tmp_path / "a.parquet"), None, set(), 8, "image", "id")
+        opened(str(tmp_path / "a.parquet"))
 
 
 @pytest.mark.parametrize("kind, expected", [
@@ -260,25 +279,25 @@ def test_a_column_of_something_else_is_refused(tmp_path):
     struct = pa.array([{"bytes": b"x", "path": None}])
     parquet.write_table(pa.table({"id": ["a"], "image": struct}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a.parquet: column 'image' is of struct.*expected paths"):
-        sources.open_source(str(tmp_path), None, set(), 8, "image", "id")
+        opened(str(tmp_path))
     (tmp_path / "mixed").mkdir()
     for name, value in (("a", "x.jpg"), ("b", b"x")):
         parquet.write_table(pa.table({"id": [name], "image": [value]}),
                             tmp_path / "mixed" / f"{name}.parquet")
     with pytest.raises(UserError, match="paths in some files and bytes in others"):
-        sources.open_source(str(tmp_path / "mixed"), None, set(), 8, "image", "id")
+        opened(str(tmp_path / "mixed"))
 
 
 def test_names_and_kinds_that_are_not_answered_are_told(photos, tmp_path):
     folder = shutil.copytree(photos, tmp_path / "photos")
     for name in ("IMG_1.HEIC", "b.gif"):
         (folder / name).write_bytes(b"")
-    found = sources.open_source(str(folder), None, set(), 8, "image", "id")
+    found = opened(str(folder))
     assert sorted(found.others) == [str(folder / "IMG_1.HEIC"), str(folder / "b.gif")]
     assert found.total == len(list(photos.rglob("*.*")))
     shutil.copy(next(photos.rglob("*.png")), os.fsencode(folder) + b"/caf\xe9.png")
     with pytest.raises(UserError, match=r"caf\\xe9.png: its name is not UTF-8; rename it"):
-        sources.open_source(str(folder), None, set(), 8, "image", "id")
+        opened(str(folder))
 
 
 def test_answers_inside_the_input_are_no_input(photos, tmp_path):
@@ -288,9 +307,9 @@ def test_answers_inside_the_input_are_no_input(photos, tmp_path):
     output.write([{"photo": "0.png", "error": None}])
     output.write_mask("0.png", (photos / "0.png").read_bytes())
     with pytest.raises(UserError, match="nothing of kind parquet"):
-        sources.open_source(str(folder), "parquet", set(), 8, "image", "id", output)
+        sources.listing(str(folder), "parquet", output)
     with pytest.raises(UserError, match="several kinds"):
-        sources.open_source(str(folder), None, set(), 8, "image", "id")
+        sources.listing(str(folder), None)
     found = sources._listed(fs.LocalFileSystem(), str(folder), "", output)
     assert sorted(found) == sorted(str(path) for path in folder.rglob("*.*")
                                    if folder / "out" not in path.parents)
@@ -305,6 +324,19 @@ def test_another_column_is_another_question(question):
     asked = engine._asked(question, "in", "image", "id")
     assert "photo" not in asked and "id" not in asked
     assert engine._asked(question, "in", "back", "id") == {**asked, "photo": "back"}
+
+
+def test_columns_are_no_part_of_a_question_about_a_folder(question, photos, tmp_path, monkeypatch):
+    def ray(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(engine, "cluster", ray)
+    parquet.write_table(pa.table({"id": ["a"], "back": [b""]}), tmp_path / "in.parquet")
+    for number, (source, asked) in enumerate([(photos, None), (tmp_path / "in.parquet", "back")]):
+        output = tmp_path / f"out{number}"
+        with pytest.raises(InterruptedError):
+            engine.answer(question, str(source), str(output), 1, photo="back")
+        assert json.loads((output / ASKED).read_text()).get("photo") == asked
 
 
 # ---- Ray -----------------------------------------------------------------------------------------
