@@ -70,8 +70,16 @@ def _labels(region):
 
 def _name(address):
     """What an address calls a photo: the path behind "?d=" (local files), or its own path."""
+    if not _is_fetched(address):
+        return address.partition("://")[2].partition("/")[2]  # behind the bucket
     parts = urlsplit(address)
     return unquote(parts.query[2:] if parts.query.startswith("d=") else parts.path)
+
+
+def _is_fetched(address):
+    """Whether "#", "?", "&" and "%" mean something in it: in keys of s3:// and the like they do not
+    """
+    return "://" not in address or address.lower().startswith(("http://", "https://"))
 
 
 def _mark(region, path):
@@ -112,10 +120,11 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str],
     """`label_studio.json`, tasks with predictions, and `label_studio.xml`, their interface.
 
     Args:
-        photos_at: what stands before a photo's path in the address that Label Studio fetches.
+        photos_at: what stands before a photo's path in the address that Label Studio fetches. Paths
+            are quoted after http:// and https:// and where no scheme is named; after another one,
+            such as s3://, they stay as they are.
     """
-    # In a query "#", "&", "+" and "%" mean something.
-    written = quote if "?" in photos_at else str
+    written = quote if _is_fetched(photos_at) else str
     tasks = [{"data": {DATA: photos_at + written(answer.key)}, "predictions": [{
         "model_version": "sst-tf", "score": max(answer.scores.values(), default=0.0),
         "result": [{

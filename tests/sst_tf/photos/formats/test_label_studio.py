@@ -8,7 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_properties_of_a_region_are_no_classes(tmp_path):
     assert photo.labels == ["mug"]
 
 
-@pytest.mark.parametrize("key", ["a#1.jpg", "b&c.jpg", "d+e.jpg", "f%20g.jpg", "h i/j.jpg"])
+@pytest.mark.parametrize("key", ["a#1.jpg", "b&c.jpg", "d+e.jpg", "f%20g.jpg", "h i/j?k.jpg"])
 def test_addresses_lead_to_their_photos(key, answers, tmp_path):
     one = dataclasses.replace(answers[0], key=key)
     path = label_studio.write(tmp_path, [one], CLASSES)
@@ -108,6 +108,12 @@ def test_addresses_lead_to_their_photos(key, answers, tmp_path):
     assert parse_qs(urlsplit(address).query) == {"d": [key]}  # as the server reads it
     label_studio.write(tmp_path, [one], CLASSES, "s3://bucket/")
     assert json.loads(path.read_text())[0]["data"]["image"] == f"s3://bucket/{key}"
+    assert [photo.name for photo in formats.read(path)] == [key]
+    for place in ("https://host/x/", "HTTP://host/x/", "/data/upload/1/"):
+        label_studio.write(tmp_path, [one], CLASSES, place)
+        parts = urlsplit(json.loads(path.read_text())[0]["data"]["image"])
+        assert unquote(parts.path) == f"{urlsplit(place).path}{key}"
+        assert not parts.query and not parts.fragment
 
 
 def test_json_min(tmp_path):
