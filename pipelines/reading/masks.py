@@ -48,6 +48,8 @@ def mask_values(source: str | os.PathLike | bytes, what: str = "mask") -> np.nda
             _refuse_wrong_sums(picture.format, source, what)
             plain = picture if picture.mode in ("1", "L", "P") else _one_channel(what, picture)
             values = np.asarray(plain)
+        except DataError:  # one of DAMAGED, and says all
+            raise
         except DAMAGED as error:
             raise DataError(f"{what}: damaged mask ({error}); make it anew") from None
     return values.astype(np.uint8) * 255 if values.dtype == bool else values

@@ -261,8 +261,9 @@ def test_mask_files_of_every_kind(tmp_path):
         found, how = annotations.mask_of(tmp_path / f"{name}.png", image)
         assert how == "mask" and (found == mask).all(), name
     write(tmp_path / "colour.png", image)
-    with pytest.raises(DataError, match=r"colour.png: a mask in colours"):
+    with pytest.raises(DataError, match=r"colour.png: a mask in colours") as caught:
         annotations.mask_of(tmp_path / "colour.png", image)
+    assert "damaged" not in str(caught.value)
 
 
 def iou(one, other):
