@@ -5,6 +5,7 @@ Works with TensorFlow Serving and with the stand-in (export.serve), over gRPC an
 they lie on disk, JPEG or PNG of any size; a mask is a gray PNG of its photo's size, 0 and 255.
 """
 
+import re
 import statistics
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jsonargparse.typing import PositiveInt
 
 from export.ports import Port
 from export.standin import protos, tensors
@@ -31,7 +33,9 @@ class RequestFailed(UserError):
     """
 
     def __init__(self, code: int | str, message: object):
-        super().__init__(f"the server answered {code}: {message}")
+        # Which node of the graph it was, on a line of its own, tells a caller nothing.
+        reason = re.sub(r"\s*\[\[\{\{.*?\}\}\]\]", "", str(message)).strip()
+        super().__init__(f"the server answered {code}: {reason}")
         self.code = code
 
 
@@ -152,7 +156,8 @@ def segment(client: GrpcClient | RestClient, supports: list[tuple[str | Path, st
                                           "query_image": read([query])})
     mask = cv2.imdecode(np.frombuffer(answer["mask_bytes"][0], np.uint8), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise UserError("expected an encoded picture; these bytes are none that OpenCV reads")
+        raise UserError(f"{query}: the server answered bytes that are no picture; an encoded mask "
+                        "is expected")
     return mask, answer["support_iou"][0]
 
 
@@ -195,7 +200,8 @@ def main(argv: list[str] | None = None) -> None:
                         help="marked photos, as many as the model's shots")
     parser.add_argument("--query", required=True, nargs="+", metavar="PHOTO")
     parser.add_argument("--output", default="answers", help="folder of masks and overlays")
-    parser.add_argument("--repeats", type=int, default=1, help="requests a photo, for the latency")
+    parser.add_argument("--repeats", type=PositiveInt, default=1,
+                        help="requests a photo, for the latency")
     options = parser.parse_args(argv)
     supports = [pair.rpartition("=")[::2] for pair in options.support]
     if any(not photo or not mask for photo, mask in supports):
@@ -212,9 +218,12 @@ def main(argv: list[str] | None = None) -> None:
         kind, port = clients[protocol]
         client, seconds = kind(f"{options.host}:{port}", options.model_name), []
         for query in options.query:
-            for _ in range(max(1, options.repeats)):
+            for _ in range(options.repeats):
                 start = time.perf_counter()
-                mask, iou = segment(client, supports, query)
+                try:
+                    mask, iou = segment(client, supports, query)
+                except RequestFailed as error:
+                    raise UserError(f"{query}: {error}") from None
                 seconds.append(time.perf_counter() - start)
             path = save_answer(options.output, query, mask)
             print(f"{protocol}: {query}: {np.mean(mask > 0):.1%} foreground, {path}; supports' own "

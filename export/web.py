@@ -31,6 +31,10 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if options.data_root and options.encoder != "int8":
         raise UserError("--data_root: photos are needed for --encoder int8 alone")
+    for key, needs, there in (("trials", "--encoder int8", options.encoder == "int8"),
+                              ("port", "--open", options.open)):
+        if not there and getattr(options, key) != parser.get_default(key):
+            raise UserError(f"--{key}: goes with {needs}")
     if options.open and options.port:
         page_server.refuse_taken(options.port)
     modules = Path(options.libraries) if options.libraries else page_libraries.fetch()

@@ -5,6 +5,7 @@ import json
 import sys
 
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
 
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -27,7 +28,8 @@ def main(argv: list[str] | None = None) -> None:
                         help="of one run in the place of several: these of its evaluations, such "
                              "as novel_1shot novel_1shot_views1flip; they may differ in how a "
                              "query is looked at, and in nothing else")
-    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of photos")
+    parser.add_argument("--resamples", type=PositiveInt, default=2000,
+                        help="bootstrap resamples of photos")
     parser.add_argument("--json", action="store_true", help="print JSON in the place of tables")
     options = parser.parse_args(argv)
     if options.against and len(options.against) != len(options.runs):

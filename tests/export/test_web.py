@@ -170,6 +170,15 @@ def test_without_npm_one_line_says_what_to_do(tmp_path, monkeypatch, capsys):
         page_libraries.copy(tmp_path, tmp_path / "lib")
 
 
+@pytest.mark.parametrize("given, words", [
+    (["--trials", "5"], "--trials: goes with --encoder int8"),
+    (["--port", "8123"], "--port: goes with --open")])
+def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, given, words):
+    line = fails(capsys, ["--run_dir", "run", "--output", str(tmp_path), "--libraries", "x",
+                          *given], web.main)
+    assert words in line
+
+
 def test_a_failing_npm_is_told_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "npm").write_text("#!/bin/sh\necho 'npm error network' >&2\nexit 1\n")
     (tmp_path / "npm").chmod(0o755)

@@ -13,7 +13,7 @@ import pytest
 from pipelines import commands as pipeline_commands
 from pipelines.errors import UserError
 from pipelines.extras import missing_extra
-from sst_tf import cli
+from sst_tf import cli, compare
 from sst_tf.config import Config, packaged, parse, parser
 from sst_tf.experiments.grid import Experiment
 
@@ -143,3 +143,9 @@ def test_paths_stay_as_they_are():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UserError, match="shapes_big: no packaged .* shapes_small"):
         packaged.find("shapes_big")
+
+
+def test_a_comparison_without_resamples_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        compare.main(["a", "b", "--resamples", "0"])
+    assert caught.value.code == 2 and "--resamples" in capsys.readouterr().err

@@ -299,5 +299,27 @@ def test_a_command_line_without_a_mask_teaches(capsys):
         client.segment(None, [("nowhere.jpg", "m.png")], "q.jpg")
 
 
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_a_refusal_names_the_query_s_file_in_one_line(server, tmp_path, capsys, protocol):
+    for name in ("photo.png", "mask.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((20, 30), 255, np.uint8))
+    (tmp_path / "query.jpg").write_text("no photo")
+    with pytest.raises(SystemExit):
+        client.main([
+            "--port", str(server.grpc_port), "--rest_api_port", str(server.rest_port),
+            "--protocol", protocol, "--support",
+            *[f"{tmp_path / 'photo.png'}={tmp_path / 'mask.png'}"] * 2, "--query",
+            str(tmp_path / "query.jpg"), "--output", str(tmp_path / "out")])
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {tmp_path / 'query.jpg'}: the server answered ")
+    assert "neither JPEG nor PNG" in told and told.count("\n") == 1 and "[[{{" not in told
+
+
+def test_no_request_is_no_measurement(capsys):
+    with pytest.raises(SystemExit):
+        client.main(["--support", "a.jpg=a.png", "--query", "b.jpg", "--repeats", "0"])
+    assert "--repeats" in capsys.readouterr().err
+
+
 def test_the_limit_on_messages_is_one(server):
     assert client.MAX_MESSAGE == grpc_api.MAX_MESSAGE
