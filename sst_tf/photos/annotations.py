@@ -49,8 +49,9 @@ def mask_of(mark: Mark, image: np.ndarray, what: str = "mask", photo: str | Path
                 if formats.is_annotation(path) else
                 _upright(mask_values(path), photo, image.shape[:2]))
     elif isinstance(mark, Scribbles):
-        mark = Scribbles(*(one if one is None else _upright(np.asarray(one), photo, image.shape[:2])
-                           for one in (mark.foreground, mark.background)))
+        size, beside = image.shape[:2], mark.background
+        mark = Scribbles(_upright(np.asarray(mark.foreground), photo, size),
+                         None if beside is None else _upright(np.asarray(beside), photo, size))
     mask, how = (_from_shapes(mark, image, what, photo) if isinstance(mark, Shapes)
                  else _single(mark, image, what))
     if not (mask == 1).any():

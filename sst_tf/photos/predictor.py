@@ -213,9 +213,9 @@ class Predictor:
         if len(cards) > MOST_CLASSES:
             raise UserError(f"{len(cards)} classes: an index map holds {MOST_CLASSES}; ask for "
                             "some at a time, by their names")
-        queries = _photos(queries)
-        return [scene for start in range(0, len(queries), PHOTOS) for scene in self._scenes(
-            [load_photo(query) for query in queries[start:start + PHOTOS]], cards, tuned)]
+        photos = _photos(queries)
+        return [scene for start in range(0, len(photos), PHOTOS) for scene in self._scenes(
+            [load_photo(photo) for photo in photos[start:start + PHOTOS]], cards, tuned)]
 
     def _scenes(self, images, cards, tuned):
         """`Scene`s of as many photos as are encoded together."""
