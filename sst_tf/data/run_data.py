@@ -64,9 +64,8 @@ class RunData:
     def photo_counts(self) -> dict[str, dict[str, int]]:
         """{"train", "validation", "novel": {part of a joined data set, or its name: photos}}."""
         part_of = getattr(self.source, "part_of", lambda image_id: self.source.name)
-        return {split: dict(Counter(part_of(name) for name in {
-            pair.image_id for pair in getattr(self, split)}))
-                for split in SPLITS}
+        return {split: dict(Counter(part_of(name) for name in dict.fromkeys(
+            pair.image_id for pair in getattr(self, split)))) for split in SPLITS}
 
     def photo_facts(self) -> dict[str, dict]:
         """`photo_counts`, and under "sha256" those of each split's photos (`sha256`)."""

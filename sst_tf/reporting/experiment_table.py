@@ -165,10 +165,10 @@ def cost_of(found: dict) -> str:
     hours, parts = found["hours"], {}
     for run in found["runs"]:
         if run["photos"]:
-            parts[run["fold"]] = " + ".join(f"{count:,} of {name}" for name, count in
-                                            run["photos"]["train"].items())
-    trained = "; ".join(f"fold {fold} {words}" for fold, words in parts.items())
+            trained = sorted(run["photos"]["train"].items(), key=lambda part: -part[1])
+            parts[run["fold"]] = " + ".join(f"{count:,} of {name}" for name, count in trained)
+    words = "; ".join(f"fold {fold} {some}" for fold, some in sorted(parts.items()))
     several = "s" if hours["trainings"] > 1 else ""
     return (f"{hours['trainings']} training{several} took {hours['training']:.1f} hours by their "
             "own histories, validation and evaluation not counted."
-            + (f" Photos trained on: {trained}." if trained else ""))
+            + (f" Photos trained on: {words}." if words else ""))
