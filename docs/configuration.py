@@ -29,7 +29,8 @@ command line each key is `--section.key value`, such as `--tuner.steps 0`, and w
 
 Two runs count as the same if all keys that can change a number are equal. A key marked *place* says
 where things lie or how many processes share the work; it changes no number and does not count. A
-key marked *file* counts by what is in the file, wherever it lies.
+key marked *file* counts by what is in the file, wherever it lies, one marked *whether* by whether
+it is set.
 """
 BOUNDS = {"least": "at least {}", "above": "above {}", "below": "below {}", "most": "at most {}"}
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m sst_tf.train [CONFIG.yaml] [--section.key value]`: train, then evaluate."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -35,14 +36,13 @@ def main(argv: list[str] | None = None) -> None:
                         f"-m sst_tf.evaluate RUN --evaluate.protocol {config.evaluate.protocol}")
     configuration.check_files(config)
     folder = Path(options.run_dir or f"runs/{Path(path).stem if path else 'default'}")
-    if config.train.strategy == "multi_worker":  # its machines share the folder
-        _run(folder, config, options)
-    else:
-        with alone(folder, wait=options.resume):
-            _run(folder, config, options)
+    with contextlib.ExitStack() as held:
+        if config.train.strategy != "multi_worker":  # its machines share the folder
+            held.enter_context(alone(folder, wait=options.resume))
+        _run(folder, config, options, held)
 
 
-def _run(folder, config, options):
+def _run(folder, config, options, held):
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.data.run_data import open_data
     from sst_tf.presets.start import Start
@@ -60,6 +60,8 @@ def _run(folder, config, options):
     else:
         refuse_without_last(Run(folder))
     strategy = open_strategy(config.train.strategy)
+    if config.train.strategy == "multi_worker" and is_chief(strategy):
+        held.enter_context(alone(folder, wait=options.resume))
     refuse_uneven(config.train.batch, strategy.num_replicas_in_sync)
     start = Start.of(config.train.init, config) if config.train.init else None
     data = open_data(config, progress=is_chief(strategy))
@@ -67,6 +69,9 @@ def _run(folder, config, options):
     if last.is_file() and (other := other_photos(Run(folder).photos(), photos)):
         raise UserError(f"{folder}: --resume with {other} would not be the same run; data.root "
                         "names the photos that it began with, --run_dir another folder")
+    if config.data.validation_share and data.train and not data.validation:
+        raise UserError(f"data.validation_share {config.data.validation_share}: no photo was held "
+                        "out, so nothing would choose the model and its threshold; raise it")
     if not options.skip_evaluation:
         refuse_undrawable(config, data)
     if start and not data.validation:
@@ -75,7 +80,11 @@ def _run(folder, config, options):
         start.tell_other_photos_held_out(config)
     if is_chief(strategy):
         # A resumed run stays what it was: its record says which results are its own.
-        run = Run(folder) if options.resume and last.is_file() else Run.create(folder, config)
+        if options.resume and last.is_file():
+            run = Run(folder)
+            run.resumed()
+        else:
+            run = Run.create(folder, config)
         write_json(run.folder / "classes.json", {
             **data.class_names(), **({"before": list(start.classes)} if start else {})})
         write_json(run.folder / "photos.json", {

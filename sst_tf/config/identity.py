@@ -105,12 +105,14 @@ def _portable(values):
             value = [_portable(v) if dataclasses.is_dataclass(v) else v for v in value]
         if one.metadata.get("kind") == "file" and value is not None:
             value = Path(value).name
-        if one.metadata.get("kind") != "place":
+        if one.metadata.get("kind") not in ("place", "whether"):
             found[one.name] = value
     return found
 
 
 def _counted(value, metadata):
+    if metadata.get("kind") == "whether":
+        return value is not None
     if isinstance(value, list) and value and dataclasses.is_dataclass(value[0]):
         return [_of(one) for one in value]
     if metadata.get("kind") != "file" or value is None:

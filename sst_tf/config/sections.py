@@ -292,7 +292,8 @@ class TrainConfig:
         augment: beside flips: "none", "canet" (supports scaled 1 to 1.5 and cropped) or "pfenet"
             (scaled 0.9 to 1.1, turned by up to 10 degrees, blurred half the time).
         service: "host:port" of a `python -m pipelines.remote dispatcher` whose workers read the
-            training photos.
+            training photos; batches then hold episodes in the order in which the workers finish,
+            so that two trainings differ.
         init: start from a trained model, a preset's name or file or a run directory, in the place
             of random weights; where no photos are held out (data.validation_share 0) its operating
             points are kept, too.
@@ -317,7 +318,7 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = _added("float32")
     strategy: Literal["none", "mirrored", "multi_worker"] = _place("none")
     augment: Literal["none", "canet", "pfenet"] = "none"
-    service: str | None = _place(None)
+    service: str | None = field(default=None, metadata={"kind": "whether", "added": True})
     init: str | None = _file(None, ("model.keras",), added=True, named=True)
 
 

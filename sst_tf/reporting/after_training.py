@@ -34,8 +34,9 @@ def report(run: Run, config: Config, model: SSTSegmenter, data: RunData,
         print(f"\nunseen classes, {shots}-shot, {results['protocol']['episodes']} episodes, "
               f"{results['protocol']['photos']} photos\n{table(results)}")
     if 1 not in config.evaluate.shots:
-        return
-    if len(data.novel_ids) < 2:
+        print("\nsanity: a support of another class is shown in 1-shot episodes, which "
+              "evaluate.shots lacks; not checked")
+    elif len(data.novel_ids) < 2:
         print("\nsanity: one novel class has no other to show in its place; not checked")
     elif config.evaluate.ways > 1:
         print("\nsanity: a support of another class is shown in episodes of one way; not checked")
@@ -81,5 +82,5 @@ def check_support(run: Run, config: Config, model: SSTSegmenter, data: RunData,
 def draw(run: Run, config: Config, model: SSTSegmenter, data: RunData) -> None:
     """Leave a grid of novel episodes as a picture and print its path."""
     episodes = data.sampler("novel", 1, evaluation_seed(config.evaluate.seed)).take(8)
-    picture = Painter(run, config, model, data).tuning(episodes)
-    print(f"picture: {drawing.save(run.folder / 'episodes.png', picture)}")
+    painter = Painter(run, config, model, data, point=OperatingPoint(run, config))
+    print(f"picture: {drawing.save(run.folder / 'episodes.png', painter.tuning(episodes))}")

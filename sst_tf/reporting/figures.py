@@ -27,13 +27,14 @@ class Painter:
     Args:
         run, config, model, data: as `sst_tf.evaluate` opens them.
         side: of a photo in the pictures, pixels.
+        point: where answers are cut; the run's own by default.
     """
 
     def __init__(self, run: Run, config: Config, model: SSTSegmenter, data: RunData,
-                 side: int = SIDE):
+                 side: int = SIDE, point: OperatingPoint | None = None):
         self.run, self.config, self.model, self.data = run, config, model, data
         self.side = side
-        self.size, self.point = config.data.image_size, OperatingPoint(run)
+        self.size, self.point = config.data.image_size, point or OperatingPoint(run)
 
     def threshold(self, shots: int, name: str = "tuned") -> float:
         """The operating point at k shots."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # who reads results alone needs no TensorFlow, which takes se
 
     from sst_tf.model.segmenter import SSTSegmenter
 
+STARTS = "remove it: under what the run began is lost then"
 POINTS = "remove it: the next evaluation chooses its thresholds on base classes again"
 
 
@@ -61,6 +62,12 @@ class Run:
         write_json(run.identity_path, configuration.identity(config))
         return run
 
+    def resumed(self) -> None:
+        """Note beside the first start under what another one goes on."""
+        path = self.folder / "environment.json"
+        found = read_sealed(path, STARTS) if path.is_file() else {}
+        write_json(path, {**found, "resumed": [*found.get("resumed", []), environment()]})
+
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
         """An existing run with a trained model; else a `UserError` that says what is missing."""
@@ -88,14 +95,20 @@ class Run:
         """
         if not self.identity_path.is_file():
             return configuration.identity(self.config())
-        return json.loads(self.identity_path.read_text(encoding="utf-8"))
+        return read_sealed(self.identity_path, "bring it back from a copy, or remove it: then "
+                                               "config.yaml says what the run is")
 
     def asked(self) -> dict:
         """`identity`, with the fusion and second look that `config.yaml` has today, as `model`."""
         found = self.identity()
         if not self.recorded():
             return found
-        written = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
+        with told(self.folder / "config.yaml", "bring it back from a copy"):
+            try:
+                written = yaml.safe_load(
+                    (self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
+            except yaml.YAMLError as error:
+                raise ValueError(error) from None
         answering = {key: value for key, value in written.get("model", {}).items()
                      if key in configuration.ANSWERING}
         today = configuration.identity(
@@ -147,7 +160,8 @@ class Run:
         """Hash of the preset's file that the run was made of, which class cards know it by."""
         if not self.preset_path.is_file():
             return None
-        return json.loads(self.preset_path.read_text(encoding="utf-8"))["sha256"]
+        with told(self.preset_path, "remove the run's folder; the preset makes it again"):
+            return json.loads(self.preset_path.read_text(encoding="utf-8"))["sha256"]
 
     def save_model(self, model: "keras.Model") -> None:
         """Replace the model's file whole."""
@@ -214,14 +228,16 @@ class Run:
     def photos(self) -> dict[str, dict]:
         """What `RunData.photo_facts` said of its training; {} of an early run."""
         path = self.folder / "photos.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_sealed(path, "bring it back from a copy, or remove it: then its photos are "
+                                 "not compared") if path.is_file() else {}
 
     def trained_on(self) -> list[str]:
         """Names of the classes that the model knows, those of the model that it began as too; []
         of a run without a record.
         """
         path = self.folder / "classes.json"
-        return known_classes(json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {})
+        return known_classes(read_sealed(path, "bring it back from a copy, or remove it: then its "
+                                               "classes are not told") if path.is_file() else {})
 
     def evaluation_path(self, name: str) -> Path:
         """Path of a results file."""

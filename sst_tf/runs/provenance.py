@@ -11,6 +11,8 @@ from pathlib import Path
 
 NAME = "sst-tf"
 FLAGS = Path("/proc/cpuinfo")
+COUNTED = ("TF_", "OMP_", "KMP_", "MKL_", "XLA_", "CUDA_VISIBLE", "NVIDIA_TF32", "KERAS_")
+SILENT = ("TF_CONFIG", "TF_CPP_MIN_LOG_LEVEL", "KERAS_HOME")  # places and what is printed
 PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "pillow")
 
 
@@ -23,7 +25,21 @@ def environment() -> dict:
         except metadata.PackageNotFoundError:
             continue
     return {"versions": versions, "commit": commit(), "machine": platform.machine(),
-            "processors": os.cpu_count(), "bfloat16": has_bfloat16(), "command": command()}
+            "processors": os.cpu_count(), "usable_processors": usable_processors(),
+            "variables": variables(), "bfloat16": has_bfloat16(), "command": command()}
+
+
+def usable_processors() -> int | None:
+    """How many processors this process may use: as many threads TensorFlow has by default."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def variables() -> dict[str, str]:
+    """Variables of the environment that numbers may depend on: threads, kernels, devices."""
+    return {name: value for name, value in sorted(os.environ.items())
+            if name.startswith(COUNTED) and name not in SILENT}
 
 
 def has_bfloat16() -> bool:

@@ -83,7 +83,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(toy, tmp_path, eagerly):
         with pytest.raises(Kill):
             run([*toy, "--skip_evaluation"], killed)
     assert len(Run(killed).history()) == 1
-    run([*toy, "--skip_evaluation", "--resume"], killed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF_DETERMINISTIC_OPS", "0")
+        run([*toy, "--skip_evaluation", "--resume"], killed)
+    starts = json.loads((killed / "environment.json").read_text())
+    assert "TF_DETERMINISTIC_OPS" not in starts["variables"]
+    assert [one["variables"]["TF_DETERMINISTIC_OPS"] for one in starts["resumed"]] == ["0"]
     with np.load(whole.last_path) as a, np.load(Run(killed).last_path) as b:
         for name in a.files:
             if name != "state":
@@ -279,3 +284,23 @@ def test_compare_pairs_runs_and_refuses_unequal_protocols(toy, tmp_path, capsys,
     results, = json.loads(capsys.readouterr().out)
     assert results["scores"] == json.loads(
         Run(names[0]).evaluation_path("novel_1shot").read_text())["scores"]
+
+
+@pytest.mark.parametrize("name, content", [
+    ("identity.json", "{"), ("photos.json", "{"), ("classes.json", ""), ("config.yaml", "a: \x00"),
+    ("environment.json", "[")])
+def test_a_damaged_record_is_named_in_one_line(toy, tmp_path, capsys, eagerly, name, content):
+    run([*toy, "--skip_evaluation"], tmp_path / "run")
+    (tmp_path / "run" / name).write_text(content)
+    line = fails(capsys, [*toy, "--skip_evaluation", "--resume", "--run_dir",
+                          str(tmp_path / "run")]) if name in (
+        "identity.json", "photos.json", "environment.json") else fails(
+            capsys, [str(tmp_path / "run"), "--evaluate.shots", "[1]"], evaluate.main)
+    assert f"{name}: " in line
+
+
+def test_nothing_held_out_is_told(toy, tmp_path, capsys):
+    line = fails(capsys, [*toy, "--data.validation_share", "1e-9", "--run_dir",
+                          str(tmp_path / "run")])
+    assert "data.validation_share 1e-09: no photo was held out" in line
+    assert not (tmp_path / "run" / "config.yaml").exists()

@@ -6,7 +6,7 @@ import yaml
 
 from pipelines.errors import UserError
 from sst_tf import train
-from sst_tf.config import parse, parser, sha256
+from sst_tf.config import Config, TrainConfig, parse, parser, sha256
 from sst_tf.experiments.grid import training_key
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
@@ -114,3 +114,9 @@ def test_resume_sees_another_content_under_the_same_name(tmp_path, capsys, eager
     names.write_text(names.read_text() + "ladle\n")
     assert "data.classes" in fails(capsys, [*arguments, "--resume"])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["classes"]
+
+
+def test_a_service_counts_by_whether_there_is_one():
+    """Its workers mix up the order of episodes, wherever they are."""
+    keys = [sha256(Config(train=TrainConfig(service=where))) for where in (None, "a:1", "b:2")]
+    assert keys[0] == sha256(Config()) and keys[1] == keys[2] != keys[0]

@@ -104,25 +104,32 @@ def test_writers_at_the_same_time_lose_nothing(run):
 def test_training_ends_well_whatever_the_fusion_and_the_views(tmp_path, capsys, eagerly):
     arguments = [*QUICK, "--data.count", "240", "--data.dataset", "shapes", "--train.epochs", "1",
                  "--evaluate.absent_episodes", "0"]
-    train.main([*arguments, "--model.fusion", "average", "--evaluate.flip", "true",
-                "--evaluate.scales", "[0.75,1]", "--run_dir", str(tmp_path / "run")])
+    arguments += ["--model.fusion", "average", "--evaluate.flip", "true", "--evaluate.scales",
+                  "[0.75,1]", "--run_dir", str(tmp_path / "run")]
+    train.main(arguments)
     assert "sanity" in capsys.readouterr().out
-    assert (Run(tmp_path / "run").folder / "episodes.png").is_file()
+    picture = tmp_path / "run" / "episodes.png"
+    picture.unlink()
+    with warnings.catch_warnings(record=True) as told:  # the picture has the new way's threshold
+        train.main([*arguments, "--resume", "--model.second_look", "0.3"])
+    assert picture.is_file() and not [w for w in told if "no threshold" in str(w.message)]
     assert json.loads(Run(tmp_path / "run").thresholds_path.read_text())
 
 
-@pytest.mark.parametrize("evaluated", [{"episode_file": "one.jsonl"}, {"protocol": "hsnet"}])
+@pytest.mark.parametrize("evaluated", [
+    {"shots": [1], "episode_file": "one.jsonl"}, {"shots": [1], "protocol": "hsnet"},
+    {"shots": [2]}])
 def test_a_support_of_another_class_is_compared_on_the_same_queries_or_not(
         evaluated, monkeypatch, capsys):
     """The check draws the own protocol's queries; a file or another protocol has others."""
     def never(*_):
         raise AssertionError("other queries")
 
-    results = {"protocol": {"episodes": 1, "photos": 2}}
+    results, drawn = {"protocol": {"episodes": 1, "photos": 2}}, []
     for name, stub in (("tell_seen", lambda *_: None), ("evaluate", lambda *_: results),
-                       ("table", lambda _: ""), ("draw", lambda *_: None),
+                       ("table", lambda _: ""), ("draw", lambda *_: drawn.append(True)),
                        ("check_support", never)):
         monkeypatch.setattr(after_training, name, stub)
-    config = Config(evaluate=EvaluateConfig(shots=[1], **evaluated))
+    config = Config(evaluate=EvaluateConfig(**evaluated))
     after_training.report(None, config, None, SimpleNamespace(novel_ids=(1, 2)), None)
-    assert "not checked" in capsys.readouterr().out
+    assert "not checked" in capsys.readouterr().out and drawn

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which commit a number is said to come from."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,16 @@ def test_a_checkout_of_one_s_own_records_its_commit(tmp_path):
     path.write_text(path.read_text() + "\n")
     assert commit_of(tmp_path) == head + "+"
     assert provenance.environment()["commit"]
+
+
+def test_threads_of_a_run_are_recorded():
+    code = ("import json; from sst_tf.runs.provenance import environment; e = environment();"
+            "print(json.dumps([e['usable_processors'], e['variables']]))")
+    printed = subprocess.run(
+        ["taskset", "-c", "0", sys.executable, "-c", code], capture_output=True, text=True,
+        check=True, env={"OMP_NUM_THREADS": "3", "TF_CPP_MIN_LOG_LEVEL": "2", "PATH": "/usr/bin"},
+        cwd=ROOT).stdout
+    assert json.loads(printed) == [1, {"OMP_NUM_THREADS": "3"}]
 
 
 def test_the_command_is_what_was_typed():
