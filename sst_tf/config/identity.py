@@ -18,6 +18,8 @@ from typing import Any
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import ANSWERING, SECTIONS, Config
 
+PRESETS = Path(__file__).parents[1] / "presets"  # whose names stand for their files
+
 
 def to_dict(config: Config) -> dict:
     """All keys by section, as written to `config.yaml`."""
@@ -73,7 +75,9 @@ def trained_otherwise(then: dict, config: Config) -> list[tuple[str, str, Any, A
     found = [(section, key, was, value)
              for section, values in of_training(completed(identity(config))).items()
              for key, value in values.items()
-             if (was := then.get(section, {}).get(key, value)) != value]
+             if (was := then.get(section, {}).get(key, value)) != value
+             # Earlier versions counted a preset by its name.
+             and not (section, key, was) == ("train", "init", config.train.init)]
     return sorted(found, key=lambda one: getattr(getattr(config, one[0]), one[1]) is None)
 
 
@@ -118,11 +122,13 @@ def _counted(value, metadata):
     if metadata.get("kind") != "file" or value is None:
         return value
     path = Path(value)
+    if metadata["named"] and not path.exists():
+        path = PRESETS / f"{value}.npz"
     folder = path if path.is_dir() else path.parent
     files = [one for one in (path, *(folder / name for name in metadata["beside"]))
              if one.is_file()]
     if not (path.is_file() or path.is_dir() and files):
-        return path.name
+        return Path(value).name
     return [_content(one, one.stat().st_size, one.stat().st_mtime_ns) for one in files]
 
 

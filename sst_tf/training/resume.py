@@ -18,7 +18,7 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
     for section, key, _, _ in configuration.trained_otherwise(run.identity(), config):
         before, now = (getattr(getattr(one, section), key) for one in (stored, config))
         words = (f"{before!r} then, {now!r} now" if before != now else
-                 f"{now}: another content than when the run began")
+                 f"{now}: another content than when the run began, or not there any more")
         raise UserError(f"{run.folder}: --resume with another {section}.{key} ({words}) would "
                         "not be the same run; use another --run_dir")
 

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a configuration is: files count by what is in them, places do not count."""
 
+import shutil
+
 import pytest
 import yaml
 
 from pipelines.errors import UserError
 from sst_tf import train
-from sst_tf.config import Config, TrainConfig, parse, parser, sha256
+from sst_tf.config import (
+    Config,
+    TrainConfig,
+    identity,
+    parse,
+    parser,
+    sha256,
+    trained_otherwise,
+)
+from sst_tf.config.identity import PRESETS
 from sst_tf.experiments.grid import training_key
 from sst_tf.model.segmenter import SSTSegmenter
 from sst_tf.runs.directory import Run
@@ -120,3 +131,18 @@ def test_a_service_counts_by_whether_there_is_one():
     """Its workers mix up the order of episodes, wherever they are."""
     keys = [sha256(Config(train=TrainConfig(service=where))) for where in (None, "a:1", "b:2")]
     assert keys[0] == sha256(Config()) and keys[1] == keys[2] != keys[0]
+
+
+def test_a_preset_counts_by_its_file_whatever_names_it(tmp_path):
+    """So a preset that was made anew is another start, and a copy of one is the same."""
+    copy = tmp_path / "mine.npz"
+    shutil.copy(PRESETS / "sst_resnet18.npz", copy)
+    named, by_path, none = (identity(Config(train=TrainConfig(init=init))) for init in (
+        "sst_resnet18", str(copy), "sst_unknown"))
+    assert named == by_path and named["train"]["init"] != none["train"]["init"] == "sst_unknown"
+    config = Config(train=TrainConfig(init="sst_resnet18"))
+    earlier = {**named, "train": {**named["train"], "init": "sst_resnet18"}}
+    assert trained_otherwise(earlier, config) == trained_otherwise(named, config) == []
+    copy.write_bytes(b"another")
+    assert [key for _, key, *_ in trained_otherwise(identity(Config(
+        train=TrainConfig(init=str(copy)))), config)] == ["init"]
