@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on several devices or machines, by `tf.distribute`."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 
@@ -24,12 +25,52 @@ def open_strategy(name: str) -> tf.distribute.Strategy:
         if "TF_CONFIG" not in os.environ:
             raise UserError("train.strategy multi_worker: each worker needs the addresses of all "
                             f"and its own index, in the environment: {EXAMPLE}")
+        refuse_cluster(os.environ["TF_CONFIG"])
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
-        except (ValueError, KeyError) as error:
-            raise UserError(f"TF_CONFIG: {error}; the form is {EXAMPLE}") from None
+        except (ValueError, KeyError, tf.errors.OpError) as error:
+            raise UserError(f"TF_CONFIG: {' '.join(str(error).split())}; the form is {EXAMPLE}"
+                            ) from None
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def refuse_cluster(text: str) -> None:
+    """Refuse a TF_CONFIG with which TensorFlow would train on this machine alone, or wait for ever.
+
+    Raises:
+        UserError: what is wrong in it, and the form.
+    """
+    fault = _cluster_fault(text)
+    if fault:
+        raise UserError(f"TF_CONFIG: {fault}; the form is {EXAMPLE}")
+
+
+def _cluster_fault(text):
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        return f"no JSON ({error})"
+    cluster, task = (given.get(key) if isinstance(given, dict) else None
+                     for key in ("cluster", "task"))
+    workers = cluster.get("worker") if isinstance(cluster, dict) else None
+    if not isinstance(workers, list) or not workers:
+        return "cluster.worker, a list of host:port, is missing"
+    for address in workers:
+        if not _is_address(address):
+            return f"cluster.worker: {address!r} is no host:port with a port of 1 to 65535"
+    kind, index = (task.get(key) if isinstance(task, dict) else None for key in ("type", "index"))
+    if kind != "worker":
+        return f'task.type: {kind!r}, "worker" is expected'
+    if type(index) is not int or not 0 <= index < len(workers):
+        return (f"task.index: {index!r}, this machine's place in cluster.worker is expected, 0 to "
+                f"{len(workers) - 1}")
+    return None
+
+
+def _is_address(address):
+    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    return bool(host) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
 
 
 def refuse_uneven(batch: int, devices: int) -> None:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from sst_tf.training import distribute
 
 ROOT = Path(__file__).parents[3]
 # Devices can be split only before TensorFlow has started: a process of its own.
@@ -117,3 +121,42 @@ def test_workers_without_addresses_are_told_the_form(tmp_path):
     lone = worker(0, [], tmp_path / "run")
     _, errors = lone.communicate(timeout=120)
     assert lone.returncode == 2 and "TF_CONFIG" in errors.splitlines()[-1]
+
+
+WORKERS = {"worker": ["one:2222", "[::1]:2222"]}
+
+
+@pytest.mark.parametrize("text, told", [
+    ("{", "no JSON"), ("[]", "cluster.worker, a list"), ("{}", "cluster.worker, a list"),
+    (json.dumps({"task": {"type": "worker", "index": 0}}), "cluster.worker, a list"),
+    (json.dumps({"cluster": {"worker": "one:2222"}}), "cluster.worker, a list"),
+    (json.dumps({"cluster": {"worker": []}}), "cluster.worker, a list"),
+    (json.dumps({"cluster": {"worker": ["one:abc"]}}), "'one:abc' is no host:port"),
+    (json.dumps({"cluster": {"worker": ["one:70000"]}}), "'one:70000' is no host:port"),
+    (json.dumps({"cluster": {"worker": ["one"]}}), "'one' is no host:port"),
+    (json.dumps({"cluster": {"worker": [2222]}}), "2222 is no host:port"),
+    (json.dumps({"cluster": WORKERS}), "task.type: None"),
+    (json.dumps({"cluster": WORKERS, "task": {"type": "chief", "index": 0}}), "task.type: 'chief'"),
+    (json.dumps({"cluster": WORKERS, "task": {"type": "worker"}}), "task.index: None"),
+    (json.dumps({"cluster": WORKERS, "task": {"type": "worker", "index": 2}}), "task.index: 2"),
+    (json.dumps({"cluster": WORKERS, "task": {"type": "worker", "index": "0"}}), "task.index: '0'"),
+])
+def test_a_cluster_in_which_each_would_train_alone_is_refused(text, told, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: pytest.fail("opened"))
+    with pytest.raises(UserError) as refused:
+        distribute.open_strategy("multi_worker")
+    line = str(refused.value)
+    assert line.startswith("TF_CONFIG: ") and told in line and "\n" not in line
+    assert line.endswith(f"the form is {distribute.EXAMPLE}")
+
+
+def test_what_tensorflow_cannot_open_is_one_line(monkeypatch):
+    def fails():
+        raise tf.errors.UnknownError(None, None, "Could not start\ngRPC server")
+
+    monkeypatch.setenv("TF_CONFIG", json.dumps(
+        {"cluster": WORKERS, "task": {"type": "worker", "index": 1}}))
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", fails)
+    with pytest.raises(UserError, match="^TF_CONFIG: Could not start gRPC server; the form is "):
+        distribute.open_strategy("multi_worker")
