@@ -49,8 +49,8 @@ def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
             _refuse_others(backbone, "imagenet", wanted, preset)
             return
     raise UserError(f"{missing}; put {HELP.get(backbone.name, f'{backbone.name}.npz')} there, name "
-                    f"another folder by {VARIABLE}, or give the file by --weights (in Python "
-                    "weights=)")
+                    f"another folder by {VARIABLE}, or give the file by --weights (sst train: "
+                    "--model.weights; in Python weights=)")
 
 
 def _load(backbone, source, wanted, preset):

@@ -229,7 +229,8 @@ def test_missing_weights_are_said_before_ray_starts(card, photos, tmp_path, caps
              str(photos), "--output", str(tmp_path / "out")]
     told = fails(capsys, words, batch.main)
     assert f"no weights of resnet18: no resnet18* in {tmp_path}" in told
-    assert "give the file by --weights (in Python weights=)" in told
+    assert ("give the file by --weights (sst train: --model.weights; in Python weights=)"
+            in told)
     with pytest.raises(TypeError):  # a cluster's machines have their own
         batch.main([*words, "--address", "auto"])
 
