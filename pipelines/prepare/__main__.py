@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
         one = kinds.add_parser(name, help=help_text)
         one.add_argument("--root", required=True, help="folder to put it in")
         one.add_argument("--archives", help="folder of archives that are there already")
-        one.add_argument("--year", default="2017", choices=["2014", "2017"], help="of coco")
+        if name == "coco":
+            one.add_argument("--year", default="2017", choices=["2014", "2017"])
     one = kinds.add_parser("records", help="photos and masks resized once, for fast reading")
     one.add_argument("kind", choices=["voc", "coco", "folder"], help="layout of the data set")
     one.add_argument("--root", required=True, help="its folder")

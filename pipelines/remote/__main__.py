@@ -23,18 +23,26 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     first = kinds.add_parser("dispatcher", help="one: tells the workers who reads what")
-    first.add_argument("--port", type=int, default=5050, help="0 takes a free one (default: 5050)")
+    first.add_argument("--port", type=_port, default=5050,
+                       help="0 takes a free one (default: 5050)")
     first.add_argument("--work_dir", help="folder from which a new dispatcher goes on")
     second = kinds.add_parser("worker", help="any number: reads, decodes, augments")
     second.add_argument("--dispatcher", required=True, metavar="HOST:PORT")
     second.add_argument("--host", default="localhost",
                         help="by which trainers reach this machine (default: localhost)")
-    second.add_argument("--port", type=int, default=0, help="default: a free one")
+    second.add_argument("--port", type=_port, default=0, help="default: a free one")
     second.add_argument("dataset", choices=["voc", "coco", "folder"])
-    second.add_argument("--root", help="the data set's folder on this machine")
+    second.add_argument("--root", required=True, help="the data set's folder on this machine")
     second.add_argument("--classes", help="voc: file of class names")
     second.add_argument("--annotations", help="coco: a COCO-JSON file of one's own classes")
     return parser
+
+
+def _port(text):
+    """TensorFlow takes any number, and listens at another port than an impossible one."""
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r}: a port of 0 to 65535 is expected")
+    return int(text)
 
 
 @command

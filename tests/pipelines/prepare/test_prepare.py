@@ -244,3 +244,11 @@ def test_a_note_of_a_hash_that_is_damaged_is_not_believed(tmp_path):
     (tmp_path / "some.tar.checked").write_bytes(b"\xff\xfe")
     assert archives.fetch(archive, tmp_path, tmp_path) == path
     assert (tmp_path / "some.tar.checked").read_text().startswith(archive.digest)
+
+
+@pytest.mark.parametrize("dataset", ["voc2012", "sbd"])
+def test_a_year_is_cocos_alone(dataset, tmp_path, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main([dataset, "--root", str(tmp_path / "data"), "--archives", str(tmp_path / "nowhere"),
+              "--year", "2014"])
+    assert refused.value.code == 2 and "unrecognized arguments: --year" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from pipelines import DataError, EpisodeSampler, episode_dataset, open_source
 from pipelines.errors import data_error_from
 from pipelines.index import build_index
 from pipelines.remote import client
+from pipelines.remote.__main__ import main
 from pipelines.remote.workers import dispatcher
 from tests.pipelines.tiny_voc import write_mask
 
@@ -120,3 +121,15 @@ def test_features_stay_at_home(source, sampler):
     with pytest.raises(DataError, match="cache_features"):
         episode_dataset(source, sampler, image_size=SIZE, batch=1, count=4, features=Store(),
                         service="localhost:1")
+
+
+@pytest.mark.parametrize("words, told", [
+    (["dispatcher", "--port", "99999"], "--port: '99999': a port of 0 to 65535"),
+    (["dispatcher", "--port", "-1"], "--port: '-1': a port of 0 to 65535"),
+    (["worker", "--dispatcher", "localhost:1", "--port", "65536", "voc"],
+     "--port: '65536': a port of 0 to 65535"),
+    (["worker", "--dispatcher", "localhost:1", "voc"], "are required: --root")])
+def test_wrong_options_of_the_servers_are_named(words, told, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(words)
+    assert refused.value.code == 2 and told in capsys.readouterr().err
