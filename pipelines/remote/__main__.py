@@ -49,12 +49,14 @@ def _port(text):
 def main(argv: list[str] | None = None) -> None:
     options = parse(parser(), argv)
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
+    from pipelines.remote.client import refuse_nobody
     from pipelines.remote.workers import dispatcher, worker
 
     if options.kind == "dispatcher":
         server = dispatcher(options.port, options.work_dir)
         print(f"dispatcher at {server.target.removeprefix('grpc://')}", flush=True)
     else:
+        refuse_nobody(options.dispatcher, "--dispatcher")
         own = {key: getattr(options, key) for key in ("classes", "annotations")
                if getattr(options, key)}
         source = open_source(options.dataset, options.root, **own)

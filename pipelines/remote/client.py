@@ -26,9 +26,12 @@ def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, f"grpc://{address}"))
 
 
-def refuse_nobody(address: str) -> None:
+def refuse_nobody(address: str, option: str = "service") -> None:
     """TensorFlow would wait for a dispatcher without an end.
 
+    Args:
+        address: "host:port" of the dispatcher.
+        option: which gave the address, for messages.
     Raises:
         DataError: nobody listens there.
     """
@@ -36,7 +39,7 @@ def refuse_nobody(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise DataError(f"service {address!r}: no dispatcher there ({error}); host:port of a "
+        raise DataError(f"{option} {address!r}: no dispatcher there ({error}); host:port of a "
                         "python -m pipelines.remote dispatcher is expected") from None
 
 

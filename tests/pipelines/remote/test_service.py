@@ -13,6 +13,7 @@ from pipelines import DataError, EpisodeSampler, episode_dataset, open_source
 from pipelines.errors import data_error_from
 from pipelines.index import build_index
 from pipelines.remote import client
+from pipelines.remote import workers as workers_module
 from pipelines.remote.__main__ import main
 from pipelines.remote.workers import dispatcher
 from tests.pipelines.tiny_voc import write_mask
@@ -133,3 +134,13 @@ def test_wrong_options_of_the_servers_are_named(words, told, capsys):
     with pytest.raises(SystemExit) as refused:
         main(words)
     assert refused.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_a_worker_without_a_dispatcher_ends(tiny, capsys, monkeypatch):
+    monkeypatch.setattr(workers_module, "worker", lambda *_: pytest.fail("waits for ever"))
+    with pytest.raises(SystemExit) as refused:
+        main(["worker", "--dispatcher", "localhost:1", "voc", "--root", str(tiny)])
+    assert refused.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: --dispatcher 'localhost:1': no dispatcher there")
+    assert len(told.splitlines()) == 1
