@@ -4,6 +4,8 @@
 With `--evaluation` instead: the most memory that an evaluation of many photos takes.
 """
 
+from jsonargparse.typing import PositiveInt
+
 from pipelines import open_source
 from pipelines.commands import command
 from sst_tf.config import (
@@ -20,15 +22,15 @@ from sst_tf.config import (
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m sst_tf.bench", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
-    parser.add_argument("--channels", type=int, default=256, help="C")
-    parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
-    parser.add_argument("--batch", type=int, default=4, help="episodes a step")
-    parser.add_argument("--repeats", type=int, default=3, help="best of so many rounds")
+    parser.add_argument("--channels", type=PositiveInt, default=256, help="C")
+    parser.add_argument("--image_size", type=PositiveInt, default=321, help="side in pixels")
+    parser.add_argument("--batch", type=PositiveInt, default=4, help="episodes a step")
+    parser.add_argument("--repeats", type=PositiveInt, default=3, help="best of so many rounds")
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument("--evaluation", action="store_true", help="measure its memory")
     evaluation.add_argument("--root", help="folder in VOC layout; drawn shapes without it")
     evaluation.add_argument("--split", default="val", help="of --root")
-    evaluation.add_argument("--photos", type=int, default=1500, help="at most so many")
+    evaluation.add_argument("--photos", type=PositiveInt, default=1500, help="at most so many")
     evaluation.add_argument("--weights", default="none", help="of the backbone, as model.weights")
     evaluation.add_argument("--memory", type=float, default=EvaluateConfig().memory,
                             help="GB, as evaluate.memory")

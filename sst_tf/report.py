@@ -6,7 +6,10 @@ nothing else: tables with intervals, paired differences, the paper's figures 3 t
 IoU by class, best and worst episodes, what the step does, what is taken for the class.
 """
 
+import sys
 from pathlib import Path
+
+from jsonargparse.typing import PositiveInt
 
 from pipelines.commands import command
 from pipelines.errors import UserError
@@ -33,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="where their runs lie")
     parser.add_argument("--without_photos", action="store_true",
                         help="numbers and plots alone, where photos must not be passed on")
-    parser.add_argument("--side", type=int, default=SIDE,
+    parser.add_argument("--side", type=PositiveInt, default=SIDE,
                         help="of a photo in the pictures, pixels; small ones may be shown where "
                              "large ones may not")
     parser.add_argument("--credit", help="said above the pictures: whose photos they are")
@@ -62,6 +65,9 @@ def main(argv: list[str] | None = None) -> None:
         report.add(*experiment_table.parts(experiment, cells))
     subjects = [Subject(folder, not options.without_photos, options.side, name)
                 for folder, name in zip(options.runs, names_of(options.runs), strict=True)]
+    for one in subjects:
+        if one.away:
+            print(f"note: {one.away}", file=sys.stderr)
     if subjects:
         for part in (describe, gauges, curves):
             part(report, subjects)

@@ -2,7 +2,6 @@
 """One page on one or several runs, as Markdown and as HTML in one file."""
 
 import base64
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sst_tf.reporting.document import Heading, Items, Paragraph, Picture, Table
 from sst_tf.runs.directory import Run
 
 ROWS = 4  # of episodes in a picture
+NO_PHOTOS = "its photos are not here, so no pictures of it"
 
 
 class Report:
@@ -74,6 +74,9 @@ class Subject:
         photos: whether pictures may show photos.
         side: of a photo in the pictures, pixels.
         name: what the page calls it; the folder's by default.
+
+    Attributes:
+        away: why no photo of it can be shown though photos may be, with the remedy; None else.
     """
 
     def __init__(self, folder: str | Path, photos: bool = True, side: int = drawing.SIDE,
@@ -81,6 +84,7 @@ class Subject:
         # Results outlive the model's file.
         recorded = Run(folder).recorded() and not photos
         self.run, self.painter = Run(folder) if recorded else Run.open(folder), None
+        self.away: str | None = None
         self.name, self.config = name or self.run.folder.name, self.run.config()
         self.file = self.name.replace("/", "-")
         self.shots = [k for k in self.config.evaluate.shots
@@ -92,9 +96,20 @@ class Subject:
             raise UserError(f"{folder}: not evaluated under its own protocol; "
                             f"python -m sst_tf.evaluate {folder}")
         if photos:
-            with contextlib.suppress(DataError):  # the photos may be elsewhere
+            try:
                 self.painter = figures.Painter(self.run, self.config, self.run.model(),
                                                open_data(self.config), side)
+            except DataError as error:  # the photos may be elsewhere
+                self.away = f"{self.name}: {NO_PHOTOS}: {error}{self._remedy()}"
+
+    def _remedy(self):
+        root = self.config.data.root
+        if root is None or Path(root).is_dir():
+            return ""
+        change = f"change data.root in {self.run.folder / 'config.yaml'}"
+        if Path(root).is_absolute():
+            return f"; {change}"
+        return f"; run this in the folder where data.root begins, or {change}"
 
     def drawn(self) -> figures.Painter:
         """What draws the run's answers.
@@ -103,7 +118,7 @@ class Subject:
             DataError: the photos are elsewhere.
         """
         if self.painter is None:
-            raise DataError(f"{self.run.folder}: its photos are not here, so no pictures of it")
+            raise DataError(f"{self.run.folder}: {NO_PHOTOS}")
         return self.painter
 
     def evaluation(self, shots: int) -> stored.Evaluation:
@@ -214,7 +229,7 @@ def episodes(report: Report, subjects: list[Subject], credit: str | None = None)
     shown = [one for one in subjects if one.painter]
     for one in subjects:
         if not one.painter:
-            report.add(Paragraph(f"{one.name}: its photos are not here, so no pictures of it."))
+            report.add(Paragraph(f"{one.name}: {NO_PHOTOS}."))
     if not shown:
         return
     if credit:

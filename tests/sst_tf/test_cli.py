@@ -13,7 +13,7 @@ import pytest
 from pipelines import commands as pipeline_commands
 from pipelines.errors import UserError
 from pipelines.extras import missing_extra
-from sst_tf import cli, compare
+from sst_tf import bench, cli, compare, report
 from sst_tf.config import Config, packaged, parse, parser
 from sst_tf.experiments.grid import Experiment
 
@@ -149,3 +149,16 @@ def test_a_comparison_without_resamples_is_refused(capsys):
     with pytest.raises(SystemExit) as caught:
         compare.main(["a", "b", "--resamples", "0"])
     assert caught.value.code == 2 and "--resamples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command, words", [
+    (report, ["runs/a", "--side", "0"]), (report, ["runs/a", "--side", "-5"]),
+    (bench, ["--image_size", "0"]), (bench, ["--repeats", "0"]), (bench, ["--batch", "0"]),
+    (bench, ["--channels", "0"]), (bench, ["--evaluation", "--photos", "0"])])
+def test_sizes_and_counts_of_nothing_are_refused(command, words, capsys, monkeypatch):
+    monkeypatch.setattr(bench, "_training_step", lambda _: pytest.fail("measured"))
+    monkeypatch.setattr(bench, "_evaluation", lambda _: pytest.fail("measured"))
+    with pytest.raises(SystemExit) as refused:
+        command.main(words)
+    told = capsys.readouterr().err
+    assert refused.value.code == 2 and words[-2] in told and words[-1] in told

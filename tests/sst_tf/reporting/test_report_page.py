@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from pipelines.errors import UserError
 from sst_tf import evaluate, report
@@ -98,6 +99,24 @@ def test_runs_without_photos_or_evaluations(page, tmp_path):
     made = Report(tmp_path / "page")
     episodes(made, [one])
     assert "its photos are not here" in made.parts[0].text
+
+
+def test_photos_that_are_elsewhere_are_told_with_the_remedy(page, tmp_path, capsys):
+    folder = shutil.copytree(page.parent / "one", tmp_path / "away")
+    run = Run(folder)
+    for root, remedy in (("gone/voc", "run this in the folder where data.root begins, or change"),
+                         (str(tmp_path / "gone"), "change")):
+        settings = yaml.safe_load((folder / "config.yaml").read_text())
+        settings["data"] |= {"dataset": "voc", "root": root}
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+        report.main([str(folder), "--output", str(tmp_path / "page")])
+        text = (tmp_path / "page" / "report.md").read_text()
+        assert "away: its photos are not here" in text and "figure 3" not in text
+        told = capsys.readouterr().err
+        assert (f"note: away: its photos are not here, so no pictures of it: {root}: no such "
+                f"folder (data.root); {remedy} data.root in {run.folder / 'config.yaml'}\n") in told
+        report.main([str(folder), "--output", str(tmp_path / "page"), "--without_photos"])
+        assert "note" not in capsys.readouterr().err
 
 
 def test_confusion_counts_false_foreground_by_what_it_covers(page):
