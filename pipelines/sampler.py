@@ -91,6 +91,8 @@ class EpisodeSampler:
             all alike (the published protocols), 0.5 shows a thin class less often.
         absent: share of the episodes whose query shows another class instead (its mask is empty).
         lacks: whether a photo is known to lack a class, by photo id and class id; for `absent`.
+        photos: what the photos are, for messages.
+        remedy: what to do where no class is left, for messages.
 
     Attributes:
         classes: class ids, [C].
@@ -103,32 +105,33 @@ class EpisodeSampler:
     def __init__(self, pairs: Sequence[Pair], shots: int, seed: int, mismatched: bool = False,
                  skip_small: bool = False, class_names: Sequence[str] | None = None,
                  power: float = 0.0, absent: float = 0.0,
-                 lacks: Callable[[str, int], bool] | None = None) -> None:
+                 lacks: Callable[[str, int], bool] | None = None, photos: str = "photos",
+                 remedy: str = "add photos or check data.pair_filter, data.novel_policy and the "
+                               "split") -> None:
         check_whole(1, shots=shots)
         check_whole(0, seed=seed)
-        photos = defaultdict(set)
+        shown = defaultdict(set)
         for pair in pairs:
-            photos[pair.class_id].add(pair.image_id)
+            shown[pair.class_id].add(pair.image_id)
         self.shots, self.seed, self.mismatched = shots, seed, mismatched
         self.power, self.absent = power, absent
         self.skipped, self.photos = [], {}
-        for class_id in sorted(photos):
+        for class_id in sorted(shown):
             name = class_names[class_id - 1] if class_names else str(class_id)
-            if len(photos[class_id]) > shots:
-                self.photos[class_id] = sorted(photos[class_id])
+            if len(shown[class_id]) > shots:
+                self.photos[class_id] = sorted(shown[class_id])
             elif skip_small:
                 self.skipped.append(name)
             else:
-                raise DataError(f"class {name}: {len(photos[class_id])} photos, {shots}-shot "
+                raise DataError(f"class {name}: {len(shown[class_id])} photos, {shots}-shot "
                                 f"episodes need {shots + 1}; add photos, use fewer shots or take "
                                 "the class off")
         self.classes = list(self.photos)
-        self.counts = [len(photos) for photos in self.photos.values()]
+        self.counts = [len(names) for names in self.photos.values()]
         self.listed = [name for names in self.photos.values() for name in names]
         if len(self.classes) < (2 if mismatched else 1):
-            raise DataError(f"{len(self.classes)} classes have more than {shots} photos; episodes "
-                            f"need {'two' if mismatched else 'one'}: add photos or check "
-                            "data.pair_filter, data.novel_policy and the split")
+            raise DataError(f"{len(self.classes)} classes have more than {shots} {photos}; "
+                            f"episodes need {'two' if mismatched else 'one'}: {remedy}")
         self.lacking = np.zeros((len(self.listed), len(self.classes)), bool)
         if absent:
             if mismatched or lacks is None:

@@ -20,6 +20,17 @@ from sst_tf.config import Config
 
 KINDS = ("image", "features", "mask")
 SPLITS = ("train", "validation", "novel")
+# Whose photos each split's are, and what to do where episodes of it lack them.
+_CHECK = "check data.pair_filter, data.novel_policy"
+PHOTOS = {
+    "train": ("training photos of base classes",
+              f"add photos, lower train.shots or data.validation_share, or {_CHECK} and "
+              "data.train_split"),
+    "validation": ("held-out photos of base classes",
+                   "add photos, raise data.validation_share, lower evaluate.shots, or "
+                   f"{_CHECK} and data.train_split"),
+    "novel": ("photos of novel classes",
+              "add photos, lower evaluate.shots, or check data.pair_filter and data.novel_split")}
 
 
 @dataclass
@@ -107,8 +118,10 @@ class RunData:
         Args:
             options: further ones of `EpisodeSampler`.
         """
+        photos, remedy = PHOTOS[part]
         return EpisodeSampler(getattr(self, part), shots, seed, skip_small=part != "novel",
-                              class_names=self.source.classes, lacks=self.lacks, **options)
+                              class_names=self.source.classes, lacks=self.lacks, photos=photos,
+                              remedy=remedy, **options)
 
     def training_episodes(self, config: Config, start: int, features=None, context=None
                           ) -> tf.data.Dataset:

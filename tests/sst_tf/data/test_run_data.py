@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import DataError, open_source
+from pipelines.index import Pair
 from sst_tf.config import Config, DataConfig, EvaluateConfig
 from sst_tf.config.sections import JoinConfig
 from sst_tf.data import run_data
@@ -84,3 +85,19 @@ def test_a_list_of_pairs_may_name_photos_of_both_splits(tmp_path):
     listed.join = [JoinConfig(name="more", dataset="voc", root=str(root), split="all")]
     with pytest.raises(DataError, match=r"pairs.txt: a list says nothing of the photos of data.jo"):
         run_data.open_data(Config(data=listed))
+
+
+@pytest.mark.parametrize("part, whose, keys", [
+    ("train", "training photos of base classes", ("train.shots", "data.train_split")),
+    ("validation", "held-out photos of base classes",
+     ("raise data.validation_share", "lower evaluate.shots")),
+    ("novel", "photos of novel classes", ("evaluate.shots", "data.novel_split"))])
+def test_a_part_with_too_few_photos_is_named_with_its_keys(tmp_path, part, whose, keys):
+    source = open_source("voc", write_tiny_voc(tmp_path / "tiny"))
+    pairs = [Pair("p00", 2, 9), Pair("p01", 2, 9)] if part != "novel" else []
+    data = run_data.RunData(source, (1,), pairs, pairs, pairs, "keep", {})
+    with pytest.raises(DataError) as refused:
+        data.sampler(part, 5, seed=0)
+    told = str(refused.value)
+    assert told.startswith(f"0 classes have more than 5 {whose}; episodes need one: add photos")
+    assert all(key in told for key in keys)
