@@ -20,8 +20,8 @@ from sst_tf.config import Config
 
 KINDS = ("image", "features", "mask")
 SPLITS = ("train", "validation", "novel")
-# Whose photos each split's are, and what to do where episodes of it lack them.
 _CHECK = "check data.pair_filter, data.novel_policy"
+# Of each split, what its photos are, and what to do where they are too few for episodes.
 PHOTOS = {
     "train": ("training photos of base classes",
               f"add photos, lower train.shots or data.validation_share, or {_CHECK} and "

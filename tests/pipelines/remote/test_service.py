@@ -130,7 +130,8 @@ def test_features_stay_at_home(source, sampler):
     (["worker", "--dispatcher", "localhost:1", "--port", "65536", "voc"],
      "--port: '65536': a port of 0 to 65535"),
     (["worker", "--dispatcher", "localhost:1", "voc"], "are required: --root")])
-def test_wrong_options_of_the_servers_are_named(words, told, capsys):
+def test_wrong_options_of_the_servers_are_named(words, told, capsys, monkeypatch):
+    monkeypatch.setattr(workers_module, "dispatcher", lambda *_: pytest.fail("listens"))
     with pytest.raises(SystemExit) as refused:
         main(words)
     assert refused.value.code == 2 and told in capsys.readouterr().err
