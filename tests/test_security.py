@@ -102,7 +102,8 @@ def test_a_name_is_no_path(tmp_path):
                              *[np.ones(1, np.float32)] * 2, b"", ("mask",), "0",
                              cells=np.ones(1, np.float32))
 
-    predict._tune(Fake(), "../../up", [("a", "b")], tmp_path / "in" / "card.npz", several=True)
+    targets = predict._targets(tmp_path / "in" / "card.npz", ["../../up", "mug"])
+    predict._tune(Fake(), "../../up", [("a", "b")], targets["../../up"])
     assert [path.name for path in tmp_path.rglob("*.npz")] == ["card__up.npz"]
     assert [path.parent.name for path in tmp_path.rglob("*.npz")] == ["in"]
 
