@@ -156,8 +156,7 @@ def _void(source, image_id, masks):
     if absent is None:
         return {}
     mask = np.asarray(source.class_mask(image_id, absent))
-    first = next((one for _, one in sorted(masks.items())), None)
-    if first is not None and np.array_equal(mask, np.where(first == 1, 0, first)):
+    if masks and np.array_equal(mask, np.where((first := masks[min(masks)]) == 1, 0, first)):
         return {}
     return {NO_CLASS: mask}
 

@@ -17,7 +17,7 @@ from sst_tf.config.identity import (
     to_dict,
     trained_otherwise,
 )
-from sst_tf.config.reading import before_file, from_record, parse, parser
+from sst_tf.config.reading import before_file, from_record, parse, parser, read_yaml
 from sst_tf.config.resolve import resolved
 from sst_tf.config.sections import (
     ANSWERING,
@@ -37,5 +37,5 @@ from sst_tf.config.sections import (
 __all__ = ["ANSWERING", "BACKBONES", "HELD_OUT", "ArgumentParser", "Config", "DataConfig",
            "EvaluateConfig", "LossConfig", "ModelConfig", "OptimizerConfig", "PretrainConfig",
            "TrainConfig", "TunerConfig", "before_file", "check_files", "completed", "digest",
-           "from_record", "identity", "of_training", "parse", "parser", "portable", "resolved",
-           "sha256", "to_dict", "trained_otherwise"]
+           "from_record", "identity", "of_training", "parse", "parser", "portable", "read_yaml",
+           "resolved", "sha256", "to_dict", "trained_otherwise"]

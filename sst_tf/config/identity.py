@@ -77,7 +77,7 @@ def trained_otherwise(then: dict, config: Config) -> list[tuple[str, str, Any, A
              for key, value in values.items()
              if (was := then.get(section, {}).get(key, value)) != value
              # Earlier versions counted a preset by its name.
-             and not (section, key, was) == ("train", "init", config.train.init)]
+             and (section, key, was) != ("train", "init", config.train.init)]
     return sorted(found, key=lambda one: getattr(getattr(config, one[0]), one[1]) is None)
 
 

@@ -73,13 +73,24 @@ def before_file(parser: ArgumentParser, argv: list[str] | None) -> Any:
         raise UserError(f"command line: {_one_line(error)}") from None
 
 
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        UserError: the file, and why it is not readable.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {_one_line(error)}") from None
+
+
 def _parse_file(parser, path, defaults, record):
     if not Path(path).is_file():
         raise UserError(f"{path}: no such configuration file")
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not readable as YAML: {_one_line(error)}") from None
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise UserError(f"{path}: a mapping of sections is expected: {', '.join(SECTIONS)}")
     known = {section: _known_keys(path, section, content, record)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.errors import UserError
 from sst_tf import config as configuration
 from sst_tf.evaluation.protocol_options import under_protocol
@@ -80,13 +78,7 @@ class Experiment:
     def read(cls, path: str | Path, profile: str) -> "Experiment":
         """Of a YAML file; `UserError` names the file and the key."""
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}"
-                            ) from None
+        content = configuration.read_yaml(path)
         _known(path, "", content, KEYS, {"title", "rows", "profiles", "shots"})
         profiles = content["profiles"]
         if profile not in profiles:

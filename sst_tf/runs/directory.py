@@ -103,12 +103,7 @@ class Run:
         found = self.identity()
         if not self.recorded():
             return found
-        with told(self.folder / "config.yaml", "bring it back from a copy"):
-            try:
-                written = yaml.safe_load(
-                    (self.folder / "config.yaml").read_text(encoding="utf-8")) or {}
-            except yaml.YAMLError as error:
-                raise ValueError(error) from None
+        written = configuration.read_yaml(self.folder / "config.yaml") or {}
         answering = {key: value for key, value in written.get("model", {}).items()
                      if key in configuration.ANSWERING}
         today = configuration.identity(
