@@ -139,7 +139,7 @@ class ModelConfig:
         channels: width C of the embedding, comparator and decoder.
         embedding_kernel: side of the embedding's kernel in cells of stride 8. With 1 a ResNet-50
             trains in a fraction of the time and has a ninth of the weights to fit.
-        dropout: share of channels dropped before the decoder's last 3x3; off in the inner step.
+        dropout: share of values dropped before the decoder's last 3x3; off in the inner step.
         feature_dropout: share of the backbone's channels that all photos of an episode lose in
             training, so that no single one is relied on.
         comparator: how f_m sees features and prototype: "concatenate"d (the paper's), or with

@@ -55,7 +55,8 @@ class SSTSegmenter(keras.Model):
         tuner: arguments of `sst_tf.model.tuner.Tuner`.
         loss: {"auxiliary": weight of the self-segmentation loss, "balanced": bool}.
         optimizer_options: `OptimizerOptions`, or its fields as a dictionary.
-        fusion: of K > 1 shots where a call does not say: "weighted", "average" or "maximum".
+        fusion: of K > 1 shots in answers, where a call does not say: "weighted", "average" or
+            "maximum". Training has the method's own, "weighted".
 
     Attributes:
         inference: `sst_tf.model.inference.Inference`, for photos that are not trained on.
@@ -154,7 +155,9 @@ class SSTSegmenter(keras.Model):
              ) -> Segmentation:
         """S of each query under its tuned supports (Eq. 2 to 14)."""
         mask = episode["support_mask"]  # [B, K, H, W]
-        shots, size, fusion = mask.shape[1], spatial(mask), fusion or self.fusion
+        shots, size = mask.shape[1], spatial(mask)
+        # `self.fusion` is how a trained model is asked: weights do not depend on it.
+        fusion = fusion or ("weighted" if training else self.fusion)
         support, query = self.encode(episode, training)
         if training and shots == 1 and self.tuner.steps == 0 and self.auxiliary == 0:
             # The plain row of table 1 has no use for the self-segmentation: do not pay for it.
@@ -216,8 +219,8 @@ class SSTSegmenter(keras.Model):
             gradients, _ = tf.clip_by_global_norm(gradients, self.optimizer_options.clip_norm)
         self.optimizer.apply_gradients([(g / replicas, v) for g, v in
                                         zip(gradients, variables, strict=True)])
-        self._track(loss, main, auxiliary, answer, episode)
-        return {name: tracker.result() for name, tracker in self.trackers.items()}
+        measured = self._track(loss, main, auxiliary, answer, episode)
+        return {name: self.trackers[name].result() for name in measured}
 
     def _adjusted(self, gradient, variable):
         options = self.optimizer_options
@@ -229,6 +232,7 @@ class SSTSegmenter(keras.Model):
         return gradient
 
     def _track(self, loss, main, auxiliary, answer, episode):
+        """Names of what was measured; without self-segmentation there is nothing to say of it."""
         # The unscaled loss: `loss / replicas` would report a part of it.
         values = {"loss": loss, "main": main}
         if answer.support_logit is not None:
@@ -239,6 +243,7 @@ class SSTSegmenter(keras.Model):
             # As one number: under bfloat16 products TensorFlow would keep a tracker's sum of
             # several in bfloat16, and a mean in float32.
             self.trackers[name].update_state(tf.reduce_mean(tf.stop_gradient(value)))
+        return list(values)
 
     @property
     def metrics(self) -> list:

@@ -56,12 +56,16 @@ class Validation(keras.callbacks.Callback):
         if not self.config.optimizer.average:
             yield
             return
+        # Keras swaps by sums and differences; training goes on from what it had, to the last bit.
+        own = [*self.model.trainable_variables, *self.model.optimizer.variables]
+        kept = [variable.numpy() for variable in own]
         self.averages.set_model(self.model)
         self.averages.on_test_begin()
         try:
             yield
         finally:
-            self.averages.on_test_end()
+            for variable, value in zip(own, kept, strict=True):
+                variable.assign(value)
 
     def _validate(self, part, bank, episodes):
         scored = score(self.model, bank, episodes, self.config.evaluate.batch)

@@ -43,6 +43,31 @@ def test_each_switch_of_table_1_changes_what_it_should():
     assert rows[0, 0.0][2].support_logit is None
 
 
+def test_an_epoch_tells_what_was_measured_alone(eagerly):
+    """A support IoU of 0 would be a number of a self-segmentation that there was none of."""
+    told = {}
+    for auxiliary in (0.0, 1.0):
+        model = build(0, auxiliary)
+        model.compile(optimizer=keras.optimizers.SGD(0.01))
+        told[auxiliary] = set(model.train_step(random_episode()))
+    assert told[0.0] == {"loss", "main"}
+    assert told[1.0] == {"loss", "main", "auxiliary", "support_iou", "relative_update"}
+
+
+def test_training_knows_nothing_of_how_a_model_is_asked():
+    episode, trained, asked = random_episode(shots=3), [], []
+    for fusion, second_look in (("weighted", 0.0), ("average", 0.3), ("maximum", 0.0)):
+        model = build()
+        model.answer_by(fusion, second_look)
+        kernel = model.head.decoder.classify.kernel  # starts small; here answers should differ
+        kernel.assign(100 * kernel)
+        trained.append(model.losses_of(episode, training=True)[0])
+        asked.append(model(episode).logit)
+    for loss, logit in zip(trained[1:], asked[1:], strict=True):
+        np.testing.assert_array_equal(loss, trained[0])
+        assert np.abs(logit - asked[0]).max() > 1e-3
+
+
 def test_first_and_second_order_train_differently():
     episode = random_episode()
     _, second, _ = step(build(second_order=True), episode)
