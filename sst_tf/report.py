@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     if not options.runs and not options.experiment:
         raise UserError("give run directories or --experiment files")
+    if options.without_photos:
+        _refuse_photos(Path(options.output) / "figures")
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
@@ -74,6 +76,13 @@ def main(argv: list[str] | None = None) -> None:
         if not options.without_photos:
             episodes(report, subjects, options.credit)
     print(f"written to {report.write(options.title)}")
+
+
+def _refuse_photos(figures):
+    """A folder that is passed on without photos has none of an earlier page either."""
+    if left := sorted(figures.glob("*.jpg")):
+        raise UserError(f"{figures}: {len(left)} pictures of photos that an earlier page left "
+                        f"({left[0].name} ...); remove them, or give another --output")
 
 
 if __name__ == "__main__":

@@ -33,12 +33,16 @@ def _rows(evaluations):
             if kind not in one.results["scores"]:
                 continue
             entry = one.results["scores"][kind]
-            at = entry["threshold"]
             label = one.name if kind == "tuned" else f"{one.name}, step left out (diagnostic)"
             after = f"{iou['before']:.3f}, {iou['after']:.3f}" if kind == "tuned" else ""
-            yield (label, f"{entry['miou']:.3f}", _span(entry["miou_interval"]),
-                   f"{at['miou_at_chosen']:.3f}", _span(at["interval"]), f"{at['chosen']:.2f}",
-                   f"{entry['area_ratio']:.2f}", f"{at['area_ratio_at_chosen']:.2f}", after)
+            there, area = ("", "", ""), ""
+            # A preset's thresholds, and those kept under train.init, are of tuned answers alone.
+            if at := entry.get("threshold"):
+                there = (f"{at['miou_at_chosen']:.3f}", _span(at["interval"]),
+                         f"{at['chosen']:.2f}")
+                area = f"{at['area_ratio_at_chosen']:.2f}"
+            yield (label, f"{entry['miou']:.3f}", _span(entry["miou_interval"]), *there,
+                   f"{entry['area_ratio']:.2f}", area, after)
 
 
 def differences(evaluations: list[Evaluation], resamples: int) -> Iterator[dict[str, Any]]:

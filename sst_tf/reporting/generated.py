@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from pipelines.errors import DataError
+from pipelines.sealed import told
 from pipelines.writing import write_text
 from sst_tf.evaluation.stored import POINTS
 from sst_tf.reporting import document
@@ -36,7 +37,7 @@ def filled(text: str, folder: str | Path) -> str:
     """The text with the blocks' tables as the summaries in `folder` give them.
 
     Raises:
-        DataError: a block that no summary has, or that is not closed.
+        DataError: a block that no summary has, or that is not closed; a file that is no summary.
     """
     opened = len(re.findall(r"^<!-- results:", text, re.M))
     if opened != len(BLOCK.findall(text)):
@@ -57,9 +58,11 @@ def block(words: str, folder: str | Path) -> str:
     if not path.is_file():
         raise DataError(f"{path}: no such results; known: "
                         f"{', '.join(sorted(p.stem for p in Path(folder).glob('*.json')))}")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    with told(path, "make it again with sst experiment --output"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        tables = found["tables"]
     made: list[Part] = []
-    for one in found["tables"]:
+    for one in tables:
         asked = [word for word in which if word not in ("gauges", "cost")]
         if which and not asked or not set(asked) <= {str(one["shots"]), one["point"]}:
             continue

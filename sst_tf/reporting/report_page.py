@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 
 from pipelines.errors import DataError, UserError
-from pipelines.sampler import Episode
+from pipelines.sampler import Episode, load_episodes
 from pipelines.writing import write_text
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
@@ -87,6 +87,7 @@ class Subject:
         self.away: str | None = None
         self.name, self.config = name or self.run.folder.name, self.run.config()
         self.file = self.name.replace("/", "-")
+        self.ways = self.config.evaluate.ways
         self.shots = [k for k in self.config.evaluate.shots
                       if stored.own_results(self.run, k)]
         if self.config.data.novel_classes == []:
@@ -132,21 +133,25 @@ class Subject:
         return self.evaluation(shots).results
 
     def episodes(self, shots: int, count: int) -> list[Episode]:
-        """The first episodes of the evaluation."""
+        """The first episodes of the evaluation, of one way.
+
+        Drawn anew where it has several ways, or none of this number of shots.
+        """
+        if shots in self.shots and self.ways == 1:
+            return self._scored(shots)[:count]
         data = self.drawn().data
         return data.sampler("novel", shots, evaluation_seed(self.config.evaluate.seed)).take(count)
 
     def extremes(self, count: int) -> tuple[list[Episode], list[Episode]]:
         """1-shot episodes of the evaluation with the lowest and with the highest IoU."""
-        one = self.evaluation(1)
-        inter, union = one.arrays["tuned_chosen"]
+        inter, union = self.evaluation(1).arrays["tuned_chosen"]
         order = np.argsort(inter / np.maximum(union, 1), kind="stable")
-        photos, classes = one.arrays["photos"], one.arrays["class_ids"]
+        some = self._scored(1)
+        return [some[i] for i in order[:count]], [some[i] for i in order[::-1][:count]]
 
-        def made(places):
-            return [Episode(int(i), int(classes[i]), tuple(map(str, photos[i][1:])),
-                            str(photos[i][0]), int(classes[i])) for i in places]
-        return made(order[:count]), made(order[::-1][:count])
+    def _scored(self, shots):
+        """All episodes of the evaluation."""
+        return load_episodes(self.run.evaluation_path(f"novel_{shots}shot").with_suffix(".jsonl"))
 
 
 def describe(report: Report, subjects: list[Subject]) -> None:
@@ -179,7 +184,8 @@ def _facts(one):
     protocol, versions = results["protocol"], results["versions"]
     return (f"{one.config.model.method}, {one.config.model.backbone}, {protocol['dataset']}, novel "
             f"{', '.join(map(str, protocol['novel_classes'][:8]))}; {protocol['episodes']} "
-            f"episodes of {protocol['photos']} photos at {protocol['image_size']} pixels, "
+            f"{f'{one.ways}-way ' if one.ways > 1 else ''}episodes of {protocol['photos']} photos "
+            f"at {protocol['image_size']} pixels, "
             f"seed {protocol['seed']}; trained with seed {one.config.train.seed}; tuner steps "
             f"{one.config.tuner.steps}, auxiliary loss {one.config.loss.auxiliary:g}; commit "
             f"{results['commit'][:16]}; TensorFlow {versions.get('tensorflow')}, Keras "
@@ -234,6 +240,9 @@ def episodes(report: Report, subjects: list[Subject], credit: str | None = None)
         return
     if credit:
         report.add(Paragraph(credit))
+    for one in (one for one in shown if one.ways > 1):
+        report.add(Paragraph(f"{one.name}: scored with {one.ways} classes at a time; its pictures "
+                             "ask for one class each."))
     report.add(Heading("Before and after tuning (figure 3)"))
     for one in shown:
         report.picture(f"tuning_{one.file}", one.drawn().tuning(one.episodes(1, ROWS)),
@@ -246,14 +255,16 @@ def episodes(report: Report, subjects: list[Subject], credit: str | None = None)
     for one in many:
         report.picture(f"shots_{one.file}", one.drawn().shots(one.episodes(max(one.shots), 3)),
                        one.name)
-    report.add(Heading("Worst and best episodes"))
-    for one in (one for one in shown if 1 in one.shots):
+    ranked = [one for one in shown if 1 in one.shots and one.ways == 1]
+    if ranked:
+        report.add(Heading("Worst and best episodes"))
+    for one in ranked:
         for words, some in zip(("worst", "best"), one.extremes(ROWS), strict=True):
             report.picture(f"{words}_{one.file}", one.drawn().tuning(some),
                            f"{one.name}, {words} by IoU at the base-chosen threshold")
     report.add(Heading("What is taken for the class"),
-               Paragraph("Share of false foreground by what lies under it, 60 novel episodes, "
-                         "1-shot."),
+               Paragraph("Share of false foreground by what lies under it, the first 60 novel "
+                         "episodes, 1-shot."),
                Items([(one.name, _taken_for_the_class(one)) for one in shown]))
 
 

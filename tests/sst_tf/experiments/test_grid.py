@@ -621,6 +621,10 @@ def test_blocks_that_cannot_be_filled_are_told(tmp_path):
             filled(f"<!-- results: {words} -->\n<!-- end -->\n", tmp_path)
     with pytest.raises(DataError, match="1 blocks of results are opened, 0 closed"):
         filled("<!-- results: t -->\n", tmp_path)
+    for content in ('{"tables": [', '{"rows": []}', "[]"):
+        (tmp_path / "t.json").write_text(content)
+        with pytest.raises(DataError, match="t.json: damaged .*sst experiment --output"):
+            filled("<!-- results: t -->\n<!-- end -->\n", tmp_path)
 
 
 def test_the_page_of_results_shows_what_was_kept():

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pipelines.errors import UserError
+from pipelines.sampler import dump_episodes, load_episodes
 from sst_tf import evaluate, report
 from sst_tf.config import DataConfig
 from sst_tf.evaluation.stored import read_results
@@ -21,6 +22,7 @@ from sst_tf.reporting.report_page import Report, Subject, describe, episodes
 from sst_tf.runs.directory import Run
 from tests.browser import browser, console_errors  # noqa: F401  a fixture
 from tests.export.conftest import make_run
+from tests.sst_tf.test_commands import fails
 
 pytestmark = pytest.mark.usefixtures("kept_models")
 
@@ -158,6 +160,39 @@ def test_a_page_without_photos(page, tmp_path):
     assert "## 1-shot" in text and "figure 6" in text and "figure 3" not in text
     assert "**a/one**" in text and "**b/one**" in text
     assert not list((tmp_path / "figures").glob("*.jpg"))
+
+
+def test_a_page_without_photos_goes_to_no_folder_that_has_some(page, capsys):
+    before = (page / "report.md").read_bytes()
+    words = fails(capsys, [str(page.parent / "one"), "--output", str(page), "--without_photos"],
+                  report.main)
+    assert "pictures of photos that an earlier page left" in words and "--output" in words
+    assert (page / "report.md").read_bytes() == before
+
+
+def test_pictures_are_of_the_episodes_that_were_scored(page, tmp_path):
+    """Wherever these came from: a file of episodes, or several runs."""
+    folder = shutil.copytree(page.parent / "one", tmp_path / "one")
+    path = Run(folder).evaluation_path("novel_1shot").with_suffix(".jsonl")
+    scored = load_episodes(path)[::-1]
+    dump_episodes(scored, path)
+    assert Subject(folder, photos=False).episodes(1, 3) == scored[:3]
+    assert len(Subject(folder, photos=False).episodes(1, 60)) == 24
+
+
+def test_a_run_that_was_scored_with_several_classes_at_a_time_says_so(page, tmp_path):
+    one, picture = Subject(page.parent / "one"), np.zeros((8, 8, 3), np.uint8)
+    one.ways, real = 2, one.painter
+    one.painter = SimpleNamespace(
+        side=8, data=real.data, batches=real.batches, tuning=lambda some: picture,
+        own=lambda some: [[picture, picture]] * len(some), shots=lambda some: picture,
+        confusion=lambda some: {})
+    made = Report(tmp_path / "page")
+    describe(made, [one])
+    episodes(made, [one])
+    text = document.markdown(made.parts)
+    assert "24 2-way episodes of" in text and "one: scored with 2 classes at a time" in text
+    assert "Worst and best" not in text  # of one class each, which none of its scores is
 
 
 # ---- names are text ------------------------------------------------------------------------------
