@@ -37,7 +37,7 @@ predictor = Predictor.from_preset("{preset.name}")
 
 ## Training
 
-{_photos(training)}
+{_photos(training, config.train.select_on)}
 {_classes(training["classes"])}{_before(training)}
 
 {_how(config, training)}
@@ -67,7 +67,7 @@ you to judge.
 """
 
 
-def _photos(training):
+def _photos(training, select_on):
     counts = training["photos"]
     if not counts:
         return "The run says nothing of its photos."
@@ -75,6 +75,8 @@ def _photos(training):
     trained = f"Trained on {_told(counts['train'])}"
     if not counts["validation"]:
         return f"{trained}; none were held out, so the last epoch is the result."
+    if select_on == "novel":
+        return f"{trained}, the best epoch chosen on the classes that it left out."
     return f"{trained}, the best epoch chosen on {_told(counts['validation'])} beside them."
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.sealed import read_sealed
 from sst_tf import config as configuration
 from sst_tf.config import packaged
 from sst_tf.evaluation.operating_point import OperatingPoint
@@ -98,16 +99,23 @@ def _points(run, config):
 def _training(run, config):
     """What the card says of how it came about."""
     history = run.history()
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
-    classes = json.loads((run.folder / "classes.json").read_text(encoding="utf-8"))
-    known = [float(row["base_miou_chosen"]) for row in history if row.get("base_miou_chosen")]
+    environment, classes = (read_sealed(run.folder / f"{name}.json", "bring it back from a copy")
+                            for name in ("environment", "classes"))
+    known = _best_epoch(history, config.train.select_on).get("base_miou_chosen")
     init = config.train.init and Path(config.train.init).stem
     return {"photos": run.photos(), "classes": classes, "init": init,
             "command": _command(run, config),
             "steps": config.train.epochs * config.train.steps_per_epoch,
             "minutes": round(sum(float(row["seconds"] or 0) for row in history) / 60, 1),
-            "known_miou": max(known, default=None), "commit": environment["commit"],
+            "known_miou": float(known) if known else None, "commit": environment["commit"],
             "versions": environment["versions"]}
+
+
+def _best_epoch(history, part):
+    """The row of the epoch whose weights are the model; {} where none was chosen."""
+    column = f"{part}_miou_chosen"
+    return max((row for row in history if row.get(column)), key=lambda row: float(row[column]),
+               default={})
 
 
 def _command(run, config):

@@ -163,6 +163,21 @@ def test_the_card_has_the_numbers(toy):
     assert "was not measured" in card(bare) and "was not tested" in card(bare)
 
 
+def test_the_card_is_of_the_epoch_that_was_chosen(folder, toy, tmp_path):
+    run = Run(shutil.copytree(folder / "toy", tmp_path / "toy"))
+    for epoch, (base, novel) in enumerate(((0.5, 0.4), (0.6, 0.3), (0.4, 0.4))):
+        run.append_history({"epoch": epoch, "seconds": 1.0, "base_miou_chosen": base,
+                            "novel_miou_chosen": novel})
+    config = run.config()
+    for part, known, words in (("base", 0.6, "the best epoch chosen on "),
+                               ("novel", 0.5, "chosen on the classes that it left out")):
+        config.train.select_on = part
+        assert making._training(run, config)["known_miou"] == known
+        facts = json.loads(json.dumps(Preset.load(toy).facts))
+        facts["config"]["train"]["select_on"] = part
+        assert words in card(Preset(facts, [], np.zeros((1, 5))))
+
+
 def test_the_card_names_the_terms_of_data_that_it_knows(toy):
     preset, terms = Preset.load(toy), []
     for classes in (PASCAL_CLASSES, ("cup", "fork")):
@@ -332,6 +347,13 @@ def test_runs_that_make_no_preset(folder, monkeypatch):
         patch.setattr(run, "thresholds_path", folder / "none.json")
         with pytest.raises(UserError, match="no operating point for 1 shots; .*sst_tf.evaluate"):
             making.preset_of(run, "toy")
+    record = run.folder / "environment.json"
+    whole = record.read_text()
+    for content in ("{", None):
+        record.write_text(content) if content else record.unlink()
+        with pytest.raises(UserError, match="environment.json: damaged .*from a copy"):
+            making.preset_of(run, "toy")
+    record.write_text(whole)
     with monkeypatch.context() as patch:
         config.model.train_backbone = True
         patch.setattr(run, "config", lambda: config)
