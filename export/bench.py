@@ -11,6 +11,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from jsonargparse.typing import PositiveInt
+
 from pipelines.commands import command
 from sst_tf.config import BACKBONES, ArgumentParser
 
@@ -19,12 +21,14 @@ from sst_tf.config import BACKBONES, ArgumentParser
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m export.bench", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
-    parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
-    parser.add_argument("--rounds", type=int, default=3, help="best of so many")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="episodes a call")
-    parser.add_argument("--classes", type=int, default=8, help="looked for in one photo")
-    parser.add_argument("--requests", type=int, default=100, help="a row of the table of clients")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16],
+    parser.add_argument("--image_size", type=PositiveInt, default=321, help="side in pixels")
+    parser.add_argument("--rounds", type=PositiveInt, default=3, help="best of so many")
+    parser.add_argument("--batches", type=PositiveInt, nargs="+", default=[1, 8],
+                        help="episodes a call")
+    parser.add_argument("--classes", type=PositiveInt, default=8, help="looked for in one photo")
+    parser.add_argument("--requests", type=PositiveInt, default=100,
+                        help="a row of the table of clients")
+    parser.add_argument("--clients", type=PositiveInt, nargs="+", default=[1, 4, 16],
                         help="that ask a server at once")
     parser.add_argument("--load_only", action="store_true", help="the table of clients alone")
     parser.add_argument("--variants", nargs="+", choices=["xla", "bfloat16", "onnx"],

@@ -67,7 +67,7 @@ class GrpcClient:
         """
         request = self._apis.predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = self.model, signature
-        if self.version:
+        if self.version is not None:
             request.model_spec.version.value = self.version
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tensors.to_proto(value))
@@ -90,7 +90,7 @@ class RestClient:
         import requests
         self._requests, self._session = requests, requests.Session()
         self._session.trust_env = not _here(address)
-        which = f"/versions/{version}" if version else ""
+        which = "" if version is None else f"/versions/{version}"
         self.url = f"http://{address}/v1/models/{model}{which}"
         self.timeout = timeout
         self._outputs: dict[str, dict[str, int]] | None = None
@@ -100,8 +100,8 @@ class RestClient:
         body = {"signature_name": signature, "inputs": {
             name: tensors.bytes_json(value) if np.asarray(value).dtype == object
             else np.asarray(value).tolist() for name, value in inputs.items()}}
-        answer = self._ask("POST", f"{self.url}:predict", json=body)["outputs"]
-        types = self._types()[signature]
+        answer = self._ask("outputs", "POST", f"{self.url}:predict", json=body)
+        types = self._types()[signature or "serving_default"]
         if not (isinstance(answer, dict) and set(answer) <= set(types)):
             answer = {next(iter(types)): answer}  # a signature of one output leaves its name out
         return {name: tensors.from_json(value, types[name]) for name, value in answer.items()}
@@ -109,14 +109,15 @@ class RestClient:
     def _types(self):
         """{signature: {output: tensor type by number}}, asked for once."""
         if self._outputs is None:
-            found = self._ask("GET", f"{self.url}/metadata")["metadata"]["signature_def"]
+            found = self._ask("metadata", "GET", f"{self.url}/metadata")["signature_def"]
             self._outputs = {
                 name: {key: protos.types_pb2.DataType.Value(info["dtype"])
                        for key, info in one["outputs"].items()}
                 for name, one in found["signature_def"].items()}
         return self._outputs
 
-    def _ask(self, method, url, **arguments):
+    def _ask(self, key, method, url, **arguments):
+        """What an answer holds under a key."""
         try:
             answer = self._session.request(method, url, timeout=self.timeout, **arguments)
         except self._requests.RequestException as error:
@@ -124,10 +125,14 @@ class RestClient:
         try:
             content = answer.json()
         except ValueError:
-            content = {"error": answer.text[:500]}
-        if not answer.ok:
-            raise RequestFailed(answer.status_code, content.get("error", content))
-        return content
+            content = None
+        if answer.ok and isinstance(content, dict) and key in content:
+            return content[key]
+        told = isinstance(content, dict) and "error" in content
+        said = content["error"] if told else " ".join(answer.text.split())[:500]
+        if answer.ok:
+            said = f"no model server's answer from {url}: {said}"
+        raise RequestFailed(answer.status_code, said)
 
     def close(self) -> None:
         """End the connection."""

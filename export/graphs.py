@@ -8,7 +8,10 @@ the unused one when it loads; here it is dropped from the file, so that the file
 from collections.abc import Iterable
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from export.standin.protos import meta_graph_pb2, saved_model_pb2
+from pipelines.errors import UserError
 
 FILE = "saved_model.pb"
 GRADIENT_OPS = ("Conv2DBackpropInput", "ReluGrad", "TanhGrad", "SigmoidGrad", "RsqrtGrad",
@@ -16,9 +19,19 @@ GRADIENT_OPS = ("Conv2DBackpropInput", "ReluGrad", "TanhGrad", "SigmoidGrad", "R
 
 
 def read(folder: str | Path) -> meta_graph_pb2.MetaGraphDef:
-    """The one meta graph of a SavedModel."""
-    model = saved_model_pb2.SavedModel.FromString((Path(folder) / FILE).read_bytes())
-    return model.meta_graphs[0]
+    """The one meta graph of a SavedModel.
+
+    Raises:
+        UserError: the file is missing or cut off.
+    """
+    path = Path(folder) / FILE
+    try:
+        model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+        return model.meta_graphs[0]
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; export again") from None
+    except (DecodeError, IndexError):
+        raise UserError(f"{path}: damaged; export again") from None
 
 
 def prune(folder: str | Path) -> None:

@@ -13,7 +13,7 @@ from pipelines.writing import write_json, write_text
 from sst_tf import config as configuration
 from sst_tf.evaluation.metrics import BINS
 from sst_tf.evaluation.operating_point import OperatingPoint
-from sst_tf.evaluation.stored import read_results
+from sst_tf.evaluation.stored import own_results, read_results
 from sst_tf.runs.provenance import commit, environment
 
 SETTINGS = "export.json"  # read by the check
@@ -77,9 +77,10 @@ def _licence(trained):
 
 def _card(trained, facts, names):
     evaluations = sorted((trained.run.folder / "evaluations").glob("novel_*shot.json"))
-    # Results of a model of before may lie beside it: a training that went on is evaluated anew.
+    # Others may lie beside them: of a model that was trained on since, or of another fusion or
+    # second look than the run has today, with which the export answers.
     rows = [_row(found) for found in map(read_results, evaluations)
-            if not trained.run.replaced(found)]
+            if own_results(trained.run, found["protocol"]["shots"])]
     head = "| shots | mIoU at the threshold of base classes | 95 % over photos | episodes | data |"
     table = "\n".join([head, "|---|---|---|---|---|", *rows]) if rows else "Not evaluated."
     steps = trained.model.tuner.steps

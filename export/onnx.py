@@ -17,6 +17,7 @@ from jsonargparse.typing import PositiveInt
 from export import versions
 from export.encoders import add_int8_options
 from pipelines.commands import command
+from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.presets.options import add_model_options, run_folder
 
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
                         help="photos of the run's image_size only; a runtime may plan better")
     add_int8_options(parser)
     options = parser.parse_args(argv)
+    if options.encoder != "int8" and options.trials != parser.get_default("trials"):
+        raise UserError("--trials: goes with --encoder int8")
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from export.onnx_files import NAMES, export
     from export.onnx_graph import OPSET

@@ -81,7 +81,7 @@ def _name_axes(graph):
     for value in [*graph.input, *graph.output]:
         axes = value.type.tensor_type.shape.dim
         images = value.name.endswith("image")
-        maps = images or value.name.endswith("mask") or value.name == "probability"
+        maps = images or value.name.endswith("mask") or value.name in ("probability", "index")
         for i, axis in enumerate(axes):
             if axis.dim_value > 0:
                 continue

@@ -12,6 +12,8 @@ import signal
 import socket
 import threading
 
+from jsonargparse.typing import PositiveInt
+
 from export.ports import Port
 from export.standin import grpc_api
 from export.standin import repository as repositories
@@ -70,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="a label may name a version that is not loaded yet")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--rest_api_port", type=Port, default=8501, help="0 takes a free one")
-    parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30000,
+    parser.add_argument("--rest_api_timeout_in_ms", type=PositiveInt, default=30000,
                         help="for the model's work on a request; gRPC's comes with each call")
     parser.add_argument("--port", type=Port, default=8500, help="of gRPC; 0 takes a free one")
     parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0,
@@ -96,11 +98,15 @@ def main(argv: list[str] | None = None) -> None:
     repository.refresh()
     for name, model in models.items():
         try:
-            repository.status(name)
+            states = repository.status(name)
         except RequestError:
             wanted = f"version {model.specific[0]}" if model.specific else "numbered version"
             raise UserError(f"{model.base_path}: no {wanted} in it; write one with "
                             "python -m export.saved_model") from None
+        version, state = states[0]
+        if all(one.code for _, one in states):  # TensorFlow Serving ends, too
+            raise UserError(f"{model.base_path}: version {version} cannot be loaded: "
+                            f"{state.reason}; export it again")
     try:
         repository.label()
     except RequestError as error:

@@ -32,12 +32,17 @@ def writing(output: str | Path) -> Iterator[Version]:
 
 def numbers(output: str | Path) -> list[int]:
     """Version numbers under a model's folder, ascending."""
-    return sorted(int(p.name) for p in Path(output).iterdir() if p.name.isdecimal() and p.is_dir())
+    return sorted(int(p.name) for p in _numbered(output) if p.is_dir())
+
+
+def _numbered(output):
+    return [p for p in Path(output).iterdir() if p.name.isdecimal()]
 
 
 def _publish(folder, output):
     while True:
-        target = output / str(max(numbers(output), default=0) + 1)
+        # A file of that name is no version, but its number is taken.
+        target = output / str(max((int(p.name) for p in _numbered(output)), default=0) + 1)
         try:
             os.rename(folder, target)
         except OSError:

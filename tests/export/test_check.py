@@ -3,11 +3,12 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from export import check, graphs, promises
+from export import check, graphs, onnx_files, promises
 from export.promises import Broken, Case
 from pipelines.errors import UserError
 
@@ -56,6 +57,9 @@ def test_what_cannot_be_checked_is_said_before_the_work(run, exported, tmp_path)
     (tmp_path / "export.json").write_text(json.dumps(facts | {"shots": 9}))
     with pytest.raises(UserError, match="shots is 9"):
         case(onnx=tmp_path)
+    (tmp_path / "export.json").write_text(json.dumps(facts | {"threshold": 0.1}))
+    with pytest.raises(UserError, match="threshold is 0.1"):
+        case(onnx=tmp_path)
     path.write_text(path.read_text()[:40])
     with pytest.raises(UserError, match="damaged; export again"):
         case(tmp_path / "1")
@@ -69,6 +73,43 @@ def test_half_precision_outputs_are_broken(run, exported, tmp_path, capsys):
         check.main(["--model", str(folder), "--run_dir", str(run.folder), "--episodes", "1"])
     assert caught.value.code == 1
     assert "BROKEN  output types: segment: probability" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_a_damaged_file_is_one_line(run, exported, tmp_path, capsys, content):
+    shutil.copytree(exported, tmp_path / "1")
+    path = tmp_path / "1" / graphs.FILE
+    path.write_bytes(content) if content is not None else path.unlink()
+    with pytest.raises(SystemExit) as caught:
+        check.main(["--model", str(path.parent), "--run_dir", str(run.folder), "--episodes", "1"])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert caught.value.code == 2
+    assert told.startswith(f"error: {path}: ") and told.endswith("export again")
+
+
+@pytest.mark.parametrize("change, reason", [
+    (lambda right: right | {"probability": right["probability"] * np.nan}, "differs by nan"),
+    (lambda right: right | {"mask": 1 - right["mask"]}, "masks differ")])
+@pytest.mark.parametrize("encoder", ["float32", "int8"])
+def test_onnx_files_that_answer_otherwise_are_broken(case, monkeypatch, encoder, change, reason):
+    class Files:
+        def __init__(self, folder):
+            pass
+
+        def run(self, signature, inputs):
+            if signature == "tune":
+                rows = len(inputs["support_mask"])
+                return {"prototype": np.zeros((rows, 16), "f"), "score": np.zeros(rows, "f")}
+            answer = change(case.expected[0])
+            if signature == "segment_many":
+                return {"probability": answer["probability"][:, None]}
+            return answer
+
+    monkeypatch.setattr(onnx_files, "OnnxModel", Files)
+    asked = SimpleNamespace(batches=case.batches[:1], expected=case.expected[:1], onnx="1",
+                            onnx_facts={"encoder": encoder})
+    with pytest.raises(Broken, match=reason):
+        promises.onnx_answers(asked)
 
 
 def test_other_weights_are_broken(case):

@@ -83,6 +83,15 @@ def test_the_bench_runs(capsys):
         assert clients == 2 and rate > 0 and 0 < p50 <= p95 <= p99
 
 
+@pytest.mark.parametrize("option", ["image_size", "rounds", "batches", "classes", "requests",
+                                    "clients"])
+def test_counts_of_nothing_are_no_measurement(option, capsys, monkeypatch):
+    monkeypatch.setattr(serving_cost, "measure", lambda folder, options: None)
+    with pytest.raises(SystemExit):
+        bench.main([f"--{option}", "0"])
+    assert option in capsys.readouterr().err
+
+
 def test_a_lost_request_ends_the_rate():
     def call():
         raise ConnectionError("gone")

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import raw_ops
 
+from export import onnx as cli
 from export import onnx_files, onnx_graph, onnx_ops, replay
 from pipelines.errors import UserError
 from sst_tf.model.layers import Conv2D
@@ -221,6 +222,11 @@ def test_files_say_what_they_are(converted):
     assert axes["support_mask"] == ["batch", 2, "height", "width"]
     assert axes["probability"] == ["batch", "height", "width"]
     assert axes["support_iou"] == ["batch", 2]
+    many = onnx.load(converted / "segment_many.onnx").graph
+    axes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+            for v in [*many.input, *many.output]}
+    assert axes["index"] == ["batch", "height", "width"]
+    assert axes["score"][1] == axes["prototype"][1] == axes["probability"][1] == "axis1"
     assert [o.version for o in model.opset_import if o.domain == ""] == [18]
 
 
@@ -229,6 +235,12 @@ def test_a_file_that_differs_is_not_left(trained, kept_graphs, tmp_path, monkeyp
     with pytest.raises(UserError, match="onnxruntime differs from the Keras model"):
         onnx_files.export(trained, tmp_path, episodes=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_trials_go_with_8_bits(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--run_dir", "gone", "--output", "models", "--trials", "7"])
+    assert "--trials: goes with --encoder int8" in capsys.readouterr().err
 
 
 def test_a_missing_handler_leaves_nothing(trained, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 """The stand-in server and the client: answers, errors, labels, hot swap without a lost request."""
 
 import functools
+import http.server
 import json
 import math
 import os
@@ -49,10 +50,15 @@ def batch(trained):
 def test_arrays_get_keras_answers(trained, caller, batch):
     due = replay.expected(trained, batch)
     for answer in (caller.run("segment", batch), replay.tuned_first(caller.run, batch),
-                   caller.run("", batch) if isinstance(caller, GrpcClient) else None):
-        if answer is not None:
-            assert replay.largest_difference(answer, due)["probability"] < 1e-5
-            assert answer["mask"].dtype == np.int32
+                   caller.run("", batch)):  # without a name it is the default signature
+        assert replay.largest_difference(answer, due)["probability"] < 1e-5
+        assert answer["mask"].dtype == np.int32
+
+
+def test_version_0_is_a_version(server, batch):
+    for kind, port in ((GrpcClient, server.grpc_port), (RestClient, server.rest_port)):
+        with pytest.raises(RequestFailed, match=r"Specific\(sst, 0\)"):
+            kind(f"{server.host}:{port}", version=0).run("segment", batch)
 
 
 def test_files_get_masks_and_overlays(trained, caller, tmp_path):
@@ -109,6 +115,30 @@ def test_no_server_is_one_line():
         GrpcClient("localhost:1", timeout=2).run("tune", {})
     with pytest.raises(RequestFailed, match="nothing"):
         RestClient("localhost:1", timeout=2).run("tune", {})
+
+
+@pytest.mark.parametrize("body", [b"<html>\n\nhello</html>", b"{}", b"[1]"])
+def test_an_answer_of_another_kind_of_server_is_one_line(body):
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *words):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(RequestFailed, match="200: no model server's answer from") as caught:
+                RestClient(f"127.0.0.1:{other.server_port}").run("tune", {})
+        finally:
+            other.shutdown()
+            thread.join()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_swap_under_load_loses_no_request(server, exported, batch):
@@ -229,6 +259,24 @@ def test_a_folder_without_versions_is_an_error(tmp_path):
                            str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 2 and "no numbered version" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_version_that_cannot_be_loaded_is_an_error(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"no model")
+    done = subprocess.run(
+        [sys.executable, "-m", "export.serve", "--model_base_path", str(tmp_path), "--port", "0",
+         "--rest_api_port", "0"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith(f"error: {tmp_path}: version 1 cannot be loaded: ")
+    assert told.endswith("; export it again")
+
+
+def test_no_time_for_a_request_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        serve.main(["--model_base_path", "models", "--rest_api_timeout_in_ms", "0"])
+    assert "rest_api_timeout_in_ms" in capsys.readouterr().err
 
 
 def test_neither_server_nor_client_start_tensorflow():
