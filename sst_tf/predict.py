@@ -104,13 +104,16 @@ def _run(options):
         _tune(predictor, name, pairs, targets.get(name))
     if not found and not teachers:
         return
-    done, failed, written = predict_files(
+    done, failed, written, seen = predict_files(
         predictor, found, output, options.batch, options.every, chosen=chosen,
         photos_at=options.photos_at, marked=teachers)
     for key, path in videos(found):
         if video := write_video(output, key, path, options.every, done):
             print(f"written to {video}")
-    print(f"{len(done)} answered, in {output}")
+    print(f"{len(done)} answered, in {output}; "
+          + ", ".join(f"{name!r} found in {count}" for name, count in seen.items()))
+    if done and empty and not any(seen.values()):
+        print("no class was found: --always_answer gives a mask all the same")
     for one in written:
         print(f"written to {one.root if isinstance(one, formats.Folder) else one}")
         if isinstance(one, formats.Folder) and one.kept:

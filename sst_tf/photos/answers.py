@@ -99,11 +99,13 @@ class Answered(NamedTuple):
         done: keys answered.
         failed: {key: reason} of those that could not be read.
         written: for each format its file, or the `formats.Folder` of its files.
+        found: {class: in how many of `done` it was found}.
     """
 
     done: list[str]
     failed: dict[str, str]
     written: list[Path | formats.Folder]
+    found: dict[str, int]
 
 
 def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: str | Path,
@@ -155,14 +157,21 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         flush()
     paths = {key: None if path.suffix.lower() in VIDEOS else path for key, path in found}
     known = {one.key: one for one in marked}
+    seen: dict[str, set[str]] = {name: set() for name in answers.names}
 
     def in_order():
         for key in sorted([*done, *known]):
-            yield known[key] if key in known else answers.answer(key, paths.get(key))
+            if key in known:
+                yield known[key]
+                continue
+            answer = answers.answer(key, paths.get(key))
+            for name in answer.masks:
+                seen[name].add(key)
+            yield answer
 
     whole = {Path(key).as_posix() for key, _ in videos(found) if key not in failed}
-    return Answered(done, failed, formats.write(chosen, answers.folder, in_order, answers.names,
-                                                photos_at, whole))
+    written = formats.write(chosen, answers.folder, in_order, answers.names, photos_at, whole)
+    return Answered(done, failed, written, {name: len(keys) for name, keys in seen.items()})
 
 
 def write_video(folder: str | Path, key: str, path: Path, every: int, done: Sequence[str]

@@ -86,6 +86,19 @@ def test_the_same_question_is_answered_once(predictor, photos, tmp_path):
     assert len(predictor.asked) == 2
 
 
+def test_in_how_many_photos_a_class_was_found_is_told(predictor, photos, tmp_path, capsys):
+    Image.new("RGB", (30, 20)).save(photos / "dark.png")
+    answer(photos, tmp_path / "out", "--format", "coco", "labelme")
+    told = capsys.readouterr().out
+    assert "3 answered" in told and "'mug' found in 2" in told and "--always_answer" not in told
+    predictor.pixel = 1.1
+    answer(photos, tmp_path / "out")
+    told = capsys.readouterr().out
+    assert "'mug' found in 0" in told and "--always_answer" in told
+    answer(photos, tmp_path / "out", "--always_answer")
+    assert "--always_answer" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("change", ["pixel", "there", "image_size", "always", "model",
                                     "second_look"])
 def test_another_operating_point_makes_other_answers(predictor, photos, tmp_path, change):

@@ -416,8 +416,8 @@ def test_a_video(run, predictor, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     predictor.set_support(*scene())
     found, _ = inputs.find_photos([path, tmp_path / "bad.mp4"])
-    done, failed, _ = answers.predict_files(predictor, found, tmp_path / "out", every=2,
-                                         progress=False)
+    done, failed, *_ = answers.predict_files(predictor, found, tmp_path / "out", every=2,
+                                             progress=False)
     assert done == ["clip.avi/000000", "clip.avi/000002", "clip.avi/000004"]
     assert list(failed) == ["bad.mp4"]
     (tmp_path / "out" / "clip.avi" / "000001.overlay.jpg").write_bytes(  # of a run by --every 1
