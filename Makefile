@@ -37,7 +37,7 @@ results: $(VENV)/installed ## tables 1 to 4 on real PASCAL-5i, hsnet's and PFENe
 		--jobs $(JOBS) --output docs/results --keep docs/results/runs $(ARGS)
 	$(BIN)/python -m sst_tf.report --tables docs/results.md
 
-bench-data: $(VENV)/installed ## episodes a second against a bare loop and a PyTorch DataLoader
+bench-data: $(VENV)/installed ## ARGS=FOLDER: episodes a second against a bare loop and a PyTorch DataLoader
 	$(BIN)/python -m pipelines.bench_reading $(ARGS)
 
 test: $(VENV)/installed ## the tests

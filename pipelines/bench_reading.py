@@ -21,8 +21,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines.bench_reading",
                                      description=__doc__.partition(": ")[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", nargs="?", default="../shared/data/mini80",
-                        help="data set of VOC layout (default: ../shared/data/mini80)")
+    parser.add_argument("root", help="folder of a data set of VOC layout")
     parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--episodes", type=int, default=480, help="of a round")

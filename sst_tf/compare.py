@@ -4,11 +4,11 @@
 import json
 import sys
 
-from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from pipelines.commands import command
 from pipelines.errors import UserError
+from sst_tf.config import ArgumentParser
 from sst_tf.evaluation.stored import ASKED, Evaluation, asked_otherwise, refuse_unequal
 from sst_tf.reporting.comparison import differences, line_of, over_seeds, table
 from sst_tf.reporting.document import Items, markdown

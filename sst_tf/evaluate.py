@@ -136,9 +136,11 @@ def _run(options):
         from sst_tf.presets.as_run import preset_run
 
         return preset_run(options.preset, options.weights)
-    if options.run is None or not Path(options.run).is_dir():
-        raise UserError(f"{options.run or 'RUN'}: give a run directory: python -m sst_tf.evaluate "
-                        "runs/NAME")
+    if options.run is None:
+        raise UserError("give a run directory: python -m sst_tf.evaluate runs/NAME")
+    if not Path(options.run).is_dir():
+        raise UserError(f"{options.run}: no such run directory; train one with python -m "
+                        "sst_tf.train")
     return Run.open(options.run)
 
 

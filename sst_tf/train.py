@@ -2,6 +2,7 @@
 """`python -m sst_tf.train [CONFIG.yaml] [--section.key value]`: train, then evaluate."""
 
 import contextlib
+import sys
 import time
 from pathlib import Path
 
@@ -21,13 +22,18 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m sst_tf.train",
         description="Train a few-shot segmenter on base classes and evaluate it on novel ones. "
                     "Keys of the YAML file can be overridden: --tuner.steps 0.")
-    parser.add_argument("config", nargs="?", help="YAML file, or the name of a packaged "
-                                                    "one, such as shapes_small")
+    parser.add_argument("config", nargs="?",
+                        help="YAML file, or the name of a packaged one, such as shapes_small; "
+                             "without it every key has its default")
     parser.add_argument("--run_dir", help="folder of the run; default runs/<name of the file>")
     parser.add_argument("--resume", action="store_true",
                         help="go on with a run that was stopped, from its last whole epoch")
     parser.add_argument("--skip_evaluation", action="store_true",
                         help="train only; evaluate later with sst_tf.evaluate")
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        raise UserError("give a configuration, such as python -m sst_tf.train shapes_small, or "
+                        "keys of one")
     named = configuration.before_file(parser, argv).config
     path = None if named is None else packaged.find(named)
     config, options = configuration.parse(parser, argv, path)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from pipelines.commands import command, parse
+from pipelines.errors import UserError
 from pipelines.folds import novel_class_ids
 from pipelines.index import PAIR_FILTERS, build_index, split_pairs
 from pipelines.index.pairs import Pair
@@ -69,8 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(parser(), argv)
     own = {key: getattr(options, key) for key in ("root", "classes", "annotations")
            if getattr(options, key)}
-    if options.dataset != "shapes":
-        own.setdefault("root", None)
+    if options.dataset != "shapes" and "root" not in own:
+        raise UserError(f"--root: a {options.dataset} data set needs its folder")
     source = open_source(options.dataset, **own)
     if options.verify:
         photos, problems = verify(source, options.split, progress=True)

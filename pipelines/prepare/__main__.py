@@ -10,7 +10,7 @@ EXAMPLES = """examples:
   python -m pipelines.prepare voc2012 --root data     PASCAL VOC 2012, 2 GB: data/VOCdevkit
   python -m pipelines.prepare sbd --root data         adds SBD's masks, 1.4 GB: trainaug
   python -m pipelines.prepare coco --root coco        COCO 2017, 20 GB
-  python -m pipelines.prepare records voc --root data/VOCdevkit --splits trainaug val \
+  python -m pipelines.prepare records voc --root data/VOCdevkit --splits trainaug val \\
       --image_size 257 --output data/voc257           photos resized once, for fast reading
 Archives that are on the disk already are taken from --archives (or from ROOT/downloads). All are
 checked by their hash and by the number of files. Kill it and start it again at will: what is done

@@ -4,9 +4,8 @@
 A YAML file has one section a class of `sections`; `--section.key value` overrides it.
 """
 
-from jsonargparse import ArgumentParser
-
 from sst_tf.config.checks import check_files
+from sst_tf.config.command_line import ArgumentParser
 from sst_tf.config.identity import (
     completed,
     digest,

@@ -4,6 +4,7 @@
 import dataclasses
 import itertools
 import operator
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.errors import UserError
@@ -17,11 +18,11 @@ DECODED = ("sst", "fwb", "canet")  # methods with the decoder that dropout acts 
 READ_BY = {"classes": "voc", "annotations": "coco", "split_file": "folder"}
 
 
-def check(config: Config, source: str, trained: bool = False) -> None:
+def check(config: Config, source: Callable[[str], str], trained: bool = False) -> None:
     """Refuse what cannot be used.
 
     Args:
-        source: the file or "command line", for the message.
+        source: the file, or "command line", that set a key; for the message.
         trained: of a run that is trained: how it was matters no more.
     Raises:
         UserError: one line naming the key.
@@ -30,7 +31,7 @@ def check(config: Config, source: str, trained: bool = False) -> None:
     if not trained:
         refusals += [_data(config), _model(config), _training(config)]
     for key, words in itertools.chain(*refusals):
-        raise UserError(f"{source}: {key} {_value(config, key)!r}: {words}")
+        raise UserError(f"{source(key)}: {key} {_value(config, key)!r}: {words}")
 
 
 def check_files(config: Config) -> None:
@@ -48,8 +49,9 @@ def check_files(config: Config) -> None:
                     or value in words.get(key, ())):
                 continue
             if not Path(value).is_file():
+                named = ", ".join(words.get(key, ()))
                 raise UserError(f"{key} {value!r}: no such file; expected "
-                                + ", ".join((*words.get(key, ()), "the path of a file")))
+                                + (f"{named} or " if named else "") + "the path of a file")
 
 
 def _value(config, key):
@@ -77,7 +79,7 @@ def _ranges(config):
 def _data(config):
     data = config.data
     if data.dataset != "shapes" and data.root is None:
-        yield "data.root", "this data.dataset needs its folder"
+        yield "data.root", f"data.dataset {data.dataset} needs its folder: --data.root FOLDER"
     for name, dataset in READ_BY.items():
         if getattr(data, name) is not None and data.dataset != dataset:
             yield f"data.{name}", f"data.dataset {data.dataset} does not read it, {dataset} does"

@@ -150,7 +150,8 @@ class Evaluation:
             raise UserError(f"{there}: " + (
                 "of another model, or of another protocol than the run's own (episodes, seed, "
                 "sizes: see its entry protocol); evaluate anew, or name the file"
-                if other else "not there") + f"; python -m sst_tf.evaluate {folder}")
+                if other else "not there") + f"; python -m sst_tf.evaluate {folder} "
+                f"--evaluate.shots '[{shots}]'")
         self.name, self.results = run.folder.name, read_results(path)
         if run.replaced(self.results):
             raise UserError(f"{path}: of another model than {run.model_path} holds now; "

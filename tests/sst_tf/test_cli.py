@@ -45,6 +45,17 @@ def test_pages_name_commands_that_exist(page):
     assert named or page.name not in ("README.md", "predict.md")
 
 
+@pytest.mark.parametrize("name", ["train", "predict", "batch", "prepare"])
+def test_help_tells_a_default_once_and_only_where_there_is_one(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert "default: null" not in text
+    assert not re.search(r"\(default: [^()]*\)\s+\([^()]*default: ", text)
+    assert name != "prepare" or all(len(line) <= 100 for line in text.splitlines())
+
+
 def test_help_starts_without_tensorflow():
     code = ("import sys; from sst_tf.cli import main; main(['--help']); "
             "assert not {'tensorflow', 'keras', 'numpy', 'cv2'} & set(sys.modules)")

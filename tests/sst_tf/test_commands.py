@@ -149,9 +149,27 @@ def test_configuration_errors_name_key_and_file(tmp_path, capsys, text, words):
 
 def test_command_line_errors(tmp_path, capsys):
     assert "/no/file.yaml: no such configuration" in fails(capsys, ["/no/file.yaml"])
-    assert "tuner.steps" in fails(capsys, ["--tuner.steps", "x"])
+    assert "shapes_small" in fails(capsys, [])
     assert "run directory" in fails(capsys, ["/no/run"], evaluate.main)
+    assert "runs/NAME" in fails(capsys, [], evaluate.main)
     assert "no finished run" in fails(capsys, [str(tmp_path)], evaluate.main)
+
+
+@pytest.mark.parametrize("words, told", [
+    ("--tuner.steps x", "tuner.steps x: expected a whole number"),
+    ("--evaluate.shots 5", "evaluate.shots 5: expected a list, such as [5]"),
+    ("--train.flip maybe", "train.flip maybe: expected true or false"),
+    ("--data.resize big", "data.resize big: expected squash or pad"),
+    ("--data.novel_classes dog", "data.novel_classes dog: expected a list, such as [dog]"),
+    ("--tuner.step_size big", "tuner.step_size big: expected a number or learned"),
+    ("--tuner.steps -1", "tuner.steps -1: expected at least 0"),
+    ("--tuner.steps=-1", "tuner.steps -1: expected at least 0"),
+    ("--data.dataset voc", "data.root None: data.dataset voc needs its folder: --data.root FOLDER"),
+])
+def test_a_wrong_value_is_told_in_plain_words(capsys, words, told):
+    line = fails(capsys, ["shapes_small", *words.split()])
+    assert told in line
+    assert "data.root" in told or f"command line: {told}" in line
 
 
 def test_data_errors_inside_training_are_one_line(toy, tmp_path, capsys, eagerly):

@@ -28,6 +28,12 @@ def test_pairs_as_json_lines(tiny, tmp_path, capsys):
     assert {row["class"] for row in base} == set(CLASSES) - {CLASSES[1]}
 
 
+def test_a_missing_folder_is_named_by_its_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["coco"])
+    assert "--root: a coco data set needs its folder" in capsys.readouterr().err
+
+
 def test_verify_tells_everything_at_once(tiny, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["voc", "--root", str(tiny), "--verify"])
