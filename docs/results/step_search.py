@@ -45,6 +45,9 @@ MODES = {  # what the inner loss is taken on
     "none2": {"steps": 0, "shots": 2},  # trained with two supports
     "self": {"views": ("self",)},  # the support itself: Eq. 10, 11
     "prototype": {"views": ("prototype",)},  # the same through the support role alone
+    "prototype_large": {"views": ("prototype",), "size": 0.3},
+    "prototype3": {"views": ("prototype",), "steps": 3},
+    "prototype_crop": {"views": ("prototype", "crop")},
     "mirror": {"views": ("mirror",)},  # the mirrored support in the query role
     "crop": {"views": ("crop",)},  # a part of the support in the query role
     "crop3": {"views": ("crop",), "steps": 3},
