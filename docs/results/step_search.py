@@ -64,11 +64,11 @@ SIZE, BATCH = 257, 8
 
 
 class Search(SSTSegmenter):
-    """SST with another inner step; attribute `mode`."""
+    """SST with another inner step, that of the class's attribute `mode`."""
 
-    def start(self, mode):
-        self.mode = mode
-        if mode["channel"]:
+    def __init__(self, *args, **keys):
+        super().__init__(*args, **keys)
+        if self.mode["channel"]:
             self.rate = self.add_weight(shape=(self.head.channels,), initializer="zeros",
                                         name="rate")
 
@@ -248,10 +248,9 @@ def main():
     config = configuration.resolved(config)
     data = open_data(config)
     keras.utils.set_random_seed(options.seed)
-    factory.SSTSegmenter = Search
+    Search.mode, factory.SSTSegmenter = mode, Search
     model = factory.assemble(config)
     model.encoder.load(config.model.weights)
-    model.start(mode)
     store = open_store(config, model, data)
     names = sorted({pair.image_id for pair in data.train + data.validation + data.novel})
     kinds = [kind for kind in mode["views"] if kind in ("mirror", "crop")]
