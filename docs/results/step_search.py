@@ -69,6 +69,7 @@ class Search(SSTSegmenter):
     def __init__(self, *args, **keys):
         super().__init__(*args, **keys)
         if self.mode["channel"]:
+            self._tracker.unlock()  # the model is built by now, and Keras takes no more weights
             self.rate = self.add_weight(shape=(self.head.channels,), initializer="zeros",
                                         name="rate")
 
