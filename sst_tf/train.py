@@ -31,10 +31,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--skip_evaluation", action="store_true",
                         help="train only; evaluate later with sst_tf.evaluate")
     argv = sys.argv[1:] if argv is None else argv
-    if not argv:
+    named = configuration.before_file(parser, argv).config
+    if not argv:  # asked after the parser, where shells get their completions
         raise UserError("give a configuration, such as python -m sst_tf.train shapes_small, or "
                         "keys of one")
-    named = configuration.before_file(parser, argv).config
     path = None if named is None else packaged.find(named)
     config, options = configuration.parse(parser, argv, path)
     if config.evaluate.protocol != "sst":

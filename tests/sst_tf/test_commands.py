@@ -155,6 +155,10 @@ def test_command_line_errors(tmp_path, capsys):
     assert "no finished run" in fails(capsys, [str(tmp_path)], evaluate.main)
 
 
+def test_training_nothing_asks_for_a_configuration(capsys):
+    assert "give a configuration" in fails(capsys, [])
+
+
 @pytest.mark.parametrize("words, told", [
     ("--tuner.steps x", "tuner.steps x: expected a whole number"),
     ("--evaluate.shots 5", "evaluate.shots 5: expected a list, such as [5]"),
