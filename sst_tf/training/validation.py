@@ -23,7 +23,6 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.run, self.config, self.data, self.store = run, config, data, store
         self.state = state
-        self.averages = keras.callbacks.SwapEMAWeights()
         self.parts = {}
         for part, split, count in (("base", "validation", config.train.validation_episodes),
                                    ("novel", "novel", config.train.novel_episodes)):
@@ -56,15 +55,14 @@ class Validation(keras.callbacks.Callback):
         if not self.config.optimizer.average:
             yield
             return
-        # Keras swaps by sums and differences; training goes on from what it had, to the last bit.
-        own = [*self.model.trainable_variables, *self.model.optimizer.variables]
-        kept = [variable.numpy() for variable in own]
-        self.averages.set_model(self.model)
-        self.averages.on_test_begin()
+        # Not Keras' SwapEMAWeights: its sums and differences move the weights by a rounding.
+        weights = self.model.trainable_variables
+        kept = [variable.numpy() for variable in weights]
+        self.model.optimizer.finalize_variable_values(weights)
         try:
             yield
         finally:
-            for variable, value in zip(own, kept, strict=True):
+            for variable, value in zip(weights, kept, strict=True):
                 variable.assign(value)
 
     def _validate(self, part, bank, episodes):
