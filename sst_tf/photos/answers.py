@@ -4,6 +4,7 @@
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,13 +71,21 @@ class Answers:
                  "segmentation": run_lengths((scene.index == number).astype(np.uint8))}
                 for number, (name, one) in enumerate(scene.predictions.items(), start=1)]})
 
+    def found(self, key: str) -> list[str]:
+        """Names of the classes that have a mask in a photo."""
+        return [one["name"] for one in _found(self._record(key))]
+
     def answer(self, key: str, path: Path | None) -> Answer:
         """What the record says of a photo; `path` is None of a frame."""
         record = self._record(key)
-        there = [one for one in record["classes"] if any(one["segmentation"]["counts"][1:])]
+        there = _found(record)
         return Answer(Path(key).as_posix(), path, (record["height"], record["width"]),
                       {one["name"]: mask_of_run_lengths(one["segmentation"]).astype(bool)
                        for one in there}, {one["name"]: one["score"] for one in there})
+
+
+def _found(record):
+    return [one for one in record["classes"] if any(one["segmentation"]["counts"][1:])]
 
 
 def _asked(predictor):
@@ -157,21 +166,15 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         flush()
     paths = {key: None if path.suffix.lower() in VIDEOS else path for key, path in found}
     known = {one.key: one for one in marked}
-    seen: dict[str, set[str]] = {name: set() for name in answers.names}
 
     def in_order():
         for key in sorted([*done, *known]):
-            if key in known:
-                yield known[key]
-                continue
-            answer = answers.answer(key, paths.get(key))
-            for name in answer.masks:
-                seen[name].add(key)
-            yield answer
+            yield known[key] if key in known else answers.answer(key, paths.get(key))
 
     whole = {Path(key).as_posix() for key, _ in videos(found) if key not in failed}
     written = formats.write(chosen, answers.folder, in_order, answers.names, photos_at, whole)
-    return Answered(done, failed, written, {name: len(keys) for name, keys in seen.items()})
+    photos_of = Counter(name for key in done for name in answers.found(key))
+    return Answered(done, failed, written, {name: photos_of[name] for name in answers.names})
 
 
 def write_video(folder: str | Path, key: str, path: Path, every: int, done: Sequence[str]
