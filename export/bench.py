@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.bench`: what serving costs beside the work that it cannot avoid.
+"""`sst bench-serve`: what serving costs beside the work that it cannot avoid.
 
 Exports a segmenter of random weights (their values change no time), runs its signatures through
 the C runtime and onnxruntime in turn in this process, and compares each with its floor: the FLOPs
@@ -19,7 +19,7 @@ from sst_tf.config import BACKBONES, ArgumentParser
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.bench", description=__doc__)
+    parser = ArgumentParser(prog="sst bench-serve", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
     parser.add_argument("--image_size", type=PositiveInt, default=321, help="side in pixels")
     parser.add_argument("--rounds", type=PositiveInt, default=3, help="best of so many")

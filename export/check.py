@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.check`: does a served version keep every promise of its export?
+"""`sst check`: does a served version keep every promise of its export?
 
 Loads it in a server of its own process (the stand-in over TensorFlow's C runtime and, where it is
 installed, tensorflow_model_server), sends photos of the run to every signature, compares with the
@@ -18,7 +18,7 @@ from sst_tf.presets.options import add_model_options, run_folder
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.check", description=__doc__)
+    parser = ArgumentParser(prog="sst check", description=__doc__)
     parser.add_argument("--model", required=True, help="a version's folder, such as models/sst/1")
     add_model_options(parser)
     parser.add_argument("--onnx", help="a version's folder of ONNX files, checked too")

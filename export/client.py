@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.client`: send photos to a model server, save masks and overlays, tell latency.
+"""`sst client`: send photos to a model server, save masks and overlays, tell latency.
 
 Works with TensorFlow Serving and with the stand-in (export.serve), over gRPC and REST. Photos go as
 they lie on disk, JPEG or PNG of any size; a mask is a gray PNG of its photo's size, 0 and 255.
@@ -195,7 +195,7 @@ def _read(path):
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.client", description=__doc__)
+    parser = ArgumentParser(prog="sst client", description=__doc__)
     parser.add_argument("--host", default="localhost", help="where the server is")
     parser.add_argument("--port", type=Port, default=8500, help="of gRPC")
     parser.add_argument("--rest_api_port", type=Port, default=8501)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.onnx`: a trained run as ONNX files, the tuning step inside.
+"""`sst export-onnx`: a trained run as ONNX files, the tuning step inside.
 
 Writes segment.onnx (the whole episode), tune.onnx and segment_tuned.onnx (tune a class once, then
 one pass a photo) and segment_many.onnx (one pass a photo for several classes) into a new version
@@ -24,7 +24,7 @@ from sst_tf.presets.options import add_model_options, run_folder
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.onnx", description=__doc__)
+    parser = ArgumentParser(prog="sst export-onnx", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--output", required=True,
                         help="model folder; versions are numbered in it")

@@ -48,7 +48,7 @@ class Case:
                  onnx: str | Path | None = None):
         self.folder = Path(folder)
         self.facts = _facts(self.folder / "assets", "--model is a version's folder, such as "
-                            "models/sst/1, written by python -m export.saved_model")
+                            "models/sst/1, written by sst export-saved-model")
         self.trained = Trained.load(run_dir, self.facts["shots"], self.facts["encoder"],
                                     self.facts["threshold"])
         if model_card.sha256(self.trained) != self.facts["model_sha256"]:
@@ -56,7 +56,7 @@ class Case:
         self.onnx = Path(onnx) if onnx else None
         if self.onnx:
             self.onnx_facts = _facts(self.onnx, "--onnx is a version's folder, such as "
-                                     "models/sst-onnx/1, written by python -m export.onnx")
+                                     "models/sst-onnx/1, written by sst export-onnx")
             for key in ("model_sha256", "shots", "threshold"):
                 if self.onnx_facts[key] != self.facts[key]:
                     raise UserError(f"{onnx}: {key} is {self.onnx_facts[key]}, in {folder} "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.saved_model`: a trained run as a SavedModel that a server can load.
+"""`sst export-saved-model`: a trained run as a SavedModel that a server can load.
 
 A new integer version appears under --output in one move, once its answers have been compared with
 the Keras model's; a failed or killed export leaves no version.
@@ -16,7 +16,7 @@ from sst_tf.presets.options import add_model_options, run_folder
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.saved_model", description=__doc__)
+    parser = ArgumentParser(prog="sst export-saved-model", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--output", required=True,
                         help="model folder that a server watches; versions are numbered in it")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.serve`: a stand-in for TensorFlow Serving, for development and tests.
+"""`sst serve`: a stand-in for TensorFlow Serving, for development and tests.
 
 The same gRPC and REST calls over the same C runtime, on one machine, without metrics or encryption;
 in production use TensorFlow Serving itself (export/serving). New versions in the model's folder are
@@ -64,7 +64,7 @@ async def serve(repository: repositories.Repository, host: str, rest_port: int, 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.serve", description=__doc__)
+    parser = ArgumentParser(prog="sst serve", description=__doc__)
     parser.add_argument("--model_base_path", help="folder of numbered versions")
     parser.add_argument("--model_name", default="sst", help="name in requests")
     parser.add_argument("--model_config_file", help="models.config, in place of the two above")
@@ -102,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         except RequestError:
             wanted = f"version {model.specific[0]}" if model.specific else "numbered version"
             raise UserError(f"{model.base_path}: no {wanted} in it; write one with "
-                            "python -m export.saved_model") from None
+                            "sst export-saved-model") from None
         version, state = states[0]
         if all(one.code for _, one in states):  # TensorFlow Serving ends, too
             raise UserError(f"{model.base_path}: version {version} cannot be loaded: "

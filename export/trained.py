@@ -62,8 +62,8 @@ class Trained:
             if chosen is None:
                 raise UserError(
                     f"{run.thresholds_path}: no threshold for {shots} shots; choose one with "
-                    f"python -m sst_tf.evaluate {run_dir} --evaluate.shots '[{shots}]', or give "
-                    "--threshold")
+                    f"sst evaluate {run_dir} --evaluate.shots '[{shots}]', or give --threshold "
+                    "(sst export-saved-model and sst export-onnx have it)")
             threshold = chosen["tuned"] / BINS
         if not 0 <= threshold <= 1:
             raise UserError(f"--threshold: {threshold} is not within 0..1")

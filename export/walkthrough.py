@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.walkthrough`: export a run, serve it, ask by REST and gRPC, draw, stop."""
+"""`sst walkthrough`: export a run, serve it, ask by REST and gRPC, draw, stop."""
 
 import time
 from pathlib import Path
@@ -35,7 +35,7 @@ def write_photos(folder: Path, source: Source,
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.walkthrough", description=__doc__)
+    parser = ArgumentParser(prog="sst walkthrough", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--output", default="serve-demo", help="folder for all that is made")
     parser.add_argument("--repeats", type=PositiveInt, default=10,

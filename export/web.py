@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m export.web`: a trained model as a page that needs no server and no Python.
+"""`sst web`: a trained model as a page that needs no server and no Python.
 
 Writes a folder of static files: the page, the model as ONNX files with the tuning step inside, and
 onnxruntime-web, which npm fetches once. Any web server can hand it out; photos stay in the browser.
@@ -19,7 +19,7 @@ from sst_tf.presets.options import add_model_options, run_folder
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m export.web", description=__doc__)
+    parser = ArgumentParser(prog="sst web", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--output", required=True, help="folder for the page")
     parser.add_argument("--libraries", help="node_modules of the page's lock file, where npm "

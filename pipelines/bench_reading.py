@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m pipelines.bench_reading`: episodes a second, beside a floor and a PyTorch DataLoader.
+"""`sst bench-data`: episodes a second, beside a floor and a PyTorch DataLoader.
 
 All read the same episodes without a cache, on as many threads or processes as there are cores; one
 episode is two photos and two masks. The floor decodes and resizes with OpenCV (averaging areas) and
 does nothing else: no augmentation, no batches. `folder` reads the same files and augments; so does
-the DataLoader, with Pillow. `records` reads what `python -m pipelines.prepare records` made of
+the DataLoader, with Pillow. `records` reads what `sst prepare records` made of
 them, without augmentation and with. Rounds alternate; ratios of each round count, not times.
 """
 
@@ -18,7 +18,7 @@ from pipelines.commands import command, parse
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.bench_reading",
+    parser = argparse.ArgumentParser(prog="sst bench-data",
                                      description=__doc__.partition(": ")[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="folder of a data set of VOC layout")

@@ -26,7 +26,7 @@ SHOWN = 5  # errors that are printed
 
 
 def _parser():
-    parser = ArgumentParser(prog="python -m sst_tf.batch", description=__doc__)
+    parser = ArgumentParser(prog="sst batch", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--card", nargs="+", required=True,
                         help="class cards that sst predict --save_card or the page wrote")

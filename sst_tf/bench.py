@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.bench`: what a training step costs beside the work it cannot avoid.
+"""`sst bench`: what a training step costs beside the work it cannot avoid.
 
 With `--evaluation` instead: the most memory that an evaluation of many photos takes.
 """
@@ -20,7 +20,7 @@ from sst_tf.config import (
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.bench", description=__doc__)
+    parser = ArgumentParser(prog="sst bench", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
     parser.add_argument("--channels", type=PositiveInt, default=256, help="C")
     parser.add_argument("--image_size", type=PositiveInt, default=321, help="side in pixels")

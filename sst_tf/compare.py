@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.compare RUN RUN ...`: results side by side, each run paired with the first."""
+"""`sst compare RUN RUN ...`: results side by side, each run paired with the first."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from sst_tf.runs.directory import names_of
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.compare", description=__doc__)
+    parser = ArgumentParser(prog="sst compare", description=__doc__)
     parser.add_argument("runs", nargs="+", help="run directories; the first is the yardstick")
     parser.add_argument("--against", nargs="+", default=[], metavar="RUN",
                         help="as many run directories, of the same seeds in the same order: each "

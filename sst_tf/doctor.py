@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.doctor`: what is installed, found and missing on this machine.
+"""`sst doctor`: what is installed, found and missing on this machine.
 
-Versions, devices, free disk, presets with their backbone weights, and of each optional part of the
-package what it lacks and the command that brings it.
+Versions, devices, free disk, features kept here, presets with their backbone weights,
+and of each optional part of the package what it lacks and the command that brings it.
 """
 
 import json
@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
+from sst_tf.config.sections import TrainConfig
 from sst_tf.presets import weight_files
 from sst_tf.presets.preset import presets
 from sst_tf.runs.provenance import NAME
@@ -79,6 +80,7 @@ def facts() -> dict[str, Any]:
         "machine": {"system": platform.platform(), "processors": os.cpu_count(),
                     "devices": found},
         "free_gigabytes": {name: round(free(path) / 1e9, 1) for name, path in FOLDERS.items()},
+        "kept_features": kept_features(TrainConfig.cache_dir),
         "presets": presets(),
         "weights": {"folder": str(weight_files.folder()), "found": {
             backbone: [path.name for path in weight_files.candidates(backbone)]
@@ -105,19 +107,31 @@ def free(path: str | Path) -> int:
     return shutil.disk_usage(place).free
 
 
+def kept_features(folder: str | Path) -> dict[str, Any]:
+    """How many stores of backbone features (train.cache_dir) lie in a folder, and their room.
+
+    Photos or weights that change get a store of their own, so that old ones pile up.
+    """
+    stores = [path for path in Path(folder).glob("*") if path.is_dir()]
+    room = sum(file.stat().st_blocks * 512 for store in stores for file in store.iterdir())
+    return {"folder": str(folder), "stores": len(stores), "gigabytes": round(room / 1e9, 1)}
+
+
 def text_of(found: dict[str, Any]) -> str:
     """The same for people."""
     lines = [", ".join(f"{name} {version}" for name, version in found["versions"].items())]
-    machine, weights = found["machine"], found["weights"]
+    machine, weights, kept = found["machine"], found["weights"], found["kept_features"]
     lines += [f"PROBLEM: {one}; pip install {NAME} brings it" for one in found["problems"]]
     lines += [f"{machine['system']}, {machine['processors']} processors; devices: "
               f"{', '.join(machine['devices']) or 'none'}",
               "free disk: " + ", ".join(f"{gigabytes:g} GB in {FOLDERS[name]}" for name, gigabytes
                                         in found["free_gigabytes"].items()),
+              f"kept features: {kept['gigabytes']:g} GB, {kept['stores']} folders in "
+              f"{kept['folder']}" + ("; delete any of them at will, a training that needs it "
+                                     "makes it again" if kept["stores"] else ""),
               f"presets: {', '.join(found['presets']) or 'none in this version'}",
               f"backbone weights, in {weights['folder']}:"]
-    lines += [f"  {backbone}: " + (", ".join(names) or f"none; put {weight_files.HELP[backbone]} "
-                                   "there")
+    lines += [f"  {backbone}: " + (", ".join(names) or f"none; {weight_files.advice(backbone)}")
               for backbone, names in weights["found"].items()]
     lines.append("optional parts:")
     for extra, missing in found["extras"].items():
@@ -132,7 +146,7 @@ def text_of(found: dict[str, Any]) -> str:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.doctor", description=__doc__)
+    parser = ArgumentParser(prog="sst doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
     found = facts()

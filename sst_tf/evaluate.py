@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.evaluate RUN`: fixed episodes of unseen classes, written to a results file.
+"""`sst evaluate RUN`: fixed episodes of unseen classes, written to a results file.
 
 With `--protocols` under several papers' protocols, each with a file of its own, and one table.
 """
@@ -27,7 +27,7 @@ ELSEWHERE = (("model", "weights"), ("train", "cache_features"))
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = configuration.parser(
-        prog="python -m sst_tf.evaluate",
+        prog="sst evaluate",
         description="Score a trained run on fixed episodes of unseen classes. Keys of the run's "
                     "configuration can be overridden, e.g. --evaluate.shots '[1]', but those that "
                     "made the model.")
@@ -137,7 +137,7 @@ def _run(options):
 
         return preset_run(options.preset, options.weights)
     if options.run is None:
-        raise UserError("give a run directory: python -m sst_tf.evaluate runs/NAME")
+        raise UserError("give a run directory: sst evaluate runs/NAME")
     if not Path(options.run).is_dir():
         raise UserError(f"{options.run}: no such run directory; train one with python -m "
                         "sst_tf.train")

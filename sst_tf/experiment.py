@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.experiment FILE [FILE ...]`: the grids of runs behind tables, and the tables.
+"""`sst experiment FILE [FILE ...]`: the grids of runs behind tables, and the tables.
 
 A file names rows (switches), folds, seeds and shots; every cell is a training with its evaluations.
 Runs are kept under a key of their resolved configuration, so that tables share trainings, a killed
@@ -27,7 +27,7 @@ from sst_tf.reporting import document, experiment_table
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = configuration.ArgumentParser(prog="python -m sst_tf.experiment", description=__doc__)
+    parser = configuration.ArgumentParser(prog="sst experiment", description=__doc__)
     parser.add_argument("files", nargs="+", help="experiment files, or the names of packaged ones, "
                                                  "such as table1; one after the other")
     parser.add_argument("--profile", default="paper",

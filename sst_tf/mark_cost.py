@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.mark_cost RUN`: what boxes, scribbles and polygons cost beside exact masks.
+"""`sst mark-cost RUN`: what boxes, scribbles and polygons cost beside exact masks.
 
 Marks are made from the true masks as a person might draw them; everything else stays as in
 `sst_tf.evaluate`, episodes too.
@@ -13,7 +13,7 @@ from sst_tf.runs.directory import Run
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.mark_cost", description=__doc__)
+    parser = ArgumentParser(prog="sst mark-cost", description=__doc__)
     parser.add_argument("run", help="run directory")
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=400)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.predict`: find marked classes in a folder of photos, in photos or a video.
+"""`sst predict`: find marked classes in a folder of photos, in photos or a video.
 
 Show a class by --support PHOTO=MARK, show all classes of an annotation tool's export by
 --support_from, or take class cards that were saved before. A MARK is a mask picture, a file of
@@ -29,7 +29,7 @@ OUTPUT = "predictions"
 
 
 def _parser():
-    parser = ArgumentParser(prog="python -m sst_tf.predict", description=__doc__)
+    parser = ArgumentParser(prog="sst predict", description=__doc__)
     add_model_options(parser)
     parser.add_argument("--support", nargs="+", default=[], metavar="PHOTO=MARK",
                         help="marked photos of one class")

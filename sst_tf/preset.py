@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.preset RUN --name NAME`: make a preset of a finished run, with its card.
+"""`sst preset RUN --name NAME`: make a preset of a finished run, with its card.
 
 Two files: NAME.npz (embedding and head in half precision, operating points, no backbone) and
 NAME.md. `Predictor.from_preset` takes the path of the first, or NAME where it lies in the package.
@@ -16,7 +16,7 @@ from sst_tf.runs.directory import Run
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.preset", description=__doc__)
+    parser = ArgumentParser(prog="sst preset", description=__doc__)
     parser.add_argument("run", help="run directory; one of data.novel_classes [] to ship")
     parser.add_argument("--name", required=True, help="of the preset, such as sst_resnet18")
     parser.add_argument("--scores", help="what the same recipe scores on the classes that each "

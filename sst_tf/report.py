@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.report RUN [RUN ...] --output report/`: one page on one or several runs.
+"""`sst report RUN [RUN ...] --output report/`: one page on one or several runs.
 
 Writes report.md with its pictures in figures/, and the same as report.html in one file that needs
 nothing else: tables with intervals, paired differences, the paper's figures 3 to 6 from these runs,
@@ -23,7 +23,7 @@ from sst_tf.runs.directory import names_of
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.report", description=__doc__)
+    parser = ArgumentParser(prog="sst report", description=__doc__)
     parser.add_argument("runs", nargs="*",
                         help="run directories; the first is the yardstick; none with --tables, or "
                              "with --experiment alone")

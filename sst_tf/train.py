@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.train [CONFIG.yaml] [--section.key value]`: train, then evaluate."""
+"""`sst train [CONFIG.yaml] [--section.key value]`: train, then evaluate."""
 
 import contextlib
 import sys
@@ -19,7 +19,7 @@ from sst_tf.runs.directory import Run
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = configuration.parser(
-        prog="python -m sst_tf.train",
+        prog="sst train",
         description="Train a few-shot segmenter on base classes and evaluate it on novel ones. "
                     "Keys of the YAML file can be overridden: --tuner.steps 0.")
     parser.add_argument("config", nargs="?",
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     named = configuration.before_file(parser, argv).config
     if not argv:  # asked after the parser, where shells get their completions
-        raise UserError("give a configuration, such as python -m sst_tf.train shapes_small, or "
+        raise UserError("give a configuration, such as sst train shapes_small, or "
                         "keys of one")
     path = None if named is None else packaged.find(named)
     config, options = configuration.parse(parser, argv, path)

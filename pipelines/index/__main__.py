@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m pipelines.index`: list the (photo, class) pairs of a data set, or verify all of it."""
+"""`sst index`: list the (photo, class) pairs of a data set, or verify all of it."""
 
 import argparse
 import json
@@ -17,9 +17,9 @@ from pipelines.sources import open_source
 from pipelines.writing import write_text
 
 EXAMPLES = """examples:
-  python -m pipelines.index voc --root VOCdevkit --split val --fold 0 --part novel \\
+  sst index voc --root VOCdevkit --split val --fold 0 --part novel \\
       --pair_filter oslsm --output fold0.jsonl   the pairs that test episodes of fold 0 draw from
-  python -m pipelines.index folder --root fewshot_data --verify
+  sst index folder --root fewshot_data --verify
                                               every damaged file, empty mask and thin class
 """
 
@@ -29,7 +29,7 @@ POLICIES = ["keep", "drop", "ignore255"]
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.index", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
+        prog="sst index", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", choices=["voc", "coco", "folder", "shapes"],
                         help="layout of the data set")

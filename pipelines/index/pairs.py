@@ -41,7 +41,7 @@ def read_pairs(path: str | os.PathLike, classes: int, source: Source | None = No
 
     Args:
         path: text file with `<image id>__<class number>` a line, the form of hsnet's lists, or
-            JSON lines as `python -m pipelines.index` writes them.
+            JSON lines as `sst index` writes them.
         classes: number of classes.
         source: a source whose masks give the areas; without one they are 0.
     Raises:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Getting the field's data sets onto the disk: `python -m pipelines.prepare`."""
+"""Getting the field's data sets onto the disk: `sst prepare`."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m pipelines.prepare`: fetch and unpack the field's data sets; make records of photos."""
+"""`sst prepare`: fetch and unpack the field's data sets; make records of photos."""
 
 import argparse
 
@@ -7,10 +7,10 @@ from pipelines.commands import command, parse
 from pipelines.prepare import coco, pascal
 
 EXAMPLES = """examples:
-  python -m pipelines.prepare voc2012 --root data     PASCAL VOC 2012, 2 GB: data/VOCdevkit
-  python -m pipelines.prepare sbd --root data         adds SBD's masks, 1.4 GB: trainaug
-  python -m pipelines.prepare coco --root coco        COCO 2017, 20 GB
-  python -m pipelines.prepare records voc --root data/VOCdevkit --splits trainaug val \\
+  sst prepare voc2012 --root data     PASCAL VOC 2012, 2 GB: data/VOCdevkit
+  sst prepare sbd --root data         adds SBD's masks, 1.4 GB: trainaug
+  sst prepare coco --root coco        COCO 2017, 20 GB
+  sst prepare records voc --root data/VOCdevkit --splits trainaug val \\
       --image_size 257 --output data/voc257           photos resized once, for fast reading
 Archives that are on the disk already are taken from --archives (or from ROOT/downloads). All are
 checked by their hash and by the number of files. Kill it and start it again at will: what is done
@@ -21,7 +21,7 @@ stays done.
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.prepare", description=__doc__.partition(": ")[2],
+        prog="sst prepare", description=__doc__.partition(": ")[2],
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="dataset", required=True, metavar="WHAT")
     for name, help_text in (("voc2012", "PASCAL VOC 2012"),
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         done = coco.coco(options.root, options.archives, options.year)
     else:
         done = getattr(pascal, options.dataset)(options.root, options.archives)
-    print(f"ready: {done}; check every file with python -m pipelines.index "
+    print(f"ready: {done}; check every file with sst index "
           f"{'coco' if options.dataset == 'coco' else 'voc'} --root {done} --verify")
 
 

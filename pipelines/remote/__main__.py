@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m pipelines.remote`: reading on other processes or machines, by tf.data service."""
+"""`sst remote`: reading on other processes or machines, by tf.data service."""
 
 import argparse
 import sys
@@ -9,17 +9,17 @@ from pipelines.commands import command, parse
 from pipelines.sources import open_source
 
 EXAMPLES = """examples:
-  python -m pipelines.remote dispatcher --port 5050
-  python -m pipelines.remote worker --dispatcher trainer:5050 voc --root VOCdevkit
+  sst remote dispatcher --port 5050
+  sst remote worker --dispatcher trainer:5050 voc --root VOCdevkit
 then, in the trainer: episodes("pascal5i", "VOCdevkit", service="localhost:5050")
-or: python -m sst_tf.train CONFIG.yaml --train.service localhost:5050
+or: sst train CONFIG.yaml --train.service localhost:5050
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.remote", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
+        prog="sst remote", description=__doc__.partition(": ")[2], epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     first = kinds.add_parser("dispatcher", help="one: tells the workers who reads what")

@@ -40,7 +40,7 @@ def refuse_nobody(address: str, option: str = "service") -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
     except (OSError, ValueError, OverflowError) as error:
         raise DataError(f"{option} {address!r}: no dispatcher there ({error}); host:port of a "
-                        "python -m pipelines.remote dispatcher is expected") from None
+                        "sst remote dispatcher is expected") from None
 
 
 def exactly_once(remaining: Callable[[set[int]], tf.data.Dataset], episode_ids: Iterable[int],
@@ -75,7 +75,7 @@ def exactly_once(remaining: Callable[[set[int]], tf.data.Dataset], episode_ids: 
         vain = vain + 1 if len(missing) == before else 0
         if vain == ATTEMPTS:
             raise DataError(f"{address}: {len(missing)} episodes do not arrive; is the dispatcher "
-                            "there, and do its workers live (python -m pipelines.remote)?")
+                            "there, and do its workers live (sst remote)?")
 
 
 def _until_stalled(dataset):

@@ -50,7 +50,7 @@ class RecordsSource:
         self.root = Path(root)
         if not is_records(root):
             raise DataError(f"{self.root / FACTS}: no such file; prepare records with "
-                            "python -m pipelines.prepare records")
+                            "sst prepare records")
         path = self.root / FACTS
         told_of = read_sealed(path, REMEDY)
         if told_of.get("format") != FORMAT:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builders: `Pascal5i(config="fold0").download_and_prepare(file_format="array_record")`.
 
-The photos come from TFDS's manual folder, in the layout that `python -m pipelines.prepare` leaves.
+The photos come from TFDS's manual folder, in the layout that `sst prepare` leaves.
 """
 
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ class Pascal5i(_Folds):
                                   f"{5 * i + 5} are novel.", fold=i) for i in range(4)]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     Put a VOCdevkit with SegmentationClassAug into the manual folder:
-    python -m pipelines.prepare sbd --root <manual_dir>
+    sst prepare sbd --root <manual_dir>
     """
 
     def _info(self):
@@ -131,7 +131,7 @@ class Coco20i(_Folds):
                        for layout in ("interleaved", "contiguous") for i in range(4)]
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     Put train2017, val2017 and annotations into the manual folder:
-    python -m pipelines.prepare coco --root <manual_dir>
+    sst prepare coco --root <manual_dir>
     """
 
     def _info(self):

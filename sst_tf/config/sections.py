@@ -280,7 +280,8 @@ class TrainConfig:
         select_on: the best checkpoint is chosen on "base" (default) or, as older papers did,
             on "novel" classes; the results say which.
         cache_features: compute a frozen backbone's features once a photo and keep them on disk.
-        cache_dir: folder of those features.
+        cache_dir: folder of those features, in which data, photos, sizes and weights that differ
+            have folders of their own; `sst doctor` tells their size, delete any at will.
         parallel_calls: episodes read at once; 0 for twice as many as cores.
         precision: type of the training step's products. "bfloat16" makes it 1.6 times as fast on
             processors that have it (AVX-512 BF16, AMX); weights, losses and whatever is evaluated
@@ -291,7 +292,7 @@ class TrainConfig:
             norm sees each device's share alone.
         augment: beside flips: "none", "canet" (supports scaled 1 to 1.5 and cropped) or "pfenet"
             (scaled 0.9 to 1.1, turned by up to 10 degrees, blurred half the time).
-        service: "host:port" of a `python -m pipelines.remote dispatcher` whose workers read the
+        service: "host:port" of an `sst remote dispatcher` whose workers read the
             training photos; batches then hold episodes in the order in which the workers finish,
             so that two trainings differ.
         init: start from a trained model, a preset's name or file or a run directory, in the place

@@ -145,7 +145,7 @@ class OperatingPoint:
             self._told.add((what, shots))
             instead = plain if near is None else f"that of {near}"
             warnings.warn(f"{self.run.folder}: no {what} for {shots} shots, {instead} is used; "
-                          f"python -m sst_tf.evaluate {self.run.folder} --evaluate.shots "
+                          f"sst evaluate {self.run.folder} --evaluate.shots "
                           f"'[{shots}]' sets it", stacklevel=4)
         return same.get(near)
 

@@ -150,12 +150,12 @@ class Evaluation:
             raise UserError(f"{there}: " + (
                 "of another model, or of another protocol than the run's own (episodes, seed, "
                 "sizes: see its entry protocol); evaluate anew, or name the file"
-                if other else "not there") + f"; python -m sst_tf.evaluate {folder} "
+                if other else "not there") + f"; sst evaluate {folder} "
                 f"--evaluate.shots '[{shots}]'")
         self.name, self.results = run.folder.name, read_results(path)
         if run.replaced(self.results):
             raise UserError(f"{path}: of another model than {run.model_path} holds now; "
-                            f"python -m sst_tf.evaluate {folder}")
+                            f"sst evaluate {folder}")
         counts = path.with_suffix(".npz")
         with told(counts, REMEDY), np.load(counts) as arrays:
             self.arrays = dict(arrays)
@@ -208,5 +208,5 @@ def _named(run, name):
     if len(found) > 1:
         raise UserError(f"{path}: which one: {', '.join(one.stem for one in found)}?")
     if not found:
-        raise UserError(f"{path}: not there; python -m sst_tf.evaluate {run.folder}")
+        raise UserError(f"{path}: not there; sst evaluate {run.folder}")
     return found[0]

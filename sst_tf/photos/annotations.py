@@ -151,10 +151,15 @@ def _from_box(box, image, what):
     height, width = image.shape[:2]
     x0, y0 = max(0.0, box.x0), max(0.0, box.y0)
     x1, y1 = min(float(width), box.x1), min(float(height), box.y1)
+    told = f"box {box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g} (x0,y0,x1,y1)"
     finite = np.isfinite([box.x0, box.y0, box.x1, box.y1]).all()
     if not finite or x1 - x0 < 2 or y1 - y0 < 2:
-        raise DataError(f"{what}: box {box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g} (x0,y0,x1,y1) "
-                        f"holds no 2 x 2 pixels of a photo {width} wide and {height} high")
+        raise DataError(f"{what}: {told} holds no 2 x 2 pixels of a photo {width} wide and "
+                        f"{height} high")
+    # Tools round, and draw over the edge by a pixel.
+    if max(x0 - box.x0, y0 - box.y0, box.x1 - x1, box.y1 - y1) > 1:
+        warnings.warn(f"{what}: {told} reaches beyond the photo, {width} wide and {height} high; "
+                      "cut there", stacklevel=1)
     trimap = np.full((height, width), cv2.GC_BGD, np.uint8)
     trimap[int(y0):int(np.ceil(y1)), int(x0):int(np.ceil(x1))] = cv2.GC_PR_FGD
     return _grabcut(image, trimap)

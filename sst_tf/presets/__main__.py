@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m sst_tf.presets`: the trained models that come with the package.
+"""`sst presets`: the trained models that come with the package.
 
 Scores are of the same recipe on the four folds of PASCAL-5i with their classes left out, mean IoU
 at the threshold that base classes chose. Whole cards: sst_tf/presets/NAME.md.
@@ -28,7 +28,7 @@ def facts_of(name: str) -> dict[str, Any]:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(prog="python -m sst_tf.presets", description=__doc__)
+    parser = ArgumentParser(prog="sst presets", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON in the place of a table")
     options = parser.parse_args(argv)
     rows = [facts_of(name) for name in presets()]
@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{row['name']:16} {row['backbone']:10} {row['image_size']:>6} "
               f"{row['megabytes']:>5}  {scores or 'not measured'}")
     for backbone in sorted({row["backbone"] for row in rows if not row["weights"]}):
-        expected = weight_files.HELP.get(backbone, f"{backbone}.npz")
-        print(f"Weights of {backbone}: none in {weight_files.folder()}; expected {expected}")
+        print(f"Weights of {backbone}: none in {weight_files.folder()}; "
+              f"{weight_files.advice(backbone)}")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def _points(run, config):
         if point.known(shots) is None or (config.evaluate.absent_episodes
                                           and point.known_presence(shots) is None):
             raise UserError(f"{run.folder}: no operating point for {shots} shots; expected those "
-                            f"of evaluate.shots: python -m sst_tf.evaluate {run.folder}")
+                            f"of evaluate.shots: sst evaluate {run.folder}")
         found[str(shots)] = {"threshold": point.threshold(shots),
                              "presence": point.presence_threshold(shots)}
     return found
@@ -130,7 +130,7 @@ def _command(run, config):
                for key, value in values.items() if theirs[section][key] != value}
     if "data.join" in changed:  # whose folders are not told
         return None
-    return f"python -m sst_tf.train configs/{Path(path).name}" + "".join(
+    return f"sst train configs/{Path(path).name}" + "".join(
         f" --{key} {_word(value)}" for key, value in changed.items())
 
 

@@ -10,6 +10,7 @@ SUFFIXES = (".npz", ".h5", ".hdf5")
 HELP = {  # backbone: what to put there
     "resnet50": "Keras' resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "resnet18": "resnet18.npz, which the recipe in docs/weights.md makes"}
+FETCHED = ("resnet50",)  # of these, the ones that Keras downloads once where none is there
 
 
 def folder() -> Path:
@@ -22,3 +23,9 @@ def candidates(name: str) -> list[Path]:
     if not folder().is_dir():
         return []
     return sorted(p for p in folder().glob(f"{name}*") if p.suffix in SUFFIXES)
+
+
+def advice(name: str) -> str:
+    """What to do where `candidates` finds none, for people."""
+    expected = f"put {HELP.get(name, f'{name}.npz')} there"
+    return f"Keras fetches them once; without network {expected}" if name in FETCHED else expected

@@ -95,7 +95,7 @@ class Subject:
                             "no results of unseen ones; give a run that left some out")
         if not self.shots:
             raise UserError(f"{folder}: not evaluated under its own protocol; "
-                            f"python -m sst_tf.evaluate {folder}")
+                            f"sst evaluate {folder}")
         if photos:
             try:
                 self.painter = figures.Painter(self.run, self.config, self.run.model(),

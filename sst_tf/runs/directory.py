@@ -75,7 +75,7 @@ class Run:
         for path in (run.folder / "config.yaml", run.model_path):
             if not path.is_file():
                 raise UserError(f"{path}: not there, so {folder} holds no finished run; train one "
-                                "with python -m sst_tf.train")
+                                "with sst train")
         return run
 
     def config(self, argv: Sequence[str] = ()) -> Config:

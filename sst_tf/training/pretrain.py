@@ -21,7 +21,7 @@ from sst_tf.config import Config
 from sst_tf.data.feature_store import FeatureStore
 from sst_tf.data.run_data import RunData
 from sst_tf.model.backbones import STRIDE
-from sst_tf.model.layers import Conv2D
+from sst_tf.model.layers import Conv2D, grid
 from sst_tf.model.segmenter import SSTSegmenter
 
 
@@ -36,7 +36,15 @@ def labels(mask: np.ndarray, novel_ids: Sequence[int], novel_policy: str) -> tf.
     """
     names = np.arange(256)
     names[list(novel_ids)] = 255 if novel_policy == "ignore255" else 0
-    return tf.gather(tf.constant(names, tf.int32), tf.cast(mask[:, ::STRIDE, ::STRIDE], tf.int32))
+    rows, columns = (_points(side) for side in grid(mask))
+    at_points = tf.gather(tf.gather(mask, rows, axis=1), columns, axis=2)
+    return tf.gather(tf.constant(names, tf.int32), tf.cast(at_points, tf.int32))
+
+
+def _points(side):
+    """The pixel under each point of the features' grid, whose first and last are the photo's."""
+    cells = -(-side // STRIDE)
+    return tf.cast(tf.round(tf.linspace(0.0, tf.cast(side - 1, tf.float32), cells)), tf.int32)
 
 
 def classification_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

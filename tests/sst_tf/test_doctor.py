@@ -35,8 +35,21 @@ def test_it_tells_what_is_found(tmp_path, monkeypatch, capsys):
     assert found["free_gigabytes"]["here"] > 0
     doctor.main([])
     text = capsys.readouterr().out
-    assert "resnet18: resnet18_own.npz" in text and "resnet50: none; put Keras'" in text
+    assert "resnet18: resnet18_own.npz" in text and "resnet50: none; Keras fetches" in text
     assert "PROBLEM" not in text
+
+
+def test_kept_features_are_told_with_their_room(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "kept features: 0 GB, 0 folders in cache/features\n" in doctor.text_of(doctor.facts())
+    for store in ("a", "b"):
+        (tmp_path / "cache" / "features" / store).mkdir(parents=True)
+    (tmp_path / "cache" / "features" / "a" / "features.npy").write_bytes(b"1" * 60_000_000)
+    with open(tmp_path / "cache" / "features" / "b" / "features.npy", "wb") as file:
+        file.truncate(10**12)  # sparse, as stores are: takes no room
+    assert doctor.kept_features("cache/features") == {
+        "folder": "cache/features", "stores": 2, "gigabytes": 0.1}
+    assert "2 folders in cache/features; delete any" in doctor.text_of(doctor.facts())
 
 
 def test_a_missing_package_is_named_with_its_extra(without):

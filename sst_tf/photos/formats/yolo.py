@@ -65,8 +65,11 @@ def _names_in(folder):
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            if path.name != DATA:  # a file of something else, in some folder above
+                continue
+            raise DataError(f"{path}: no class names can be read from it "
+                            f"({' '.join(str(error).split())})") from None
         names = content.get("names") if isinstance(content, dict) else None
         if isinstance(names, dict):
             return {int(number): str(name) for number, name in names.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m pipelines.index` as a user runs it."""
+"""`sst index` as a user runs it."""
 
 import json
 import subprocess

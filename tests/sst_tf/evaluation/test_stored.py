@@ -235,5 +235,5 @@ def test_results_of_earlier_versions_count_as_what_they_say(run, tmp_path):
 
 
 def test_a_run_without_results_says_how_to_get_them(tmp_path):
-    with pytest.raises(UserError, match=r"not there; python -m sst_tf.evaluate .*shots '\[3\]'"):
+    with pytest.raises(UserError, match=r"not there; sst evaluate .*shots '\[3\]'"):
         stored.Evaluation(Run.create(tmp_path / "run", Config()).folder, 3)

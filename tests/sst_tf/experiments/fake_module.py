@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in for `python -m sst_tf.train` and `sst_tf.evaluate`: results of a model, no training.
+"""Stands in for `sst train` and `sst evaluate`: results of a model, no training.
 
     fake_module.py LOG -m sst_tf.train BASE --run_dir RUN --resume ...
     fake_module.py LOG -m sst_tf.evaluate RUN ...

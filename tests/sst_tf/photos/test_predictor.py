@@ -324,7 +324,11 @@ def test_bad_marks_are_named(mark, reason):
 
 def test_a_mark_of_the_whole_photo():
     image, _ = scene()
-    found, _ = annotations.mask_of(annotations.Box(-5, -5, 1000, 1000), image)
+    with pytest.warns(UserWarning, match="mug.jpg: box -5,-5,1000,1000 .* beyond the photo, 120 w"):
+        found, _ = annotations.mask_of(annotations.Box(-5, -5, 1000, 1000), image, "mug.jpg")
+    assert found.all()
+    with warnings.catch_warnings(action="error"):  # a tool's rounding is nobody's mistake
+        found, _ = annotations.mask_of(annotations.Box(-1, 0, 121, 90.4), image)
     assert found.all()
 
 

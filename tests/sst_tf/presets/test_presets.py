@@ -195,7 +195,7 @@ def test_the_card_s_command_is_the_recipe_s(tmp_path):
         configuration.packaged.find("preset_resnet18")))[0]
     run = Run.create(tmp_path / "preset_resnet18", config)
     assert making._command(run, config) == (
-        "python -m sst_tf.train configs/preset_resnet18.yaml --train.seed 3")
+        "sst train configs/preset_resnet18.yaml --train.seed 3")
     assert making._command(Run(tmp_path / "other"), config) is None
 
 
@@ -345,15 +345,17 @@ def test_runs_that_make_no_preset(folder, monkeypatch):
     config = run.config()
     with monkeypatch.context() as patch:
         patch.setattr(run, "thresholds_path", folder / "none.json")
-        with pytest.raises(UserError, match="no operating point for 1 shots; .*sst_tf.evaluate"):
+        with pytest.raises(UserError, match="no operating point for 1 shots; .*sst evaluate"):
             making.preset_of(run, "toy")
     record = run.folder / "environment.json"
     whole = record.read_text()
-    for content in ("{", None):
-        record.write_text(content) if content else record.unlink()
-        with pytest.raises(UserError, match="environment.json: damaged .*from a copy"):
-            making.preset_of(run, "toy")
-    record.write_text(whole)
+    try:
+        for content in ("{", None):
+            record.write_text(content) if content else record.unlink()
+            with pytest.raises(UserError, match="environment.json: damaged .*from a copy"):
+                making.preset_of(run, "toy")
+    finally:  # other tests take the same run
+        record.write_text(whole)
     with monkeypatch.context() as patch:
         config.model.train_backbone = True
         patch.setattr(run, "config", lambda: config)
@@ -403,6 +405,12 @@ def test_weights_are_found_in_the_user_s_folder(folder, toy, nowhere):
         Predictor.from_preset(toy)
     with pytest.raises(UserError, match="no such weights file"):
         Predictor.from_preset(toy, weights=nowhere / "none.npz")
+
+
+def test_those_that_keras_downloads_are_told_as_such():
+    assert set(weight_files.FETCHED) == set(weight_files.HELP) & set(weights.APPLICATIONS)
+    assert weight_files.advice("resnet50").startswith("Keras fetches them once")
+    assert weight_files.advice("resnet18").startswith("put resnet18.npz")
 
 
 def test_without_the_variable_the_folder_is_in_the_cache(monkeypatch):

@@ -33,6 +33,17 @@ def test_labels_are_the_masks_at_the_grids_points():
                                   [[3, 3, 255], [3, 3, 0], [0, 0, 255]])
 
 
+@pytest.mark.parametrize("side", [16, 20, 24, 33, 257])
+def test_the_last_cell_lies_on_the_last_pixel_whatever_the_side(side):
+    mask = np.broadcast_to(np.linspace(0, 250, side).astype(np.uint8), (1, side, side))
+    found = labels(mask, (), "keep")[0].numpy()
+    cells = -(-side // 8)
+    assert found.shape == (cells, cells)
+    # Columns of a ramp tell where they were taken: within half a pixel of the aligned points.
+    np.testing.assert_allclose(found[0], np.linspace(0, 250, cells), atol=125 / (side - 1) + 1)
+    assert found[0, 0] == 0 and found[0, -1] == 250
+
+
 def test_cells_of_255_do_not_count():
     logits = np.zeros((1, 1, 3, 4), np.float32)
     logits[0, 0, 0, 1] = 2.0

@@ -113,6 +113,15 @@ def test_corrections_are_kept(answers, tmp_path):
     assert (last.root / "empty.v2.json").is_file()
 
 
+def test_a_damaged_data_yaml_is_named(answers, tmp_path):
+    folder = formats.yolo.write(tmp_path, answers, CLASSES)
+    (folder.root / "args.yaml").write_text("names: [\n")  # of a training, and of no concern here
+    assert formats.read(folder.root)
+    (folder.root / "data.yaml").write_text("names: [coffee mug\n")
+    with pytest.raises(DataError, match="data.yaml: no class names can be read from it"):
+        formats.read(folder.root)
+
+
 @pytest.mark.parametrize("kind, listed, words", [
     ("yolo", "data.yaml", "names: {0: coffee mug}"), ("voc", "classes.txt", "coffee mug")])
 def test_corrected_files_keep_their_numbers(kind, listed, words, answers, tmp_path):
