@@ -77,6 +77,8 @@ def _run(options):
     if line := told_of_others(others_in(options.input)):
         print(line, file=sys.stderr)
     formats.check(chosen, single(found))
+    if options.input:
+        _refuse_loss(options, Path(output), chosen)
     if answers:
         print(f"{answers} pictures left out: answers of an earlier run")
     # Before the model: reading it takes seconds.
@@ -143,6 +145,16 @@ def _check(options):
     for key in ("output", "format"):
         if getattr(options, key) and not options.input:
             raise UserError(f"--{key}: goes with --input, which names the photos to answer")
+
+
+def _refuse_loss(options, output, chosen):
+    """Somebody's marks are not overwritten with answers, which lack what was not asked for."""
+    marks = [mark for _, mark in parse_pairs(options.support)] + [options.support_from or ""]
+    for name in chosen:
+        written = output / getattr(formats.FORMATS[name], "FILE", "")
+        if written.is_file() and any(written.resolve() == Path(mark).resolve() for mark in marks):
+            raise UserError(f"{written}: its marks teach, and --format {name} would overwrite it; "
+                            "choose another --output")
 
 
 def _support(options, found):

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ COLOURS = ((70, 200, 70), (255, 140, 0), (60, 120, 255), (220, 60, 180), (0, 190
            (230, 210, 40))
 PICTURES = ("index.png", "overlay.jpg")  # beside each record
 JPEG_SIDE = 65_500  # pixels, of a picture that OpenCV writes as a JPEG
+MOST_BYTES = 255  # of a file's name, on most disks
 
 
 class Answers:
@@ -43,16 +45,31 @@ class Answers:
         self.asked = _asked(predictor)
 
     def is_there(self, key: str, photo_sha256: str) -> bool:
-        """The photo of these bytes was answered before, and the answer would be the same."""
+        """The photo of these bytes was answered before, and the answer would be the same.
+
+        Raises:
+            DataError: a file of somebody else's is in the record's place, or none can be there.
+        """
+        most = MOST_BYTES - len(f".{PICTURES[-1]}")
+        if len(os.fsencode(Path(key).name)) > most:
+            raise DataError(f"{key}: a name of more than {most} bytes, to which answers could not "
+                            f"add .{PICTURES[-1]}; rename it")
         record = self._record(key)
         return (record.get("asked"), record.get("photo_sha256")) == (self.asked, photo_sha256) and (
             all((self.folder / f"{key}.{ending}").is_file() for ending in PICTURES))
 
     def _record(self, key):
+        """What the record says; {} where there is none, or half of one after a crash."""
+        path = self.folder / f"{key}.json"
         try:
-            return json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        # Archives of photos keep what they know of one in a file of this name, too.
+        if not isinstance(record, dict) or not {"photo", "classes"} <= record.keys():
+            raise DataError(f"{path}: is no answer of an earlier run, and would be overwritten; "
+                            "choose another --output")
+        return record
 
     def write(self, key: str, image: np.ndarray, scene: Scene, photo_sha256: str) -> None:
         """Files of one photo; its record last, so that half an answer counts as none."""
@@ -131,7 +148,7 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
         photos_at: where Label Studio finds photos (`formats.label_studio.write`).
         marked: photos that somebody marked, written with their marks among the answers.
     """
-    formats.check(chosen, single(found))
+    formats.check(chosen, single(found), predictor.cards)
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
 
     def flush():

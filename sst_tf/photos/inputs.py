@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.errors import DataError, UserError
 from pipelines.reading.files import is_text, shown
+from sst_tf.photos.class_card import unwritable
 
 PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp")
 # Pictures that are not looked for in folders: most of these kinds cannot be read.
@@ -164,6 +165,9 @@ def items(found: list[tuple[str, Path]], every: int
     for key, path in found:
         if not is_text(path):
             yield shown(key), DataError(f"{shown(path)}: its name is not UTF-8; rename it")
+        elif unwritable(key):
+            yield key, DataError(f"{str(path)!r}: its name has control characters, which lists and "
+                                 "XML cannot hold; rename it")
         elif path.suffix.lower() in VIDEOS:
             try:
                 yield from frames(key, path, every)

@@ -173,20 +173,23 @@ def mark_in(path: Path, photo: str | Path | None, label: str | None, size: Size)
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def check(chosen: Sequence[str], keys: Iterable[str] = ()) -> None:
+def check(chosen: Sequence[str], keys: Iterable[str] = (), classes: Iterable[str] = ()) -> None:
     """What would go wrong after all photos were answered, told before.
 
     Args:
         chosen: names of `FORMATS`.
         keys: of the photos.
+        classes: names of the classes.
     Raises:
         ImportError: a library that a format needs.
         DataError: two photos that differ in nothing but their endings, where a file is one
-            photo's.
+            photo's; a class's name that VOC's lists cannot hold.
     """
     for name in chosen:
         for module in FORMATS[name].NEEDS:
             importlib.import_module(module)
+    if "voc" in chosen:
+        voc.refuse_unlistable(classes)
     stems: dict[Path, str] = {}
     for key in keys if set(chosen) & set(ONE_PHOTO) else ():
         if (other := stems.setdefault(Path(key).with_suffix(""), key)) != key:

@@ -138,6 +138,19 @@ def palette(count: int = 256) -> np.ndarray:
     return colours
 
 
+def refuse_unlistable(classes: Iterable[str]) -> None:
+    """Lists of class names have a name a line, `labelmap.txt` colons behind it.
+
+    Raises:
+        DataError: a name that would be read back as another, or as none.
+    """
+    for name in classes:
+        if ":" in name or name.startswith("#") or name in BACKGROUND or name != name.strip():
+            raise DataError(f"class {name!r}: in VOC's {LABELMAP} it would be another name or "
+                            "none; choose one without colon, # or blanks at its ends that is not "
+                            f"{BACKGROUND[0]}, or leave out --format voc")
+
+
 def write(output: Path, answers: Iterable[Answer], classes: list[str],
           videos: Collection[str] | None = None) -> Folder:
     """`voc/`: masks, the list of photos, class names (a line each, and CVAT's with colours).

@@ -107,6 +107,22 @@ def test_an_export_of_one_class_takes_another_name(predictor, photos, export, tm
     assert list(predictor.shown) == ["cup"] and len(predictor.shown["cup"]) == 1
 
 
+@pytest.mark.parametrize("given", [["--support_from", "{}", "--name", "lid"],
+                                   ["--support", "{photo}={}", "--name", "lid"]])
+def test_marks_that_answers_would_overwrite_are_refused(predictor, photos, export, tmp_path, capsys,
+                                                        given):
+    answer(photos, tmp_path / "out", "--support_from", str(export))
+    marks = tmp_path / "out" / "predictions.json"
+    before = marks.read_bytes()
+    with pytest.raises(SystemExit):
+        answer(photos, tmp_path / "out", *(
+            one.format(marks, photo=photos / "more" / "e.png") for one in given))
+    assert "its marks teach, and --format coco would overwrite it" in capsys.readouterr().err
+    assert marks.read_bytes() == before
+    answer(photos, tmp_path / "out", *(
+        one.format(marks, photo=photos / "more" / "e.png") for one in given), "--format", "yolo")
+
+
 def test_photos_elsewhere_and_marks_of_both_kinds(predictor, photos, export, tmp_path):
     (tmp_path / "others").mkdir()
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "others" / "z.png")

@@ -175,6 +175,29 @@ def test_what_cannot_be_answered_is_told_and_the_others_are_answered(predictor, 
     assert load_photo(Path(os.fsdecode(odd))).shape == (20, 30, 3)
 
 
+@pytest.mark.parametrize("content", ['{"title": "a.png"}', "[1]"])
+def test_somebody_else_s_file_in_a_record_s_place_stays(predictor, photos, capsys, content):
+    (photos / "a.png.json").write_text(content)
+    with pytest.raises(SystemExit) as caught:
+        answer(photos, photos)
+    assert caught.value.code == 1
+    assert (photos / "a.png.json").read_text() == content
+    assert "a.png.json: is no answer of an earlier run" in capsys.readouterr().err
+    assert (photos / "more" / "b.jpg.json").is_file()
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    (f"{'x' * 245}.png", "a name of more than 243 bytes"),
+    ("x\ny.png", "its name has control characters")])
+def test_a_name_that_answers_cannot_have_is_told_and_the_others_are_answered(
+        predictor, photos, tmp_path, capsys, name, words):
+    shutil.copy(photos / "a.png", photos / name)
+    with pytest.raises(SystemExit) as caught:
+        answer(photos, tmp_path / "out")
+    assert caught.value.code == 1 and len(predictor.asked) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_an_output_that_is_a_file_is_told(predictor, photos, tmp_path, capsys):
     (tmp_path / "out").write_text("")
     with pytest.raises(SystemExit):

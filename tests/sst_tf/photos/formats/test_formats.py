@@ -99,6 +99,13 @@ def test_a_missing_library_is_told_before_work(monkeypatch):
 # ---- folders that people correct -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["mug: large", "#1", "background", " mug"])
+def test_a_class_that_voc_s_lists_cannot_hold_is_told_before_work(name):
+    with pytest.raises(DataError, match="in VOC's labelmap.txt it would be another name or none"):
+        formats.check(["coco", "voc"], [], ["mug", name])
+    formats.check(["coco", "yolo"], [], ["mug", name])
+
+
 def test_corrections_are_kept(answers, tmp_path):
     first = formats.labelme.write(tmp_path, answers, CLASSES)
     corrected = first.root / "a.json"
