@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.errors import DataError, check_whole
 from pipelines.index.pairs import Pair
+from pipelines.reading.lists import read_lines
 from pipelines.writing import write_text
 
 
@@ -238,7 +239,7 @@ def load_episodes(path: str | os.PathLike) -> list[Episode | WayEpisode]:
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file of episodes; write it with dump_episodes")
     episodes = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             episodes.append(_episode(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
@@ -252,8 +253,16 @@ def episodes_sha256(episodes: Iterable[Episode | WayEpisode]) -> str:
 
 
 def _episode(fields):
-    support = fields["support"]
-    if isinstance(fields["class_id"], list):
+    support, ways = fields["support"], isinstance(fields["class_id"], list)
+    numbers = [fields["episode_id"], *(fields["class_id"] if ways else
+                                       (fields["class_id"], fields["support_class_id"]))]
+    lists = support if ways else [support]
+    if not all(isinstance(one, list) for one in (support, *lists)):
+        raise ValueError("support is no list")
+    names = [fields["query"], *(name for one in lists for name in one)]
+    if {*map(type, names)} != {str} or {*map(type, numbers)} != {int}:
+        raise ValueError("ids of photos are texts, of episodes and classes whole numbers")
+    if ways:
         return WayEpisode(**{**fields, "class_id": tuple(fields["class_id"]),
                              "support": tuple(map(tuple, support))})
     return Episode(**{**fields, "support": tuple(support)})

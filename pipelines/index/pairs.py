@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.errors import DataError
+from pipelines.reading.lists import read_lines
 from pipelines.renamed import renamed
 from pipelines.sources import Source
 
@@ -45,13 +46,14 @@ def read_pairs(path: str | os.PathLike, classes: int, source: Source | None = No
         classes: number of classes.
         source: a source whose masks give the areas; without one they are 0.
     Raises:
-        DataError: no such file, or a line of another form, by its number.
+        DataError: no such file, one that is no UTF-8 text, or a line of another form, by its
+            number.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such list of pairs")
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         name, class_id = _pair_of(line.strip())

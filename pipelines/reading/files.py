@@ -18,6 +18,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 DEEP_PNG = re.compile(re.escape(PNG_START) + b".{8}\x10", re.DOTALL)  # 16 bits a channel
 ORIENTATION = 0x0112  # EXIF; above 4 the photo is shown with its sides exchanged
 MAX_PIXELS = 100_000_000  # of a picture: a small file may claim to be more than memory holds
+UPRIGHT = "a tag in {} turns it; save it upright without the tag"  # a remedy
 # What Pillow raises for files that end early or hold something else.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -126,13 +127,21 @@ def _ends(path):
         return file.read() == JPEG_END
 
 
+def turned_by_tag(photo: Image.Image, size: tuple[int, ...]) -> bool:
+    """Whether an open photo is of `size` (width, height) as its EXIF tag shows it, turned."""
+    try:
+        return photo.size[::-1] == size and exif_orientation(photo) > 4
+    except DAMAGED:
+        return False
+
+
 def same_size(path: Path, size: tuple[int, ...], photo_path: Path) -> None:
     """DataError where a mask's (width, height) is not its photo's."""
     stored = read_header(photo_path).size
     if stored != size:
         with open_picture(photo_path) as photo:
-            turned = stored[::-1] == size and exif_orientation(photo) > 4
-        remedy = (f"a tag in {photo_path.name} turns it; save it upright without the tag"
-                  if turned else "make the mask anew at the photo's size")
+            turned = turned_by_tag(photo, size)
+        remedy = (UPRIGHT.format(photo_path.name) if turned else
+                  "make the mask anew at the photo's size")
         raise DataError(f"{path}: {size[0]} x {size[1]} pixels, its photo has "
                         f"{stored[0]} x {stored[1]} (width x height); {remedy}")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -13,10 +14,12 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.folds import COCO_CLASSES
-from pipelines.reading.files import open_picture
+from pipelines.reading.files import UPRIGHT, open_picture, turned_by_tag
 from pipelines.reading.photos import read_photo
 from pipelines.reading.run_lengths import mask_of_run_lengths
 from pipelines.sources.masks import VOID
+
+YEAR = re.compile(r"(19|20)\d\d$")  # at the end of a split's name
 
 
 class COCOSource:
@@ -75,7 +78,7 @@ class COCOSource:
             raise DataError(f"{self.root}: no split {split!r}; known: all, {', '.join(self.parts)}")
         if len(chosen) > 1 and split != "all":
             raise DataError(f"{self.root}: {split!r} may be {' or '.join(chosen)}; name one")
-        kinds = {s.rstrip("0123456789"): s for s in chosen}
+        kinds = {YEAR.sub("", s) for s in chosen}
         if len(kinds) < len(chosen):  # the years have many photos in common, under two names
             raise DataError(f"{self.root}: {split!r} would be {', '.join(chosen)}, the same photos "
                             "of several years; leave one year's files in annotations/")
@@ -101,9 +104,11 @@ class COCOSource:
         with open_picture(path) as photo:
             size = self.parts[split].size(name)
             if photo.size[::-1] != size:
+                remedy = (UPRIGHT.format(path.name) if turned_by_tag(photo, size[::-1]) else
+                          "its polygons are of another version of the photo")
                 raise DataError(f"{path}: {photo.size[0]} x {photo.size[1]} pixels, "
                                 f"{self.lists[split].name} says {size[1]} x {size[0]} (width x "
-                                "height); its polygons are of another version of the photo")
+                                f"height); {remedy}")
 
     def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB; DataError for a damaged file."""
@@ -170,7 +175,7 @@ class _Annotations:
 
     def _parse(self):
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = json.loads(self.path.read_text(encoding="utf-8-sig"))
             photos = {p["id"]: p for p in content["images"]}
             categories = sorted(content["categories"], key=lambda c: c["id"])
             objects = defaultdict(list)
@@ -182,6 +187,12 @@ class _Annotations:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}: not COCO-JSON ({type(error).__name__}: {error}); "
                             "images, annotations and categories are expected") from None
+        for kind in ("images", "categories"):
+            known = {one["id"]: one for one in content[kind]}
+            twice = [one["id"] for one in content[kind] if known[one["id"]] != one]
+            if twice:  # as files have that were joined: whose objects are whose?
+                raise DataError(f"{self.path}: id {twice[0]} stands for two of its {kind}; number "
+                                "them anew, and the annotations with them")
         lost = [i for i in objects if i not in photos]
         if lost:
             raise DataError(f"{self.path}: annotation {objects[lost[0]][0]['id']} is of photo "

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.reading.files import open_picture, same_size
+from pipelines.reading.lists import read_lines
 from pipelines.reading.masks import marked, mask_values
 from pipelines.reading.photos import read_photo
 from pipelines.sources.masks import VOID
@@ -27,7 +28,10 @@ class FolderSource:
     read alike.
 
     Args:
-        root: folder of the class folders; those without a photo are no classes.
+        root: folder of the class folders; those without a photo are no classes, nor are hidden
+            ones.
+    Raises:
+        DataError: no such folder, none with photos, or two photos of one name.
     """
 
     name = "folder"
@@ -40,8 +44,16 @@ class FolderSource:
             raise DataError(f"{self.root}: no such folder (data.root)")
         self.photos = {}
         for folder in sorted(p for p in self.root.iterdir() if p.is_dir()):
-            found = {p.stem: p for p in sorted(folder.iterdir())
-                     if p.suffix.lower() in PHOTO_SUFFIXES and not p.name.startswith(".")}
+            if folder.name.startswith("."):  # thumbnails, and what other tools hide
+                continue
+            found: dict[str, Path] = {}
+            for path in sorted(folder.iterdir()):
+                if path.suffix.lower() not in PHOTO_SUFFIXES or path.name.startswith("."):
+                    continue
+                other = found.setdefault(path.stem, path)
+                if other != path:
+                    raise DataError(f"{path}: {other.name} has the same name, and "
+                                    f"{path.stem}.png is the mask of one; rename the other")
             if found:
                 self.photos[folder.name] = found
         if not self.photos:
@@ -160,7 +172,7 @@ def class_split(classes: Sequence[str], split_file: str | os.PathLike | None = N
 def _names(path, classes):
     if not path.is_file():
         raise DataError(f"{path}: no such file of class names (data.split_file)")
-    names = {n.strip() for n in path.read_text(encoding="utf-8").splitlines() if n.strip()}
+    names = {n.strip() for n in read_lines(path) if n.strip()}
     strange = sorted(names - set(classes))
     if strange or not names:
         raise DataError(f"{path}: {strange[0]!r} is no class of this data set" if strange else

@@ -95,7 +95,8 @@ class JoinedSource:
         """Photo ids of a split over all parts that have it; "all" is every photo of every part.
 
         Raises:
-            DataError: a split that no part has.
+            DataError: a split that no part has; a photo of the first part whose id begins with a
+                part's name and a colon.
         """
         found = [self._id(name, own) for name, part in self.parts.items()
                  for own in (part.source.image_ids("all") if split == "all" else
@@ -179,7 +180,13 @@ class JoinedSource:
         self.parts[name].source.check(own)
 
     def _id(self, name, own):
-        return own if name == self.main else f"{name}{SEPARATOR}{own}"
+        if name != self.main:
+            return f"{name}{SEPARATOR}{own}"
+        part, rest = self._part(own)
+        if rest != own:
+            raise DataError(f"photo {own!r} of {self.main} reads as one of the part {part}; give "
+                            "that part another name")
+        return own
 
     def _part(self, image_id):
         """(part, id in it) of a photo."""

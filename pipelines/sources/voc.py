@@ -15,6 +15,7 @@ from pipelines.reading.files import (
     open_picture,
     same_size,
 )
+from pipelines.reading.lists import read_lines
 from pipelines.reading.masks import mask_values, read_index
 from pipelines.reading.photos import read_photo
 from pipelines.sources.masks import VOID, IndexMasks
@@ -30,7 +31,7 @@ class VOCSource(IndexMasks):
         classes: file of class names, a line each; default `classes.txt` in `root`, else PASCAL's.
         masks: the masks' folder; default SegmentationClassAug, else SegmentationClass.
     Raises:
-        DataError: folders that are missing.
+        DataError: folders that are missing, or a list of class names that is none.
     """
 
     name = "voc"
@@ -61,7 +62,7 @@ class VOCSource(IndexMasks):
             if path != self.root / "classes.txt":
                 raise DataError(f"{path}: no such file of class names (data.classes)")
             return PASCAL_CLASSES
-        names = tuple(n.strip() for n in path.read_text(encoding="utf-8").splitlines() if n.strip())
+        names = tuple(n.strip() for n in read_lines(path) if n.strip())
         if not names or len(set(names)) < len(names) or len(names) > 254:
             raise DataError(f"{path}: 1 to 254 different class names are expected, a line each; "
                             f"found {len(names)}, {len(set(names))} different")
@@ -73,7 +74,8 @@ class VOCSource(IndexMasks):
         A line of a list is an id or, as in published lists, the paths of photo and mask.
 
         Raises:
-            DataError: no such list, an empty one, or an id that stands there twice.
+            DataError: no such list, an empty one, one that is no UTF-8 text, or an id that stands
+                there twice.
         """
         if split == "all":
             # Archives packed on a Mac bring "._name.png" beside each file.
@@ -85,8 +87,7 @@ class VOCSource(IndexMasks):
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.txt"))
             raise DataError(f"{path}: no such split; known: all{''.join(', ' + k for k in known)}")
-        ids = [_id_of(line) for line in path.read_text(encoding="utf-8").splitlines()
-               if line.strip()]
+        ids = [_id_of(line) for line in read_lines(path) if line.strip()]
         if not ids:
             raise DataError(f"{path}: an empty list; one id a line is expected")
         twice = sorted(i for i, times in Counter(ids).items() if times > 1)

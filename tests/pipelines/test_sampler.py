@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 from collections import Counter
 
 import pytest
@@ -77,6 +78,19 @@ def test_damaged_episode_files(tmp_path):
     dump_episodes(EpisodeSampler(PAIRS, 2, seed=3).take(2), path)
     path.write_text(path.read_text() + '{"query": "a"}\n')
     with pytest.raises(DataError, match="line 3 is no episode"):
+        load_episodes(path)
+
+
+@pytest.mark.parametrize("changes", [
+    {"support": "1-0"}, {"support": [1]}, {"query": 3}, {"class_id": "1"}, {"episode_id": 0.5},
+    {"class_id": [1, 2]}, {"class_id": [1], "support": ["1-0"]}])
+def test_lines_that_only_look_like_episodes(tmp_path, changes):
+    """The letters of a text are no photo ids."""
+    path = tmp_path / "episodes.jsonl"
+    whole = {"episode_id": 0, "class_id": 1, "support": ["1-0"], "query": "1-1",
+             "support_class_id": 1}
+    path.write_text(json.dumps(whole) + "\n" + json.dumps(whole | changes) + "\n")
+    with pytest.raises(DataError, match="line 2 is no episode"):
         load_episodes(path)
 
 

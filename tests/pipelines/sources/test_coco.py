@@ -125,6 +125,11 @@ def test_a_crowd_alone_is_there_though_it_is_no_pair(own):
      "annotation 9 is neither polygons nor run lengths .a list of run lengths"),
     ([annotation(6, segmentation={"size": [10, 8], "counts": [0, 80]})], {},
      "annotation 6 is of 8 x 10 pixels, its photo of 10 x 8"),
+    ([annotation(1)], {"images": [{"id": 3, "file_name": f"photos/{name}.jpg", "height": 8,
+                                   "width": 10} for name in "ab"]},
+     "id 3 stands for two of its images"),
+    ([annotation(1)], {"categories": [{"id": 7, "name": "mug"}, {"id": 7, "name": "lid"}]},
+     "id 7 stands for two of its categories"),
 ])
 def test_broken_annotations_are_named(own, annotations, changes, match):
     with pytest.raises(DataError, match=match) as caught:
@@ -151,6 +156,31 @@ def test_run_lengths_are_pycocotools_s_compressed_and_not(seed):
 def test_run_lengths_of_other_pixels_are_refused(counts):
     with pytest.raises(ValueError, match="run lengths"):
         mask_of_run_lengths({"size": [8, 10], "counts": counts})
+
+
+def test_what_stands_twice_and_is_the_same_is_one(own):
+    photo = {"id": 3, "file_name": "photos/ä b.jpg", "height": 8, "width": 10}
+    assert own([annotation(1)], images=[photo, photo]).image_ids("all") == ["all/photos/ä b.jpg"]
+
+
+def test_splits_of_one_s_own_that_end_in_numbers(own, tmp_path):
+    own([annotation(1)], categories=[{"id": 7, "name": "cup"}])
+    (tmp_path / "annotations").mkdir()
+    for number in (1, 2):
+        (tmp_path / f"annotations/instances_part{number}.json").write_bytes(
+            (tmp_path / "own.json").read_bytes())
+    assert open_source("coco", tmp_path).image_ids("all") == ["part1/photos/ä b.jpg",
+                                                              "part2/photos/ä b.jpg"]
+
+
+def test_a_photo_that_a_tag_turns(own, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 10)).save(tmp_path / "photos/ä b.jpg", exif=exif)
+    source = own([annotation(1)])
+    with pytest.raises(DataError, match=r"8 x 10 pixels, own.json says 10 x 8 \(width x height\); "
+                                        "a tag in ä b.jpg turns it; save it upright"):
+        source.check("all/photos/ä b.jpg")
 
 
 def test_missing_and_foreign_files_are_named(own, tmp_path):

@@ -145,6 +145,15 @@ def test_a_part_does_not_take_the_main_ones_place(parts):
                  novel_classes=["dog"])
 
 
+def test_a_photo_that_reads_as_another_part_s_is_told(parts, tmp_path):
+    (tmp_path / "b:x").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "b:x/0.jpg")
+    main = open_source("folder", tmp_path)
+    source = JoinedSource({"a": Part(main, {"train": "all"}), "b": parts["other"]})
+    with pytest.raises(DataError, match="photo 'b:x/0' of a reads as one of the part b"):
+        source.image_ids("train")
+
+
 def test_names_of_one_meaning():
     joined = {meaning(name) for name in (*PASCAL_CLASSES, *COCO_CLASSES)}
     assert len(joined) == 80  # PASCAL's classes are all among COCO's
