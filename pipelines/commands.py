@@ -4,6 +4,7 @@
 import argparse
 import functools
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,6 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 COMPLETING = "_ARGCOMPLETE"  # set by a shell that asks how a line might go on
 
+PIPE_CLOSED = 141  # exit code of a shell's tools, 128 + SIGPIPE
+
 R = TypeVar("R")
 
 
@@ -24,12 +27,18 @@ def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
     @functools.wraps(main)
     def wrapped(argv=None):
         try:
-            return main(argv)
+            result = main(argv)
+            sys.stdout.flush()  # a reader that is gone is noticed here, not at Python's end
+            return result
         except UserError as error:
             reason: UserError | None = error
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             sys.exit(130)
+        except BrokenPipeError:
+            if not _reader_gone():
+                raise
+            sys.exit(PIPE_CLOSED)
         except ModuleNotFoundError as error:
             reason = missing_extra(error)
             if reason is None:
@@ -43,6 +52,24 @@ def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
         sys.exit(2)
 
     return wrapped
+
+
+def _reader_gone():
+    """Whether nobody reads what is printed, as after `| head`; from here on it goes nowhere.
+
+    A connection to a server breaks with the same error.
+    """
+    try:
+        poll, printed = select.poll(), sys.stdout.fileno()
+        poll.register(printed, select.POLLOUT)
+        gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+        if gone:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, printed)
+            os.close(nowhere)
+    except (AttributeError, OSError, ValueError):  # no such call, or no file behind the name
+        return False
+    return gone
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,12 +20,23 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Missing folders are made. The temporary name is this writer's own, ends as `path` does and
     starts with a dot. After an error what was at `path` is untouched and nothing stays behind;
-    what a killed process leaves is removed by the next that writes in the folder.
+    what a killed process leaves is removed by the next that writes in the folder. A link stays one,
+    and what is no file (a pipe, /dev/stdout) is written to when the block ends well.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; it names `path`.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # A file under its name would take the place of the device, for all programs.
+        with tempfile.TemporaryDirectory() as folder:
+            partial = Path(folder, path.name)
+            partial.touch()
+            yield partial
+            with open(partial, "rb") as whole, open(path, "wb") as device:
+                shutil.copyfileobj(whole, device)
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming(path), claimed(path.parent, path.name[-NAME_END:], Path.touch) as partial:
         try:

@@ -39,13 +39,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="all", help="which photos (default: all with a mask)")
     parser.add_argument("--pair_filter", default="none", choices=list(PAIR_FILTERS),
                         help="which pairs count: any pixel, PFENet's area, OSLSM's grid")
-    parser.add_argument("--fold", type=int, help="0 to 3: only base or novel pairs of this fold")
-    parser.add_argument("--novel_classes", nargs="+", metavar="NAME", help="novel ones by name")
+    novel = parser.add_mutually_exclusive_group()
+    novel.add_argument("--fold", type=int, help="0 to 3: only base or novel pairs of this fold")
+    novel.add_argument("--novel_classes", nargs="+", metavar="NAME", help="novel ones by name")
     parser.add_argument("--layout", choices=["contiguous", "interleaved"],
                         help="of the folds (default: interleaved for COCO's classes)")
-    parser.add_argument("--part", default="novel", choices=["base", "novel"],
-                        help="with --fold or --novel_classes: which classes' pairs")
-    parser.add_argument("--novel_policy", default="drop", choices=POLICIES,
+    parser.add_argument("--part", choices=["base", "novel"],
+                        help="with --fold or --novel_classes: which classes' pairs (default: "
+                             "novel)")
+    parser.add_argument("--novel_policy", choices=POLICIES,
                         help="base pairs of photos that hold a novel class (default: drop)")
     for old, new, choices in (("--rule", "pair_filter", list(PAIR_FILTERS)),
                               ("--novel", "novel_policy", POLICIES)):
@@ -72,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
            if getattr(options, key)}
     if options.dataset != "shapes" and "root" not in own:
         raise UserError(f"--root: a {options.dataset} data set needs its folder")
+    _refuse_unused(options)
     source = open_source(options.dataset, **own)
     if options.verify:
         photos, problems = verify(source, options.split, progress=True)
@@ -83,12 +86,28 @@ def main(argv: list[str] | None = None) -> None:
     if options.fold is not None or options.novel_classes:
         novel = novel_class_ids(source.classes, fold=options.fold, layout=options.layout,
                                 novel_classes=options.novel_classes)
-        pairs = split_pairs(index, novel, options.part, options.novel_policy)
+        pairs = split_pairs(index, novel, options.part or "novel", options.novel_policy or "drop")
     if options.output is None:
         sys.stdout.writelines(lines(pairs, source.classes))
         return
     write_text(options.output, "".join(lines(pairs, source.classes)))
     print(f"{len(pairs)} pairs of {len({p.image_id for p in pairs})} photos -> {options.output}")
+
+
+def _refuse_unused(options):
+    """UserError for an option that would do nothing beside the others."""
+    if options.verify:
+        beside, unused = "--verify", ("output", "fold", "novel_classes")
+    elif options.fold is None and not options.novel_classes:
+        beside, unused = "neither --fold nor --novel_classes", ("layout", "part", "novel_policy")
+    elif options.part != "base":
+        beside, unused = "--part novel", ("novel_policy",)
+    else:
+        return
+    for name in unused:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} {getattr(options, name)}: does nothing with {beside}; leave "
+                            "it out")
 
 
 if __name__ == "__main__":

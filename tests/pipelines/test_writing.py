@@ -133,3 +133,27 @@ def test_a_command_ends_in_one_line_where_the_disk_is_full(capsys):
         main([])
     assert caught.value.code == 2
     assert "No space left on device; make room" in capsys.readouterr().err
+
+
+def test_a_pipe_stays_a_pipe(tmp_path):
+    """As /dev/stdout and /dev/null must: a file in their place would stay for all programs."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(path, "größe\n")
+    assert os.read(reader, 100) == "größe\n".encode() and path.is_fifo()
+    with pytest.raises(KeyError), replacing(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert os.read(reader, 100) == b"" and list(tmp_path.iterdir()) == [path]
+    os.close(reader)
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to("far/list.txt")
+    for text in ("new", "newer"):  # the first time it leads nowhere
+        write_text(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "far/list.txt").read_text() == text
+    assert len(list(tmp_path.iterdir())) == 2 and len(list((tmp_path / "far").iterdir())) == 1

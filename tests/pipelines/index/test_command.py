@@ -34,6 +34,20 @@ def test_a_missing_folder_is_named_by_its_option(capsys):
     assert "--root: a coco data set needs its folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words, match", [
+    ("--part base", "--part base: does nothing with neither --fold nor --novel_classes"),
+    ("--layout interleaved", "--layout interleaved: does nothing"),
+    ("--novel_policy keep", "--novel_policy keep: does nothing"),
+    ("--fold 0 --novel_policy keep", "--novel_policy keep: does nothing with --part novel"),
+    ("--fold 0 --verify", "--fold 0: does nothing with --verify"),
+    ("--verify --output x", "--output x: does nothing with --verify"),
+    ("--fold 3 --novel_classes cup", "not allowed with argument --fold")])
+def test_options_that_would_do_nothing_are_told(tiny, capsys, words, match):
+    with pytest.raises(SystemExit) as caught:
+        main(["voc", "--root", str(tiny), *words.split()])
+    assert caught.value.code == 2 and match in capsys.readouterr().err
+
+
 def test_verify_tells_everything_at_once(tiny, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["voc", "--root", str(tiny), "--verify"])
