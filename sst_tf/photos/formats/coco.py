@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO: one JSON file of all photos; polygons or run lengths."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.reading.run_lengths import mask_of_run_lengths, run_lengths
-from pipelines.writing import write_json
+from pipelines.writing import replacing
+from sst_tf.photos.formats.lists import write_list
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
 from sst_tf.photos.marks import Box, Polygon
 
@@ -67,19 +69,29 @@ def _run_lengths(shape, size, path):
 
 def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Path:
     """`predictions.json`: run lengths, one annotation a class and photo."""
-    images, annotations = [], []
-    for number, answer in enumerate(answers, start=1):
-        images.append({"id": number, "file_name": answer.key, "height": answer.size[0],
+    images: list[dict] = []
+    with replacing(output / FILE) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write('{"annotations": ')
+        write_list(file, _annotations(answers, classes, images))
+        for key, items in (("images", images), ("categories", [
+                {"id": i, "name": name} for i, name in enumerate(classes, start=1)])):
+            file.write(f',\n"{key}": ')
+            write_list(file, items)
+        file.write("}\n")
+    return output / FILE
+
+
+def _annotations(answers, classes, images):
+    """Annotations of the answers one by one; each photo is added to `images`."""
+    numbers = itertools.count(1)
+    for image_id, answer in enumerate(answers, start=1):
+        images.append({"id": image_id, "file_name": answer.key, "height": answer.size[0],
                        "width": answer.size[1]})
         for name, mask in answer.masks.items():
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": number, "iscrowd": 0,
-                "category_id": classes.index(name) + 1, "score": answer.scores[name],
-                "area": int(mask.sum()),
-                "bbox": [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1),
-                         int(rows[-1] - rows[0] + 1)],
-                "segmentation": run_lengths(mask.astype(np.uint8))})
-    write_json(output / FILE, {"images": images, "annotations": annotations, "categories": [
-        {"id": i, "name": name} for i, name in enumerate(classes, start=1)]})
-    return output / FILE
+            yield {"id": next(numbers), "image_id": image_id, "iscrowd": 0,
+                   "category_id": classes.index(name) + 1, "score": answer.scores[name],
+                   "area": int(mask.sum()),
+                   "bbox": [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1),
+                            int(rows[-1] - rows[0] + 1)],
+                   "segmentation": run_lengths(mask.astype(np.uint8))}

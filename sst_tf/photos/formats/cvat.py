@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.writing import write_bytes
+from pipelines.writing import replacing
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape, ellipse, turn_by
 from sst_tf.photos.marks import Box, Polygon
 
@@ -69,18 +69,22 @@ def _decode(one, size, path):
 def write(output: Path, answers: Iterable[Answer], classes: list[str]) -> Path:
     """`cvat.xml`, a mask a class and photo; to be uploaded to a task with these labels."""
     from cvat_sdk.masks import encode_mask
-    root = ElementTree.Element("annotations")
-    ElementTree.SubElement(root, "version").text = "1.1"
-    for number, answer in enumerate(answers):
-        image = ElementTree.SubElement(root, "image", {
-            "id": str(number), "name": answer.key, "width": str(answer.size[1]),
-            "height": str(answer.size[0])})
-        for name, mask in answer.masks.items():
-            *runs, left, top, right, bottom = (int(value) for value in encode_mask(mask))
-            ElementTree.SubElement(image, "mask", {
-                "label": name, "source": "auto", "occluded": "0",
-                "rle": ", ".join(map(str, runs)), "left": str(left), "top": str(top),
-                "width": str(right - left + 1), "height": str(bottom - top + 1), "z_order": "0"})
-    ElementTree.indent(root)
-    write_bytes(output / FILE, ElementTree.tostring(root, "utf-8", xml_declaration=True) + b"\n")
+    with replacing(output / FILE) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write("<?xml version='1.0' encoding='utf-8'?>\n<annotations>\n"
+                   "  <version>1.1</version>\n")
+        # Photo by photo: the tree of very many does not fit in memory.
+        for number, answer in enumerate(answers):
+            image = ElementTree.Element("image", {
+                "id": str(number), "name": answer.key, "width": str(answer.size[1]),
+                "height": str(answer.size[0])})
+            for name, mask in answer.masks.items():
+                *runs, left, top, right, bottom = (int(value) for value in encode_mask(mask))
+                ElementTree.SubElement(image, "mask", {
+                    "label": name, "source": "auto", "occluded": "0",
+                    "rle": ", ".join(map(str, runs)), "left": str(left), "top": str(top),
+                    "width": str(right - left + 1), "height": str(bottom - top + 1),
+                    "z_order": "0"})
+            ElementTree.indent(image, level=1)
+            file.write(f"  {ElementTree.tostring(image, 'unicode')}\n")
+        file.write("</annotations>\n")
     return output / FILE

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label Studio: a JSON list of tasks, each a photo with regions in percent or a brush's bytes."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from pipelines.errors import DataError
-from pipelines.writing import write_text
+from pipelines.writing import replacing, write_text
 from sst_tf.photos.formats import brush
+from sst_tf.photos.formats.lists import write_list
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape, ellipse, turn_by
 from sst_tf.photos.inputs import PHOTOS
 from sst_tf.photos.marks import Box, Polygon
@@ -94,7 +94,7 @@ def _mark(region, path):
         if "radiusX" in value:
             return ellipse(np.array([value["x"], value["y"]]) / 100 * sides,
                            np.array([value["radiusX"], value["radiusY"]]) / 100 * sides, degrees)
-        if "width" in value:  # turned about its first corner
+        if "width" in value and "height" in value:  # turned about its first corner
             edge = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (
                 np.array([value["width"], value["height"]]) / 100 * sides)
             corners = np.array([value["x"], value["y"]]) / 100 * sides + edge @ turn_by(degrees)
@@ -125,7 +125,7 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str],
             such as s3://, they stay as they are.
     """
     written = quote if _is_fetched(photos_at) else str
-    tasks = [{"data": {DATA: photos_at + written(answer.key)}, "predictions": [{
+    tasks = ({"data": {DATA: photos_at + written(answer.key)}, "predictions": [{
         "model_version": "sst-tf", "score": max(answer.scores.values(), default=0.0),
         "result": [{
             "id": f"{number}", "type": "brushlabels", "from_name": FROM, "to_name": TO,
@@ -133,7 +133,9 @@ def write(output: Path, answers: Iterable[Answer], classes: list[str],
             "image_rotation": 0, "score": answer.scores[name],
             "value": {"format": "rle", "rle": brush.encode(mask), "brushlabels": [name]}}
             for number, (name, mask) in enumerate(answer.masks.items(), start=1)]}]}
-        for answer in answers]
+        for answer in answers)
     write_text(output / CONFIG, config(classes))
-    write_text(output / FILE, json.dumps(tasks) + "\n")  # a line of its own for each byte else
+    with replacing(output / FILE) as partial, open(partial, "w", encoding="utf-8") as file:
+        write_list(file, tasks)
+        file.write("\n")
     return output / FILE

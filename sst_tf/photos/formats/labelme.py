@@ -40,7 +40,8 @@ def _shape(shape, path):
     points = np.array(shape["points"], np.float64).reshape(-1, 2)
 
     def mark(size):
-        if kind == "polygon":
+        # Tools that grew out of labelme give a rectangle all corners, and know turned ones.
+        if kind == "polygon" or kind in ("rectangle", "rotation") and len(points) == 4:
             return Polygon([points])
         if kind == "rectangle" and len(points) == 2:
             (x0, y0), (x1, y1) = points

@@ -49,7 +49,7 @@ def read_folder(folder: Path) -> list[MarkedPhoto]:
         name = path.relative_to(masks).with_suffix("").as_posix()
         values = _values(path, colours)
         photos[name] = MarkedPhoto(name, values.shape, [
-            Shape(names.get(int(number), f"class {number}"), _mask_of(values, number))
+            Shape(names.get(int(number), f"class {number}"), _mask_of(path, colours, number))
             for number in np.unique(values) if number not in (0, VOID)])
     for path in files_in(folder / "Annotations", (".xml",)):
         name = path.relative_to(folder / "Annotations").with_suffix("").as_posix()
@@ -62,7 +62,7 @@ def _classes(folder):
     """({colour: number} or None where pixels are numbers, {number: name})."""
     if (folder / LABELMAP).is_file():
         rows = [line.split(":") for line in
-                (folder / LABELMAP).read_text(encoding="utf-8").splitlines()
+                (folder / LABELMAP).read_text(encoding="utf-8-sig").splitlines()
                 if line.strip() and not line.startswith("#")]
         rows = [("background", "0,0,0")] + [row for row in rows if row[0] not in BACKGROUND]
         colours = {tuple(int(part) for part in row[1].split(",")): number
@@ -71,7 +71,7 @@ def _classes(folder):
     for file in ("class_names.txt", NAMES):
         if (folder / file).is_file():
             lines = [line.strip() for line in
-                     (folder / file).read_text(encoding="utf-8").splitlines() if line.strip()]
+                     (folder / file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
             names = [line for line in lines if line not in BACKGROUND]
             return None, dict(enumerate(names, start=1))
     return None, dict(enumerate(PASCAL_CLASSES, start=1))
@@ -93,8 +93,9 @@ def _values(path, colours):
     return values
 
 
-def _mask_of(values, number):
-    def mark(size):
+def _mask_of(path, colours, number):
+    def mark(size):  # reads the picture again: those of a data set do not fit in memory
+        values = _values(path, colours)
         return np.where(values == number, 1, np.where(values == VOID, VOID, 0)).astype(np.uint8)
 
     return mark
@@ -185,4 +186,5 @@ def _lines(path):
     """What stands in a list's lines; [] where there is none."""
     if not path.is_file():
         return []
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -48,7 +48,7 @@ def _labels(folder):
 
 
 def _looks_like_labels(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
         words = file.readline().split()
     return len(words) >= 5 and words[0].isdigit()
 
@@ -76,14 +76,14 @@ def _names_in(folder):
         if isinstance(names, list):
             return {number: str(name) for number, name in enumerate(names)}
     if (folder / NAMES).is_file():
-        lines = (folder / NAMES).read_text(encoding="utf-8").splitlines()
-        return dict(enumerate(line.strip() for line in lines if line.strip()))
+        lines = (folder / NAMES).read_text(encoding="utf-8-sig").splitlines()
+        return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
     return None
 
 
 def _photo(path, names, name):
     shapes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not (words := line.split()):
             continue
         try:

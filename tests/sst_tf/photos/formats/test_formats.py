@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -104,6 +105,54 @@ def test_a_class_that_voc_s_lists_cannot_hold_is_told_before_work(name):
     with pytest.raises(DataError, match="in VOC's labelmap.txt it would be another name or none"):
         formats.check(["coco", "voc"], [], ["mug", name])
     formats.check(["coco", "yolo"], [], ["mug", name])
+
+
+def test_answers_are_written_as_they_come(name, answers, tmp_path):
+    """Those of very many photos would not fit in memory together."""
+    stripes, written = np.add(*np.mgrid[:200, :200]) // 3 % 2 == 0, []
+
+    def one_by_one():
+        for number in range(4):
+            written.append(sum(path.stat().st_size for path in tmp_path.rglob("*")))
+            yield dataclasses.replace(answers[0], key=f"{number}.png", size=stripes.shape,
+                                      masks={CLASSES[0]: stripes})
+
+    formats.write([name], tmp_path / "out", one_by_one, CLASSES)
+    assert written[0] < written[2] < written[3]
+
+
+def test_masks_of_a_folder_are_not_kept(answers, tmp_path):
+    """Those of a data set would not fit in memory together."""
+    mask = np.zeros((1000, 1000), bool)
+    mask[:500] = True
+    path = write("voc", [dataclasses.replace(answers[0], key=f"{number}.png", size=mask.shape,
+                                             masks={CLASSES[0]: mask}) for number in range(10)],
+                 tmp_path)
+    tracemalloc.start()
+    try:
+        photos = formats.read(path)
+        assert tracemalloc.get_traced_memory()[0] < 3e6
+    finally:
+        tracemalloc.stop()
+    found, = photos[7].shapes
+    np.testing.assert_array_equal(found.mark(mask.shape), mask)
+
+
+def test_lists_of_names_as_windows_tools_leave_them(answers, tmp_path):
+    """With a byte order mark, and a blank line, which counts as labelImg counts it."""
+    labels = tmp_path / "a.txt"
+    labels.write_bytes(b"\xef\xbb\xbf0 .5 .5 .2 .2\r\n2 .5 .5 .2 .2\r\n")
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfmug\r\n\r\nlid\r\n")
+    assert [shape.label for shape in formats.read(labels)[0].shapes] == ["mug", "lid"]
+    coco = write("coco", answers, tmp_path)
+    coco.write_bytes(b"\xef\xbb\xbf" + coco.read_bytes())
+    assert len(formats.read(coco)) == 3
+    voc = write("voc", answers, tmp_path)
+    for file in ("labelmap.txt", "classes.txt"):
+        path = voc / file
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert {label for photo in formats.read(voc) for label in photo.labels} == set(CLASSES)
+        (voc / "labelmap.txt").unlink(missing_ok=True)
 
 
 def test_corrections_are_kept(answers, tmp_path):

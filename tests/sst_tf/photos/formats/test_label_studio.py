@@ -84,9 +84,10 @@ def test_regions_in_percent(tmp_path):
     found, _ = mask_of(export(tmp_path / "x.json", disc), image, photo="a b.jpg", label="mug")
     rows, columns = np.nonzero(found)
     assert (np.ptp(columns), np.ptp(rows)) == (24, 36)
-    point = region("keypointlabels", keypointlabels=["mug"], x=50, y=50)
-    with pytest.raises(DataError, match="a region of type 'keypointlabels'; brushes, polygons"):
-        mask_of(export(tmp_path / "x.json", point), image, photo="a b.jpg", label="mug")
+    for size in ({}, {"width": 0.4}):
+        point = region("keypointlabels", keypointlabels=["mug"], x=50, y=50, **size)
+        with pytest.raises(DataError, match="a region of type 'keypointlabels'; brushes, polygons"):
+            mask_of(export(tmp_path / "x.json", point), image, photo="a b.jpg", label="mug")
 
 
 def test_properties_of_a_region_are_no_classes(tmp_path):

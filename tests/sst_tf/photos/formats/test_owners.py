@@ -186,6 +186,18 @@ def test_labelme_masks_and_circles(tmp_path):
     assert how == "polygon" and found.sum() == pytest.approx(np.pi * 10.5**2, rel=0.05)
 
 
+def test_rectangles_of_tools_that_grew_out_of_labelme(tmp_path):
+    """X-AnyLabeling gives them all four corners, and knows turned ones."""
+    corners = {"rectangle": [[10, 20], [30, 20], [30, 50], [10, 50]],
+               "rotation": [[60, 20], [80, 40], [60, 60], [40, 40]]}
+    (tmp_path / "a.json").write_text(json.dumps({
+        "shapes": [{"label": kind, "shape_type": kind, "points": points}
+                   for kind, points in corners.items()], "imageHeight": 90, "imageWidth": 120}))
+    for kind, area in (("rectangle", 21 * 31), ("rotation", 2 * 20**2 + 2 * 20 + 1)):
+        found, how = mask_of(tmp_path / "a.json", np.zeros((90, 120, 3), np.uint8), label=kind)
+        assert how == "polygon" and found.sum() == area  # the edge's pixels, too
+
+
 # ---- real masks ----------------------------------------------------------------------------------
 
 
