@@ -40,7 +40,8 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
             (COCO's files, train and val), "fss1000" or "folder" (a folder a class, classes split
             by `split_file` or by a seeded 60/20/20), "voc" or "coco" (any set of that layout, all
             its photos; `annotations` names a COCO-JSON of one's own) or "shapes" (embedded).
-        fold, layout, novel_classes: which classes are novel, see `folds.novel_class_ids`.
+        fold, layout, novel_classes: which classes are novel, see `folds.novel_class_ids`; names
+            leave no choice to `fold`, `layout` and `split_file`.
         split: "train" (base classes, endless unless `count`) or "test" (novel classes, 1,000
             episodes unless `count`).
         ways: N classes an episode, and a query mask of 0..N; None for one class and 0, 1. A
@@ -56,17 +57,21 @@ def episodes(dataset: str, root: str | os.PathLike | None = None, *, fold: int =
     Returns:
         `tf.data.Dataset`; see `episode_dataset` for what it yields.
     """
-    if split not in ("train", "test"):
-        raise DataError(f"split {split!r}: train or test is expected")
+    _check_split(split)
     if dataset not in DATASETS:
         raise DataError(f"data set {dataset!r}: {', '.join(DATASETS)} are known")
     kind, *ids = DATASETS[dataset]
-    where: dict[str, Any] = {"image_size": image_size} if kind == "shapes" else {"root": root}
+    where: dict[str, Any] = {"root": root}
+    if kind == "shapes":
+        where["image_size"] = image_size
     if annotations:
         where["annotations"] = annotations
     if split_file is not None and kind != "folder":
         raise DataError(f"split_file {split_file!r}: goes with a data set of the layout folder, "
                         f"not {dataset}; novel_classes names those to leave out")
+    if novel_classes is not None and (fold or layout or split_file is not None):
+        raise DataError(f"novel_classes {novel_classes!r}: say which classes are novel; leave "
+                        "fold, layout and split_file out")
     source = open_source(kind, **where)
     left_out: tuple[str, ...] = ()
     if kind == "folder" and novel_classes is None:
@@ -100,6 +105,7 @@ def from_tfds(builder: Any, *, split: str = "train", shots: int = 1, batch: int 
     Returns:
         `tf.data.Dataset`; see `episode_dataset` for what it yields.
     """
+    _check_split(split)
     from pipelines.tfds import TFDSSource  # TensorFlow Datasets is slow to import
 
     source, config = TFDSSource(builder), builder.builder_config
@@ -107,6 +113,11 @@ def from_tfds(builder: Any, *, split: str = "train", shots: int = 1, batch: int 
     return _episodes(source, split, novel_ids, split=split, shots=shots, batch=batch, seed=seed,
                      image_size=image_size, pair_filter=pair_filter, novel_policy=novel_policy,
                      count=count, **options)
+
+
+def _check_split(split):
+    if split not in PARTS:
+        raise DataError(f"split {split!r}: train or test is expected")
 
 
 def _episodes(source, ids, novel_ids, left_out=(), *, split, shots, ways=None, batch, seed,

@@ -53,7 +53,8 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
         augment: an `Augment`, or the name of one ("canet", "pfenet"): scaled, cropped, turned and
             blurred by (seed, episode id); resampled once, straight from the photo.
         resize: "squash" photos to S x S, or "pad" them, aspect kept (`transforms.framed_size`).
-        full_mask: add `query_mask_full`, the query's mask at the photo's own size.
+        full_mask: add `query_mask_full`, the query's mask at the photo's own size; without `flip`
+            and `augment`, under which the picture shows something else.
         features: a store with `.shape` (h, w, C) and `.read(name, flipped)` (with `crops` a third
             argument); its features then stand in the photos' place, which are not decoded.
         parallel_calls: episodes read at once; by default twice as many as cores, since one can
@@ -82,6 +83,10 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     check_whole(1, image_size=image_size, batch=batch, count=1 if count is None else count)
     check_whole(0, seed=seed, start=start)
     _check(episodes, features, augment, resize, start, count, cache, shard, service, crops)
+    if full_mask and (flip or augment is not None):
+        raise DataError("full_mask is the mask of the photo as it stands, and flip and augment "
+                        "show another picture: leave them or full_mask out")
+    _check_classes(source, episodes)
     check_size(source, image_size, resize, full_mask)
     if service is not None:
         refuse_nobody(service)
@@ -167,8 +172,8 @@ def episode_dataset(source: Source, episodes: Sequence[Episode | WayEpisode] | E
     def loaded(stream):
         return stream.map(load, parallel_calls, deterministic=deterministic)
 
-    if service is None:
-        dataset = loaded(stream)
+    if service is None or not (endless or episodes[index::readers]):  # type: ignore[index]
+        dataset = loaded(stream)  # here, or nothing: a list may be shorter than there are readers
     elif endless:
         dataset = distribute(loaded(stream), service)
     else:
@@ -232,6 +237,19 @@ def _check(episodes, features, augment, resize, start, count, cache, shard, serv
             if value is not None:
                 raise DataError(f"{name} {value}: is of a sampler; a list of episodes is taken "
                                 "whole")
+
+
+def _check_classes(source, episodes):
+    """DataError for a list whose class numbers the source does not have: 0 would be background."""
+    if isinstance(episodes, EpisodeSampler):
+        return
+    known = range(1, len(source.classes) + 1)
+    for one in episodes:
+        for number in (*np.ravel(one.class_id), getattr(one, "support_class_id", 1)):
+            if number not in known:
+                raise DataError(f"episode {one.episode_id}: class {number}; the data set has 1 to "
+                                f"{len(known)}: read the episodes with the data set that they "
+                                "were drawn from")
 
 
 def _stream(episodes, reader, start, count, shard):

@@ -6,6 +6,8 @@ import os
 import re
 from numbers import Integral
 
+# TensorFlow's words for a reader that `pipelines.remote` looks up by the data set's kind.
+_NO_READER = re.compile(r"Could not find callback with key=pipelines/(.+)-[0-9a-f]{8}/")
 _ROOM = "make room and start again: what is done is kept"
 _RIGHTS = "see who may read and write there, or name another folder"
 # What the system refuses for reasons outside of the program.
@@ -43,6 +45,9 @@ def data_error_from(error: BaseException) -> DataError | None:
         _, found, text = line.partition("DataError: ")
         if found:
             return DataError(text.strip())
+    if lacking := _NO_READER.search(str(error)):
+        return DataError(f"service: its workers have no {lacking[1]} data set of these classes; "
+                         "start sst remote worker with the data set that is asked for")
     return None
 
 

@@ -50,6 +50,8 @@ def novel_class_ids(classes: Sequence[str], *, fold: int | None = None,
     """
     if layout not in (None, "contiguous", "interleaved"):
         raise DataError(f"layout {layout!r}: contiguous or interleaved is expected")
+    if isinstance(novel_classes, str):
+        raise DataError(f"data.novel_classes: {novel_classes!r}; a list of names is expected")
     if novel_classes is not None:
         for name in novel_classes:
             if name not in classes:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, check_whole
 from pipelines.index.build import look
 from pipelines.reading.files import length_and_time
 from pipelines.reading.transforms import RESIZE_METHOD, resize_class_mask, resize_image
@@ -55,6 +55,7 @@ def records(source: Source, output: str | os.PathLike, image_size: int,
         DataError: another folder at `output`, a damaged photo or mask, an unknown split, a source
             whose photos label different classes.
     """
+    check_whole(1, image_size=image_size)
     output = Path(output)
     if hasattr(source, "labels"):
         raise DataError(f"{source.name}: not all of its photos label all classes, which records "

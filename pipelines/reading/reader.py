@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.errors import DataError
 from pipelines.reading.augment import Augment, aligned, augment
 from pipelines.reading.crops import box
-from pipelines.reading.transforms import mirror, resize_image, resize_mask
+from pipelines.reading.transforms import CELL, mirror, resize_image, resize_mask
 from pipelines.sampler import EpisodeSampler, draw
 from pipelines.sources import Source
 from pipelines.sources.joined import JoinedSource
@@ -192,11 +192,15 @@ class Reader:
 
 
 def check_size(source: Source, image_size: int, resize: str, whole: bool = False) -> None:
-    """DataError where a source, or a part of it, keeps its photos in another way.
+    """DataError for a size that cannot be, or where a source, or a part of it, keeps its photos
+    in another way.
 
     Args:
         whole: masks are wanted at the photos' own size too.
     """
+    if resize == "pad" and image_size < CELL:
+        raise DataError(f"image_size {image_size}: padded photos have sides of multiples of "
+                        f"{CELL}; {CELL} or more is expected")
     if isinstance(source, JoinedSource):
         for part in source.parts.values():
             check_size(part.source, image_size, resize, whole)

@@ -87,7 +87,7 @@ def open_source(dataset: str, root: str | os.PathLike | None = None, **options: 
     module, name = KINDS[dataset]
     kind = getattr(importlib.import_module(module), name)
     known = inspect.signature(kind).parameters
-    if "root" in known:
+    if "root" in known or root is not None:
         options["root"] = root
     for key, value in options.items():
         if key not in known and value is not None:

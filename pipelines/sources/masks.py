@@ -68,6 +68,8 @@ def way_mask(source: Any, image_id: str, class_ids: Sequence[int] | np.ndarray,
         ignore_ids: classes whose pixels become 255 where no way is.
     """
     found, asked = source.class_masks(image_id), {int(one) for one in class_ids}
+    if not found:  # no way, but void all the same
+        found = {0: source.class_mask(image_id, int(class_ids[0]))}
     mask = merged(found, class_ids)
     for hidden in set(map(int, ignore_ids)) & set(found) - asked:
         mask[(found[hidden] == 1) & (mask == 0)] = VOID

@@ -19,7 +19,7 @@ from pipelines import (
     open_source,
 )
 from pipelines.index import build_index
-from pipelines.sampler import Episode
+from pipelines.sampler import Episode, WayEpisode
 from pipelines.sources.joined import JoinedSource, Part
 from pipelines.sources.shapes import ShapesSource
 from tests.pipelines.tiny_voc import CLASSES, tiny_mask, write_mask, write_tiny_voc
@@ -86,6 +86,40 @@ def test_the_querys_mask_at_its_own_size(tiny_source, sampler):
     for row, name in enumerate(batch["query_name"].numpy()):
         expected = tiny_source.class_mask(name.decode(), int(batch["class_id"][row]))
         np.testing.assert_array_equal(whole[row].to_tensor(), expected)
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"augment": "pfenet"}])
+def test_the_whole_mask_is_of_the_picture_that_is_shown(tiny_source, sampler, options):
+    with pytest.raises(DataError, match="full_mask is the mask of the photo as it stands"):
+        read(tiny_source, sampler, full_mask=True, **options)
+
+
+@pytest.mark.parametrize("class_id", [0, 5, 255, -1])
+def test_class_numbers_of_another_data_set_are_told(tiny_source, class_id):
+    """Background would be an object, as would void."""
+    for one in (Episode(7, class_id, ("p00",), "p04", class_id),
+                Episode(7, 1, ("p00",), "p04", class_id),
+                WayEpisode(7, (1, class_id), (("p00",), ("p01",)), "p04")):
+        with pytest.raises(DataError, match=f"episode 7: class {class_id}; the data set has 1 to "
+                                            "4: read"):
+            read(tiny_source, [one], count=None)
+
+
+def test_a_padded_picture_has_room_for_a_cell(tiny_source, sampler):
+    with pytest.raises(DataError, match="image_size 7: padded photos"):
+        read(tiny_source, sampler, image_size=7, resize="pad")
+    assert read(tiny_source, sampler, image_size=8, resize="pad")[0]["query_mask"].shape[1:] == (
+        8, 8)
+
+
+def test_a_query_of_several_ways_may_show_none(tiny):
+    mask = np.zeros((40, 48), np.uint8)
+    mask[:10] = 255
+    write_mask(tiny / "SegmentationClass/p02.png", mask)
+    batch, = read(open_source("voc", tiny), [WayEpisode(0, (1, 2), (("p00",), ("p01",)), "p02")],
+                  count=None)
+    assert set(np.unique(batch["query_mask"][0, 0])) == {255}
+    assert set(np.unique(batch["query_mask"])) == {0, 255}
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
@@ -193,6 +227,11 @@ def test_arguments_that_would_do_nothing_are_told(tiny):
         episodes("voc", tiny, split_file="x.txt", **plain)
     with pytest.raises(DataError, match="annotations 'x.json': a data set of the layout voc has"):
         episodes("voc", tiny, annotations="x.json", **plain)
+    with pytest.raises(DataError, match="root 'x': a data set of the layout shapes has none"):
+        episodes("shapes", "x", image_size=32)
+    for more in ({"fold": 2}, {"layout": "interleaved"}):
+        with pytest.raises(DataError, match="novel_classes .'cup'.: say which classes are novel"):
+            episodes("voc", tiny, **more, **plain)
     with pytest.raises(DataError, match="service 'localhost:1': no dispatcher there"):
         episodes("voc", tiny, service="localhost:1", count=2, **plain)
 

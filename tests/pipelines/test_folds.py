@@ -37,7 +37,8 @@ def test_unknown_name_offers_near_ones():
 
 @pytest.mark.parametrize("arguments, match", [
     ({"fold": 4}, "data.fold: 4"), ({}, "data.fold: None"),
-    ({"fold": 0, "layout": "zigzag"}, "layout 'zigzag'")])
+    ({"fold": 0, "layout": "zigzag"}, "layout 'zigzag'"),
+    ({"novel_classes": "cat"}, "data.novel_classes: 'cat'; a list of names is expected")])
 def test_impossible_folds(arguments, match):
     with pytest.raises(DataError, match=match):
         novel_class_ids(PASCAL_CLASSES, **arguments)

@@ -115,6 +115,24 @@ def test_a_workers_error_names_the_file(source, tiny, workers):
     assert isinstance(reason, DataError) and "7 x 7" in str(reason) and ".png" in str(reason)
 
 
+def test_workers_of_another_data_set_are_told(tiny, workers):
+    (tiny / "classes.txt").write_text("a\nb\nc\nd\n")  # the workers have read theirs
+    source = open_source("voc", tiny)
+    drawn = EpisodeSampler(build_index(source, source.image_ids("all")).pairs, 1, seed=3)
+    for count in (None, 4):
+        with pytest.raises(Exception) as failure:
+            next(iter(episode_dataset(source, drawn, image_size=SIZE, batch=2, count=count,
+                                      service=workers.address)))
+        assert str(data_error_from(failure.value)).startswith(
+            "service: its workers have no voc data set of these classes; start sst remote worker")
+
+
+def test_a_list_that_is_shorter_than_there_are_readers(source, sampler, workers):
+    shares = [by_id(episode_dataset(source, sampler.take(1), image_size=SIZE, batch=2,
+                                    service=workers.address, shard=(i, 2))) for i in range(2)]
+    assert [list(share) for share in shares] == [[0], []]
+
+
 def test_features_stay_at_home(source, sampler):
     class Store:
         shape = (8, 8, 2)

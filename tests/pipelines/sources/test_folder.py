@@ -63,6 +63,24 @@ def test_the_values_of_masks(folder, values, expected):
     np.testing.assert_array_equal(open_source("folder", folder).class_mask("mug/0", 1), mask)
 
 
+def test_names_leave_a_split_file_nothing_to_say(folder, tmp_path):
+    with pytest.raises(DataError, match="leave fold, layout and split_file out"):
+        episodes("folder", folder, novel_classes=["mug"], split_file=tmp_path / "x.txt")
+
+
+def test_hidden_folders_are_no_classes(folder):
+    (folder / ".thumbnails").mkdir()
+    Image.new("RGB", (8, 6)).save(folder / ".thumbnails/0.jpg")
+    assert open_source("folder", folder).classes == ("mug", "pan", "über")
+
+
+@pytest.mark.parametrize("name", ["0.jpeg", "0.JPG"])
+def test_two_photos_of_one_name(folder, name):
+    Image.new("RGB", (8, 6)).save(folder / "mug" / name)
+    with pytest.raises(DataError, match=r"mug/0.*has the same name, and 0.png is the mask of one"):
+        open_source("folder", folder)
+
+
 def test_masks_of_other_classes(folder):
     source = open_source("folder", folder)
     assert source.classes == ("mug", "pan", "über")

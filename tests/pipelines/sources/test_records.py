@@ -213,6 +213,12 @@ def test_made_once_and_nothing_else_is_replaced(made, tmp_path, capsys):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_size_that_cannot_be_is_named(made, tmp_path):
+    with pytest.raises(DataError, match="^image_size 0: a whole number of 1 or more"):
+        records(made[0], tmp_path / "none", 0)
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_killed_process_leaves_no_records_and_the_next_starts_clean(made, tmp_path):
     output = tmp_path / "r"
     code = ("import sys, os, signal; from pipelines import open_source\n"

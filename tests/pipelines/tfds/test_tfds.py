@@ -122,6 +122,11 @@ def test_novel_pixels_are_hidden_on_request(prepared):
         np.testing.assert_array_equal(a["query_mask"], b["query_mask"])
 
 
+def test_parts_of_a_builder_are_two(prepared):
+    with pytest.raises(DataError, match="split 'all': train or test is expected"):
+        from_tfds(prepared, split="all")
+
+
 def test_a_builder_that_is_not_prepared(tmp_path):
     with pytest.raises(DataError, match="download_and_prepare"):
         from_tfds(Pascal5i(config="fold0", data_dir=tmp_path))
