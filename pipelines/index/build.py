@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pipelines.errors import DataError
 from pipelines.index.cache import IndexCache
 from pipelines.index.pairs import Index, Pair, read_pairs
+from pipelines.reading.files import is_text, shown
 from pipelines.renamed import renamed
 from pipelines.sources import Source
 
@@ -80,9 +81,14 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
         cache: folder where what was read is kept; None keeps nothing, and so does a folder that
             cannot be written.
     Raises:
-        DataError: the first photo whose files are missing, damaged or disagree.
+        DataError: the first photo whose files are missing, damaged or disagree, or whose id is no
+            text that UTF-8 can hold.
     """
     image_ids = list(dict.fromkeys(image_ids))
+    strange = next((i for i in image_ids if not is_text(i)), None)
+    if strange is not None:  # TensorFlow takes ids as UTF-8 alone
+        raise DataError(f"{getattr(source, 'root', source.name)}: photo {shown(strange)}: its name "
+                        "is no UTF-8 text, as in old archives; rename photo and mask")
     own = getattr(source, "facts", lambda image_id: None)
     kept = IndexCache(cache, source, tuple(PAIR_FILTERS))
     facts = {}

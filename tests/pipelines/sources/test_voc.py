@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What sources read, and what they say about files that are wrong."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,7 @@ from PIL import Image
 
 from pipelines import DataError, open_source
 from pipelines.folds import PASCAL_CLASSES
+from pipelines.index import build_index
 from pipelines.sources.masks import one_class
 from pipelines.sources.voc import VOCSource
 from tests.pipelines.tiny_voc import (
@@ -253,3 +256,12 @@ def test_names_that_are_not_ascii(tiny):
     source = open_source("voc", tiny)
     assert "größe 1" in source.image_ids("all")
     np.testing.assert_array_equal(source.read_mask("größe 1"), tiny_mask(0))
+
+
+def test_names_that_are_no_text_are_told(tiny):
+    """As of archives from before UTF-8: TensorFlow says no more than that some text is none."""
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (tiny / folder / "p00.png").rename(tiny / folder / os.fsdecode(b"caf\xe9.png"))
+    source = open_source("voc", tiny)
+    with pytest.raises(DataError, match=r"tiny: photo caf\\xe9: its name is no UTF-8 text"):
+        build_index(source, source.image_ids("all"), cache=None)
