@@ -8,11 +8,11 @@ import numpy as np
 
 def run_lengths(mask: np.ndarray) -> dict[str, Any]:
     """COCO's uncompressed run lengths, {"size": [H, W], "counts": [...]}, of a mask [H, W]."""
-    flat = np.concatenate([[0], mask.ravel(order="F"), [0]])
-    ends = np.flatnonzero(np.diff(flat))
-    counts = np.diff(np.concatenate([[0], ends, [mask.size]])).tolist()
-    if len(ends) and counts[-1] == 0:
-        counts.pop()
+    flat = mask.ravel(order="F")
+    starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(np.concatenate([[0], starts, [flat.size]])).tolist()
+    if flat.size and flat[0]:  # the first run is of background
+        counts.insert(0, 0)
     return {"size": list(mask.shape), "counts": counts}
 
 

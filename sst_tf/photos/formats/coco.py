@@ -30,6 +30,9 @@ def read(content: Any, path: Path) -> list[MarkedPhoto]:
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     shapes = defaultdict(list)
     for one in content["annotations"]:
+        if one["category_id"] not in names:
+            raise DataError(f"{path}: annotation {one.get('id')} is of category "
+                            f"{one['category_id']}, which is none of the file's categories")
         shapes[one["image_id"]].append(Shape(names[one["category_id"]], _mark(one, path)))
     return [MarkedPhoto(image["file_name"], _size(image), shapes[image["id"]])
             for image in content["images"]]
