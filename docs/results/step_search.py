@@ -38,13 +38,15 @@ NOVEL = ["oven", "refrigerator", "toilet", "laptop", "bed", "pizza", "keyboard",
          "broccoli", "umbrella", "bench", "teddy bear", "elephant", "giraffe", "donut", "cake",
          "suitcase", "sandwich", "bear", "zebra"]
 DEFAULT = {"views": (), "size": 0.1, "steps": 1, "gate": False, "channel": False, "raw": False,
-           "shots": 1, "look": False}
+           "shots": 1, "look": False, "whole": False}
 MODES = {  # what the inner loss is taken on
     "base": {"steps": 0},
     "none": {"steps": 0},
     "none2": {"steps": 0, "shots": 2},  # trained with two supports
     "self": {"views": ("self",)},  # the support itself: Eq. 10, 11
     "prototype": {"views": ("prototype",)},  # the same through the support role alone
+    "direction": {"views": ("self",), "whole": True},  # norms are differentiated, too
+    "prototype_direction": {"views": ("prototype",), "whole": True},
     "prototype_large": {"views": ("prototype",), "size": 0.3},
     "prototype3": {"views": ("prototype",), "steps": 3},
     "prototype_crop": {"views": ("prototype", "crop")},
@@ -113,7 +115,9 @@ class Search(SSTSegmenter):
                 _length(features * weights), _length(gradient * weights))
             if self.mode["gate"]:
                 scale *= 1 - losses.hard_iou(own, mask)
-            tuned -= gradient * tf.stop_gradient(scale)[:, None, None, None]
+            if not self.mode["whole"]:
+                scale = tf.stop_gradient(scale)
+            tuned -= gradient * scale[:, None, None, None]
         if self.mode["raw"]:
             tuned = self.embedded(tuned)
         if own is None:
@@ -138,7 +142,8 @@ class Search(SSTSegmenter):
 
 
 def _length(x):
-    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=[1, 2, 3]))
+    # Its derivative at zero is zero, not NaN.
+    return tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(x), axis=[1, 2, 3]), 1e-30))
 
 
 class Photos:

@@ -184,8 +184,9 @@ class TunerConfig:
         steps: number of inner steps; 0 switches tuning off.
         step_size: size of a step, a number or "learned".
         initial_step: where a learned step starts.
-        reduction: how L_sup is reduced over pixels; of no effect under `normalize: relative`.
-        normalize: "relative" scales the update to `step_size` times the features' norm.
+        reduction: how L_sup is reduced over pixels; of no effect but under `normalize: none`.
+        normalize: "relative" scales the update to `step_size` times the features' norm; so does
+            "direction", which tells training that only the update's direction can change.
         through: the gradient runs through "both" roles of R_s (Eq. 11) or through the support role
             alone ("prototype").
         second_order: the outer gradient runs through the update.
@@ -197,7 +198,7 @@ class TunerConfig:
     step_size: float | Literal["learned"] = _number(0.1, above=0)
     initial_step: float = _number(0.1, above=0)
     reduction: Literal["mean", "sum"] = "mean"
-    normalize: Literal["none", "relative"] = "relative"
+    normalize: Literal["none", "relative", "direction"] = "relative"
     through: Literal["both", "prototype"] = "both"
     second_order: bool = True
     loss: Literal["cross_entropy", "balanced"] | None = None

@@ -248,6 +248,8 @@ def _runs(cells):
             "row": cell.row, "fold": cell.fold, "seed": cell.seed, "run": cell.folder.name,
             "photos": run.photos(),
             "minutes": round(sum(float(r["seconds"] or 0) for r in history) / 60, 1),
+            "highest_loss": max((round(float(r["main"]), 2) for r in history if r.get("main")),
+                                default=None),
             "other_class": _wrong_support(run, cell.config, results[cell.shots[0]]),
             "evaluations": {str(k): _gauges(one) for k, one in results.items()}})
     return found

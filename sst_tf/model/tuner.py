@@ -40,7 +40,9 @@ class Tuner(keras.layers.Layer):
         initial_step: where a learned step starts.
         reduction: "mean" or "sum" of the loss over the pixels of a support.
         normalize: "none", or "relative": the update's norm over the masked map of each support
-            is `step_size` times the features' (the norms are constants to the outer gradient).
+            is `step_size` times the features', and both norms are constants to the outer gradient.
+            "direction" makes the same update and differentiates the norms, too: a constant norm
+            tells the outer gradient that a larger L_sup makes a longer step, which it does not.
         through: "both" roles of R_s (Eq. 11), or "prototype": the support role alone.
         second_order: False stops the outer gradient at the update.
         loss: "cross_entropy" (the paper's) or "balanced".
@@ -97,9 +99,10 @@ class Tuner(keras.layers.Layer):
     def update(self, features: tf.Tensor, gradient: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """What Eq. 11 takes off the features, [N, h, w, C]."""
         update = self.step_size * gradient
-        if self.normalize == "relative":
+        if self.normalize != "none":
             scale = tf.math.divide_no_nan(_norm(features * weights), _norm(gradient * weights))
-            update *= tf.stop_gradient(scale)[:, None, None, None]
+            scale = tf.stop_gradient(scale) if self.normalize == "relative" else scale
+            update *= scale[:, None, None, None]
         return update if self.second_order else tf.stop_gradient(update)
 
     def call(self, features: tf.Tensor, mask: tf.Tensor, *, head: Head, training: bool = False
@@ -129,5 +132,6 @@ class Tuner(keras.layers.Layer):
 
 
 def _norm(x):
-    """Frobenius norm per support, [N, h, w, C] -> [N]."""
-    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=[1, 2, 3]))
+    """Frobenius norm per support, [N, h, w, C] -> [N]; its derivative at zero is zero, not NaN."""
+    square = tf.reduce_sum(tf.square(x), axis=[1, 2, 3])
+    return tf.where(square > 0, tf.sqrt(tf.where(square > 0, square, 1.0)), 0.0)

@@ -133,11 +133,13 @@ def gauges_of(found: dict) -> list[Part]:
             _mean(run["other_class"] if shots == "1" else None for run, _ in some),
             f"{_mean(one['chosen'] for _, one in some)}",
             _mean(one["presence_auc"] for _, one in some),
+            _highest(run.get("highest_loss") for run, _ in some),
             f"{sum(run['minutes'] for run, _ in some) / len(some):.1f}"])
     return [Heading(GAUGES, 3), Table(
         ["", "folds and seeds", "shots", "support IoU before, after",
          "a support of another class: mIoU at chosen, first 400", "threshold chosen",
-         "presence AUC", "minutes of training"], table)]
+         "presence AUC", "highest query loss of an epoch, of any run", "minutes of training"],
+        table)]
 
 
 def _whole(found, row, shots, some):
@@ -158,6 +160,12 @@ def _runs(runs):
 def _mean(values):
     values = list(values)
     return "" if None in values else f"{sum(values) / len(values):.2f}"
+
+
+def _highest(values):
+    """Tells a training that came apart on its way, whatever it ended with."""
+    values = list(values)
+    return "" if None in values else f"{max(values):.2f}"
 
 
 def cost_of(found: dict) -> str:

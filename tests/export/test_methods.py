@@ -21,6 +21,8 @@ pytest.importorskip("onnxruntime")
     # Conversion of an unrolled gradient takes a minute.
     pytest.param("panet", 1, 2 * 16, 0, True, marks=pytest.mark.slow),
     pytest.param("sst", 1, 16, 0.3, True, marks=pytest.mark.slow),
+    *(pytest.param(method, 1, numbers, 0, True, marks=pytest.mark.slow)
+      for method, numbers in (("sgone", 16), ("canet", 16), ("oslsm", 16 + 1))),
     # A gradient by the summary, no step of the tuner.
     pytest.param("fwb", 0, 3 * 16 + 2, 0, True, marks=pytest.mark.slow)])
 def test_an_export_keeps_its_promises(tmp_path, monkeypatch, method, steps, numbers, second_look,

@@ -576,6 +576,7 @@ KEPT = {
     "paper": {"both": {"1": {"0": 54.4, "mean": 57.4}}, "FWB": {"1": {"mean": 56.2}}},
     "hours": {"trainings": 2, "training": 1.5},
     "runs": [{"row": "both", "fold": fold, "seed": seed, "run": "x", "minutes": 45.0 + 9 * seed,
+              "highest_loss": 0.6 + int(fold) + 5 * seed,
               "photos": {"train": {"voc": 1000 + 500 * int(fold), "mini80": 80}},
               "other_class": 0.25, "evaluations": {"1": {
                   "support_iou": {"before": 0.5, "after": 0.52}, "chosen": 0.55,
@@ -611,7 +612,7 @@ def test_tables_of_a_page_are_made_of_kept_results(tmp_path):
     assert "fold 1 1,500 of voc + 80 of mini80" in everything
     gauges = block("t gauges", tmp_path)
     assert gauges.startswith("Gauges, means over folds and seeds:")
-    assert "| both | 0, 1 of seed 0 | 1 | 0.50, 0.52 | 0.25 | 0.55 | 0.71 | 45.0 |" in gauges
+    assert "| both | 0, 1 of seed 0 | 1 | 0.50, 0.52 | 0.25 | 0.55 | 0.71 | 1.60 | 45.0 |" in gauges
 
 
 def test_blocks_that_cannot_be_filled_are_told(tmp_path):

@@ -71,9 +71,40 @@ def test_one_support_does_not_depend_on_the_others(head, supports, options):
 
 
 @pytest.mark.parametrize("step_size", [0.1, 0.5])
-def test_relative_step_is_a_share_of_the_features_norm(head, supports, step_size):
-    tuned = Tuner(step_size=step_size, normalize="relative")(*supports, head=head)
+@pytest.mark.parametrize("normalize", ["relative", "direction"])
+def test_relative_step_is_a_share_of_the_features_norm(head, supports, step_size, normalize):
+    tuned = Tuner(step_size=step_size, normalize=normalize)(*supports, head=head)
     np.testing.assert_allclose(tuned.relative_update, [step_size] * 3, rtol=1e-4)
+
+
+def test_only_direction_has_the_outer_gradient_of_what_it_does(head, supports):
+    """Finite differences over the last weights, on whose way no ReLU has a corner."""
+    features, mask = supports
+    weights = head.decoder.classify.trainable_variables
+    rng = np.random.default_rng(2)
+    moves = [0.1 * np.std(w) * rng.standard_normal(w.shape).astype(np.float32) for w in weights]
+
+    def tuned(normalize):
+        tuner = Tuner(step_size=0.3, normalize=normalize)
+        return tf.reduce_sum(tuner(features, mask, head=head).prototype ** 2)
+
+    def along(normalize):
+        with tf.GradientTape() as tape:
+            loss = tuned(normalize)
+        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        return sum(float(tf.reduce_sum(g * m)) for g, m in zip(gradients, moves, strict=True))
+
+    start = [tf.identity(w) for w in weights]
+    ends, step = [], 0.05
+    for sign in (1, -1):
+        for w, at, move in zip(weights, start, moves, strict=True):
+            w.assign(at + sign * step * move)
+        ends.append(float(tuned("relative")))
+    for w, at in zip(weights, start, strict=True):
+        w.assign(at)
+    expected = (ends[0] - ends[1]) / (2 * step)
+    assert along("direction") == pytest.approx(expected, rel=0.05)
+    assert abs(along("relative") - expected) > 0.2 * abs(expected)
 
 
 def test_no_steps_change_nothing(head, supports):
@@ -130,8 +161,13 @@ def test_float32_whatever_the_policy(head, supports):
     assert tuned.prototype.dtype == tf.float32
 
 
-def test_an_empty_support_gives_no_nan(head, supports):
+@pytest.mark.parametrize("normalize", ["relative", "direction"])
+def test_an_empty_support_gives_no_nan(head, supports, normalize):
     features, mask = supports
-    tuned = Tuner(normalize="relative")(features, tf.zeros_like(mask), head=head)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        tuned = Tuner(normalize=normalize)(features, tf.zeros_like(mask), head=head)
+        loss = tf.reduce_sum(tuned.features) + tf.reduce_sum(tuned.prototype)
     assert np.isfinite(tuned.features.numpy()).all()
     assert np.isfinite(tuned.prototype.numpy()).all()
+    assert np.isfinite(tape.gradient(loss, features).numpy()).all()
