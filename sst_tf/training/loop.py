@@ -110,7 +110,12 @@ def open_features(model: SSTSegmenter, config: Config, data: RunData,
 
 
 def announce(config: Config, data: RunData) -> None:
-    """Say what is trained on and what is left out."""
+    """Say what is trained on, what is left out, and what may go wrong."""
+    tuner = config.tuner
+    if tuner.steps and tuner.normalize == "relative" and tuner.second_order and (
+            not config.loss.auxiliary):
+        print("tuner.normalize relative without loss.auxiliary: training may raise the inner loss "
+              "without end; tuner.normalize direction makes the same step with its whole gradient")
     sampler = data.sampler("train", config.train.shots, config.train.seed)
     if sampler.skipped:
         print(f"{len(sampler.skipped)} base classes have fewer than {config.train.shots + 1} "
