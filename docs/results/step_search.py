@@ -29,7 +29,7 @@ from sst_tf.evaluation import metrics
 from sst_tf.evaluation.metrics import Counts
 from sst_tf.model import losses
 from sst_tf.model.found import found_summary, look, mixed
-from sst_tf.model.layers import grid, merge, pool_weights, split
+from sst_tf.model.layers import grid, merge, norm, pool_weights, split
 from sst_tf.model.segmenter import Segmentation, SSTSegmenter
 from sst_tf.runs import factory
 from sst_tf.training.precision import products
@@ -112,7 +112,7 @@ class Search(SSTSegmenter):
                 gradient *= tf.exp(self.rate)
             weights = 1.0 if self.mode["raw"] else pool_weights(mask, grid(tuned))
             scale = self.mode["size"] * tf.math.divide_no_nan(
-                _length(features * weights), _length(gradient * weights))
+                norm(features * weights), norm(gradient * weights))
             if self.mode["gate"]:
                 scale *= 1 - losses.hard_iou(own, mask)
             if not self.mode["whole"]:
@@ -139,11 +139,6 @@ class Search(SSTSegmenter):
                                          "weighted", training)
         return Segmentation(second, split(own, shots), scores,
                             losses.cross_entropy(first, episode["query_mask"], self.balanced))
-
-
-def _length(x):
-    # Its derivative at zero is zero, not NaN.
-    return tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(x), axis=[1, 2, 3]), 1e-30))
 
 
 class Photos:

@@ -39,7 +39,7 @@ def refuse_nobody(address: str, option: str = "service") -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
     except (OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{option} {address!r}: no dispatcher there ({error}); host:port of a "
+        raise DataError(f"{option} {address!r}: no dispatcher there ({error}); host:port of an "
                         "sst remote dispatcher is expected") from None
 
 

@@ -195,6 +195,12 @@ def pool_weights(mask: tf.Tensor, size) -> tf.Tensor:
     return pooled[..., None]
 
 
+def norm(x: tf.Tensor) -> tf.Tensor:
+    """Frobenius norm per map, [N, h, w, C] -> [N]; its derivative at zero is zero, not NaN."""
+    square = tf.reduce_sum(tf.square(x), axis=[1, 2, 3])
+    return tf.where(square > 0, tf.sqrt(tf.where(square > 0, square, 1.0)), 0.0)
+
+
 def masked_average(features: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Masked average pooling (Eq. 12): [B, h, w, C] and weights [B, h, w, 1] -> [B, C].
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from sst_tf.model import losses
-from sst_tf.model.layers import grid, pool_weights
+from sst_tf.model.layers import grid, norm, pool_weights
 from sst_tf.model.methods import Head
 
 
@@ -100,7 +100,7 @@ class Tuner(keras.layers.Layer):
         """What Eq. 11 takes off the features, [N, h, w, C]."""
         update = self.step_size * gradient
         if self.normalize != "none":
-            scale = tf.math.divide_no_nan(_norm(features * weights), _norm(gradient * weights))
+            scale = tf.math.divide_no_nan(norm(features * weights), norm(gradient * weights))
             scale = tf.stop_gradient(scale) if self.normalize == "relative" else scale
             update *= scale[:, None, None, None]
         return update if self.second_order else tf.stop_gradient(update)
@@ -124,14 +124,8 @@ class Tuner(keras.layers.Layer):
             first_logit = logit if first_logit is None else first_logit
         if first_logit is None:
             first_logit = head.self_segment(features, features, mask)
-        moved = tf.math.divide_no_nan(_norm((tuned - features) * weights),
-                                      _norm(features * weights))
+        moved = tf.math.divide_no_nan(norm((tuned - features) * weights),
+                                      norm(features * weights))
         untuned = head.summarise(features, mask, training)
         summary = head.summarise(tuned, mask, training) if self.steps else untuned
         return Tuned(tuned, summary, untuned, first_logit, tf.stop_gradient(moved))
-
-
-def _norm(x):
-    """Frobenius norm per support, [N, h, w, C] -> [N]; its derivative at zero is zero, not NaN."""
-    square = tf.reduce_sum(tf.square(x), axis=[1, 2, 3])
-    return tf.where(square > 0, tf.sqrt(tf.where(square > 0, square, 1.0)), 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.errors import UserError
 from sst_tf.model import weights as files
 from sst_tf.presets.fingerprint import TOLERANCE, difference, fingerprint
-from sst_tf.presets.weight_files import HELP, VARIABLE, candidates, folder
+from sst_tf.presets.weight_files import HELP, VARIABLE, candidates, folder, remedy
 
 
 def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
@@ -48,8 +48,8 @@ def fill(backbone: keras.Model, wanted: np.ndarray, preset: str,
         else:
             _refuse_others(backbone, "imagenet", wanted, preset)
             return
-    raise UserError(f"{missing}; put {HELP.get(backbone.name, f'{backbone.name}.npz')} there, name "
-                    f"another folder by {VARIABLE}, or give the file by --weights (sst train: "
+    raise UserError(f"{missing}; {remedy(backbone.name)}, name another "
+                    f"folder by {VARIABLE}, or give the file by --weights (sst train: "
                     "--model.weights; in Python weights=)")
 
 

@@ -25,7 +25,12 @@ def candidates(name: str) -> list[Path]:
     return sorted(p for p in folder().glob(f"{name}*") if p.suffix in SUFFIXES)
 
 
+def remedy(name: str) -> str:
+    """Which file to put into `folder()`, for people."""
+    return f"put {HELP.get(name, f'{name}.npz')} there"
+
+
 def advice(name: str) -> str:
     """What to do where `candidates` finds none, for people."""
-    expected = f"put {HELP.get(name, f'{name}.npz')} there"
-    return f"Keras fetches them once; without network {expected}" if name in FETCHED else expected
+    keras = "Keras fetches them once; without network " if name in FETCHED else ""
+    return keras + remedy(name)

@@ -12,6 +12,7 @@ from PIL import Image
 from pipelines.errors import DataError
 from pipelines.folds import PASCAL_CLASSES
 from pipelines.reading.files import open_picture
+from pipelines.reading.lists import read_lines
 from sst_tf.photos.formats.folder import Folder
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
 from sst_tf.photos.inputs import files_in
@@ -62,7 +63,7 @@ def _classes(folder):
     """({colour: number} or None where pixels are numbers, {number: name})."""
     if (folder / LABELMAP).is_file():
         rows = [line.split(":") for line in
-                (folder / LABELMAP).read_text(encoding="utf-8-sig").splitlines()
+                read_lines(folder / LABELMAP)
                 if line.strip() and not line.startswith("#")]
         rows = [("background", "0,0,0")] + [row for row in rows if row[0] not in BACKGROUND]
         colours = {tuple(int(part) for part in row[1].split(",")): number
@@ -70,8 +71,7 @@ def _classes(folder):
         return colours, dict(enumerate(row[0] for row in rows))
     for file in ("class_names.txt", NAMES):
         if (folder / file).is_file():
-            lines = [line.strip() for line in
-                     (folder / file).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            lines = _lines(folder / file)
             names = [line for line in lines if line not in BACKGROUND]
             return None, dict(enumerate(names, start=1))
     return None, dict(enumerate(PASCAL_CLASSES, start=1))
@@ -186,5 +186,4 @@ def _lines(path):
     """What stands in a list's lines; [] where there is none."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in read_lines(path) if line.strip()]

@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from pipelines.errors import DataError
+from pipelines.reading.lists import read_lines
 from sst_tf.photos.formats.folder import Folder, is_written
 from sst_tf.photos.formats.outlines import outlines
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
@@ -76,14 +77,14 @@ def _names_in(folder):
         if isinstance(names, list):
             return {number: str(name) for number, name in enumerate(names)}
     if (folder / NAMES).is_file():
-        lines = (folder / NAMES).read_text(encoding="utf-8-sig").splitlines()
-        return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
+        return {number: line.strip() for number, line in enumerate(read_lines(folder / NAMES))
+                if line.strip()}
     return None
 
 
 def _photo(path, names, name):
     shapes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not (words := line.split()):
             continue
         try:
