@@ -186,6 +186,13 @@ def latency(seconds: list[float]) -> str:
             f"90 % within {1000 * worst:.0f} ms")
 
 
+def _of_shots(error):
+    """What TensorFlow means by a shape that the supports lack; None where it means another."""
+    sides = re.search(r"support_\S* \[1,(\d+)\].* expected shape \[\?,(\d+)\]", str(error))
+    return sides and (f"--support: {sides[1]} marked photos given, the model takes {sides[2]}; "
+                      "export it with another --shots, or give as many")
+
+
 def _read(path):
     try:
         return Path(path).read_bytes()
@@ -228,7 +235,7 @@ def main(argv: list[str] | None = None) -> None:
                 try:
                     mask, iou = segment(client, supports, query)
                 except RequestFailed as error:
-                    raise UserError(f"{query}: {error}") from None
+                    raise UserError(_of_shots(error) or f"{query}: {error}") from None
                 seconds.append(time.perf_counter() - start)
             path = save_answer(options.output, query, mask)
             print(f"{protocol}: {query}: {np.mean(mask > 0):.1%} foreground, {path}; supports' own "

@@ -2,10 +2,12 @@
 """What every command shares: an error of the user's ends in one line and exit code 2."""
 
 import argparse
+import contextlib
 import functools
 import os
 import select
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,12 +24,13 @@ R = TypeVar("R")
 
 
 def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
-    """Decorate a command's `main(argv=None)`."""
+    """Decorate a command's `main(argv=None)`: errors and warnings are a line each."""
 
     @functools.wraps(main)
     def wrapped(argv=None):
         try:
-            result = main(argv)
+            with _short_warnings():
+                result = main(argv)
             sys.stdout.flush()  # a reader that is gone is noticed here, not at Python's end
             return result
         except UserError as error:
@@ -52,6 +55,23 @@ def command(main: Callable[[list[str] | None], R]) -> Callable[..., R]:
         sys.exit(2)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _short_warnings():
+    """`warning: TEXT`, without the line of code, which says nothing to who types commands."""
+    whole = warnings.formatwarning
+
+    def one_line(message, category, filename, lineno, line=None):
+        if category is not UserWarning:  # a library's to its programmers
+            return whole(message, category, filename, lineno, line)
+        return f"warning: {message}\n"
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = whole
 
 
 def _reader_gone():

@@ -11,7 +11,6 @@ open. Started again, it answers what is new: another photo, model, class or thre
 
 import re
 import sys
-import warnings
 from pathlib import Path
 
 from jsonargparse.typing import PositiveInt
@@ -65,13 +64,6 @@ def _parser():
 def main(argv: list[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     _check(options)
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
-        _run(options)
-
-
-def _run(options):
-    """Teach, then answer."""
     output, chosen = options.output or OUTPUT, options.format or ["coco"]
     found, answers = find_photos(options.input, output)
     if line := told_of_others(others_in(options.input)):

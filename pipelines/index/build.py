@@ -2,6 +2,7 @@
 """Masks to pairs: each mask is read once, and again only when its files have changed."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from pipelines.errors import DataError
 from pipelines.index.cache import IndexCache
 from pipelines.index.pairs import Index, Pair, read_pairs
-from pipelines.reading.files import is_text, shown
+from pipelines.reading.files import is_text, read_header, shown
 from pipelines.renamed import renamed
 from pipelines.sources import Source
 
@@ -75,7 +76,8 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
         source: a `pipelines.sources.Source`. One that has `files(image_id)`, the paths that a
             photo's masks depend on, is read again only where their sizes or times have changed;
             one that has `facts(image_id)` is asked for them, and read where it answers None; of
-            one that has `crowds(image_id)` these classes are known to be there, too.
+            one that has `crowds(image_id)` these classes are known to be there, too; of one that
+            has `image_path(image_id)` a warning tells of photos that a tag turns.
         image_ids: photos to look at; one that stands twice is read once.
         progress: show a bar while masks are read.
         cache: folder where what was read is kept; None keeps nothing, and so does a folder that
@@ -113,7 +115,31 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
                 kept.add(image_id, seen)
     finally:  # a damaged photo costs no second reading of the sound ones before it
         kept.save()
+    _tell_turned(source, missing)
     return facts
+
+
+def _tell_turned(source, image_ids):
+    """A warning where masks may lie upside down on photos: nothing else would show it."""
+    paths = [path for path in map(_turned_path(source), image_ids) if path]
+    if paths:
+        warnings.warn(f"a tag turns or mirrors {len(paths)} of the photos, such as {paths[0]}: "
+                      "they are read as stored, without it; where masks were drawn on the photo as "
+                      "viewers show it, save it upright without the tag", stacklevel=3)
+
+
+def _turned_path(source):
+    """A function of a photo's id: its path where a tag turns it, else None."""
+    path_of = getattr(source, "image_path", lambda image_id: None)
+
+    def turned(image_id):
+        try:
+            path = path_of(image_id)
+            return path if path and read_header(path).turned else None
+        except DataError:  # who reads the photo says why
+            return None
+
+    return turned
 
 
 def look(source: Source, image_id: str, class_masks: Mapping[int, np.ndarray]

@@ -95,10 +95,12 @@ class Header(NamedTuple):
     Attributes:
         size: (width, height) as stored.
         plain: a whole JPEG in colour or gray, for which OpenCV gives Pillow's pixels.
+        turned: a tag turns or mirrors it, and its size as shown is that as stored.
     """
 
     size: tuple[int, int]
     plain: bool
+    turned: bool
 
 
 # path: (time and length of the file, Header)
@@ -116,8 +118,17 @@ def read_header(path: Path) -> Header:
     if known is None or known[0] != key:
         with open_picture(path) as photo:
             plain = photo.format == "JPEG" and photo.mode in ("RGB", "L") and _ends(path)
-            known = _headers[path] = (key, Header(photo.size, plain))
+            known = _headers[path] = (key, Header(photo.size, plain, _turned(photo)))
     return known[1]
+
+
+def _turned(photo):
+    """Whether a tag turns an open photo in a way that no size tells of."""
+    try:
+        tag = exif_orientation(photo)
+    except DAMAGED:
+        return False
+    return tag in (2, 3, 4) or tag in (5, 6, 7, 8) and photo.width == photo.height
 
 
 def _ends(path):

@@ -6,9 +6,10 @@ import os
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,6 +156,22 @@ class COCOSource:
         return split, name
 
 
+def refuse_tangled(content: Mapping[str, Any], path: Path) -> None:
+    """DataError for numbers of COCO-JSON that stand for two things, or for none."""
+    for kind in ("images", "categories"):
+        last = {one["id"]: one for one in content[kind]}
+        twice = [one["id"] for one in content[kind] if last[one["id"]] != one]
+        if twice:  # as files have that were joined: whose objects are whose?
+            raise DataError(f"{path}: id {twice[0]} stands for two of its {kind}; number them "
+                            "anew, and the annotations with them")
+    for kind, key in (("photo", "image"), ("category", "category")):
+        known = {one["id"] for one in content["images" if kind == "photo" else "categories"]}
+        lost = [one for one in content["annotations"] if one[f"{key}_id"] not in known]
+        if lost:
+            raise DataError(f"{path}: annotation {lost[0].get('id')} is of {kind} "
+                            f"{lost[0][f'{key}_id']}, which the file does not list")
+
+
 _PARSING = threading.Lock()
 
 
@@ -187,18 +204,14 @@ class _Annotations:
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{self.path}: not COCO-JSON ({type(error).__name__}: {error}); "
                             "images, annotations and categories are expected") from None
-        for kind in ("images", "categories"):
-            known = {one["id"]: one for one in content[kind]}
-            twice = [one["id"] for one in content[kind] if known[one["id"]] != one]
-            if twice:  # as files have that were joined: whose objects are whose?
-                raise DataError(f"{self.path}: id {twice[0]} stands for two of its {kind}; number "
-                                "them anew, and the annotations with them")
-        lost = [i for i in objects if i not in photos]
-        if lost:
-            raise DataError(f"{self.path}: annotation {objects[lost[0]][0]['id']} is of photo "
-                            f"{lost[0]}, which the file does not list")
+        refuse_tangled(content, self.path)
         if len({name for name, _, _ in sizes}) < len(sizes):
             raise DataError(f"{self.path}: a file name stands twice among its images")
+        names = [c["name"] for c in categories]
+        unknown = [name for name in names if self.expected and name not in self.expected]
+        if unknown:
+            raise DataError(f"{self.path}: category {unknown[0]!r} is none of COCO's 80; for one's "
+                            "own classes give the file as data.annotations")
         return photos, categories, objects
 
     @cached_property
@@ -213,21 +226,12 @@ class _Annotations:
     def _class_ids(self):
         """{category id of the JSON: class id}."""
         classes = self.expected or self.classes
-        unknown = [c["name"] for c in self._content[1] if c["name"] not in classes]
-        if unknown:
-            raise DataError(f"{self.path}: category {unknown[0]!r} is none of COCO's 80; for one's "
-                            "own classes give the file as data.annotations")
         return {c["id"]: classes.index(c["name"]) + 1 for c in self._content[1]}
 
     @cached_property
     def photos(self) -> dict[str, tuple[dict, list[dict]]]:
         """{file name: (photo, its annotations)} of photos with any annotation."""
         photos, _, objects = self._content
-        for some in objects.values():
-            for one in some:
-                if one["category"] not in self._class_ids:
-                    raise DataError(f"{self.path}: annotation {one['id']} is of category "
-                                    f"{one['category']}, which the file does not list")
         return {photos[i]["file_name"]: (photos[i], some) for i, some in objects.items()}
 
     @property

@@ -167,6 +167,11 @@ class JoinedSource:
         name, own = self._part(image_id)
         return self.parts[name].source.files(own)
 
+    def image_path(self, image_id: str) -> Path | None:
+        """Path of the photo; None where its part has no file a photo."""
+        name, own = self._part(image_id)
+        return getattr(self.parts[name].source, "image_path", lambda _: None)(own)
+
     def facts(self, image_id: str) -> list | None:
         """As of `RecordsSource.facts`; None where the photo's part has none."""
         name, own = self._part(image_id)

@@ -34,3 +34,14 @@ def test_another_broken_pipe_is_no_such_end():
     done = subprocess.run([sys.executable, "-c", PRINT, "1", "server"], capture_output=True,
                           input="", text=True)
     assert done.returncode == 1 and "the server's connection" in done.stderr
+
+
+@pytest.mark.parametrize("category, told", [
+    ("UserWarning", "warning: the photo is turned\n"),
+    ("RuntimeWarning", "RuntimeWarning: the photo is turned\n")])
+def test_a_warning_to_users_is_one_line(category, told):
+    code = PRINT.replace('print("line\\n" * int(sys.argv[1]))', f'''import warnings
+    warnings.warn("the photo is turned", {category}, stacklevel=2)''')
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, input="", text=True)
+    assert done.returncode == 0
+    assert done.stderr == told if category == "UserWarning" else told in done.stderr

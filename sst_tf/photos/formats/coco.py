@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.reading.run_lengths import mask_of_run_lengths, run_lengths
+from pipelines.sources.coco import refuse_tangled
 from pipelines.writing import replacing
 from sst_tf.photos.formats.lists import write_list
 from sst_tf.photos.formats.shapes import Answer, MarkedPhoto, Shape
@@ -27,12 +28,10 @@ def is_mine(content: Any) -> bool:
 
 def read(content: Any, path: Path) -> list[MarkedPhoto]:
     """All photos of the file."""
+    refuse_tangled(content, path)
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     shapes = defaultdict(list)
     for one in content["annotations"]:
-        if one["category_id"] not in names:
-            raise DataError(f"{path}: annotation {one.get('id')} is of category "
-                            f"{one['category_id']}, which is none of the file's categories")
         shapes[one["image_id"]].append(Shape(names[one["category_id"]], _mark(one, path)))
     return [MarkedPhoto(image["file_name"], _size(image), shapes[image["id"]])
             for image in content["images"]]

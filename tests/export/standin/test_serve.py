@@ -349,18 +349,30 @@ def test_a_command_line_without_a_mask_teaches(capsys):
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_a_refusal_names_the_query_s_file_in_one_line(server, tmp_path, capsys, protocol):
-    for name in ("photo.png", "mask.png"):
-        cv2.imwrite(str(tmp_path / name), np.full((20, 30), 255, np.uint8))
     (tmp_path / "query.jpg").write_text("no photo")
+    told = refused(server, tmp_path, capsys, protocol, shots=2)
+    assert told.startswith(f"error: {tmp_path / 'query.jpg'}: the server answered ")
+    assert "neither JPEG nor PNG" in told and told.count("\n") == 1 and "[[{{" not in told
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_another_number_of_marked_photos_than_the_model_s(server, tmp_path, capsys, protocol):
+    cv2.imwrite(str(tmp_path / "query.jpg"), np.full((20, 30), 255, np.uint8))
+    assert refused(server, tmp_path, capsys, protocol, shots=3).startswith(
+        "error: --support: 3 marked photos given, the model takes 2; ")
+
+
+def refused(server, folder, capsys, protocol, shots):
+    """What the command says of a request that the server refuses."""
+    for name in ("photo.png", "mask.png"):
+        cv2.imwrite(str(folder / name), np.full((20, 30), 255, np.uint8))
     with pytest.raises(SystemExit):
         client.main([
             "--port", str(server.grpc_port), "--rest_api_port", str(server.rest_port),
             "--protocol", protocol, "--support",
-            *[f"{tmp_path / 'photo.png'}={tmp_path / 'mask.png'}"] * 2, "--query",
-            str(tmp_path / "query.jpg"), "--output", str(tmp_path / "out")])
-    told = capsys.readouterr().err
-    assert told.startswith(f"error: {tmp_path / 'query.jpg'}: the server answered ")
-    assert "neither JPEG nor PNG" in told and told.count("\n") == 1 and "[[{{" not in told
+            *[f"{folder / 'photo.png'}={folder / 'mask.png'}"] * shots, "--query",
+            str(folder / "query.jpg"), "--output", str(folder / "out")])
+    return capsys.readouterr().err
 
 
 def test_no_request_is_no_measurement(capsys):

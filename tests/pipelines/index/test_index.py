@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs against published counts; the two sides of a split."""
 
+import warnings
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import open_source
 from pipelines.folds import PASCAL_CLASSES, novel_class_ids
 from pipelines.index import build_index, holdout, split_pairs
+from pipelines.sources.joined import JoinedSource, Part
 
 
 class MasksOnly:
@@ -61,3 +65,23 @@ def test_holdout_is_disjoint_seeded_and_independent_of_the_others(shared):
 def test_areas_are_pixels(tiny_source):
     for pair in build_index(tiny_source, ["p00"]).pairs:
         assert pair.area == np.sum(tiny_source.read_mask("p00") == pair.class_id)
+
+
+@pytest.mark.parametrize("tag, told", [(3, True), (2, True), (1, False), (None, False)])
+def test_photos_that_a_tag_turns_where_no_size_tells(tiny, tag, told):
+    path = tiny / "JPEGImages/p00.png"
+    with Image.open(path) as photo:
+        exif = Image.Exif()
+        if tag:
+            exif[0x0112] = tag
+        photo.load()
+        photo.convert("RGB").save(path.with_suffix(".jpg"), exif=exif)
+    path.unlink()
+    source = open_source("voc", tiny)
+    for one in (source, JoinedSource({"a": Part(source, {"train": "all"})})):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            build_index(one, one.image_ids("all"), cache=None)
+        assert [str(one.message).startswith("a tag turns or mirrors 1 of the photos, such as "
+                                            f"{path.with_suffix('.jpg')}: they are read as stored")
+                for one in caught] == [True] * told

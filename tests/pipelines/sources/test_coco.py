@@ -114,7 +114,7 @@ def test_a_crowd_alone_is_there_though_it_is_no_pair(own):
     ([annotation(1, category=9)], {}, "annotation 1 is of category 9"),
     ([annotation(5, segmentation={"counts": "??"})], {}, "annotation 5 is neither polygons"),
     ([{"id": 1}], {}, "not COCO-JSON .KeyError"),
-    ([annotation(1)], {"categories": []}, "categories of different names are expected"),
+    ([], {"categories": []}, "categories of different names are expected"),
     ([annotation(6, segmentation={"size": [3, 3], "counts": [0, 9]})], {},
      "annotation 6 is of 3 x 3 pixels, its photo of 10 x 8"),
     ([annotation(7, segmentation={"size": [8, 10], "counts": [10, 30]})], {},

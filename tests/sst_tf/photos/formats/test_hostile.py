@@ -188,12 +188,20 @@ def test_compressed_run_lengths_that_end_elsewhere(tmp_path):
         asked(tmp_path / "a.json")
 
 
-def coco_file(folder, counts):
+@pytest.mark.parametrize("key, reason", [
+    ("image_id", "annotation 1 is of photo 7, which the file does not list"),
+    ("category_id", "annotation 1 is of category 7, which the file does not list")])
+def test_an_annotation_of_nothing_in_the_file(tmp_path, key, reason):
+    coco_file(tmp_path, [10_800], **{key: 7})
+    told(tmp_path / "a.json", reason)
+
+
+def coco_file(folder, counts, **changes):
     (folder / "a.json").write_text(json.dumps({
         "images": [{"id": 1, "file_name": "a.png", "height": 90, "width": 120}],
         "categories": [{"id": 1, "name": "coffee mug"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1,
-                         "segmentation": {"size": [90, 120], "counts": counts}}]}))
+                         "segmentation": {"size": [90, 120], "counts": counts}} | changes]}))
 
 
 # ---- pictures ------------------------------------------------------------------------------------
