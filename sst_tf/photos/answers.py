@@ -152,9 +152,9 @@ def predict_files(predictor: Predictor, found: list[tuple[str, Path]], output: s
     answers, done, failed, waiting = Answers(output, predictor), [], {}, []
 
     def flush():
-        scenes = predictor.predict_all([image for _, image, _ in waiting])
-        for (key, image, sha256), scene in zip(waiting, scenes, strict=True):
-            answers.write(key, image, scene, sha256)
+        scenes = predictor.each_scene([image for _, image, _ in waiting])
+        for key, image, sha256 in waiting:
+            answers.write(key, image, next(scenes), sha256)
             done.append(key)
         waiting.clear()
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Predictor`: tune a class to marked photos, find it in others; any size in, that size out."""
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,8 +204,14 @@ class Predictor:
             queries: paths, or uint8 arrays [H, W, 3] RGB; or a single one.
             tuned: False leaves the step out, for a comparison.
         Returns:
-            [`Scene`], in order.
+            [`Scene`], in order. Each holds 5 bytes a pixel and class: `each_scene` gives them one
+            at a time.
         """
+        return list(self.each_scene(queries, names, tuned))
+
+    def each_scene(self, queries: Photo | Sequence[Photo], names: Sequence[str] | None = None,
+                   tuned: bool = True) -> Iterator[Scene]:
+        """`predict_all` for who needs no scene once the next one comes; the same arguments."""
         unknown = set(names or ()) - set(self.cards)
         if unknown or not self.cards:
             raise UserError(f"no class card of: {', '.join(sorted(unknown)) or 'any class'}; "
@@ -214,8 +221,9 @@ class Predictor:
             raise UserError(f"{len(cards)} classes: an index map holds {MOST_CLASSES}; ask for "
                             "some at a time, by their names")
         photos = _photos(queries)
-        return [scene for start in range(0, len(photos), PHOTOS) for scene in self._scenes(
-            [load_photo(photo) for photo in photos[start:start + PHOTOS]], cards, tuned)]
+        parts = (photos[start:start + PHOTOS] for start in range(0, len(photos), PHOTOS))
+        return itertools.chain.from_iterable(
+            self._scenes([load_photo(photo) for photo in part], cards, tuned) for part in parts)
 
     def _scenes(self, images, cards, tuned):
         """`Scene`s of as many photos as are encoded together."""
@@ -228,7 +236,6 @@ class Predictor:
         # Of files of the run: once a call, not once a photo.
         points = [(self.threshold(card.shots),
                    self.presence_threshold(card.shots) if self.empty else 0.0) for card in cards]
-        scenes = []
         for i, image in enumerate(images):
             size = image.shape[:2]
             found = [answers[card.name] for card in cards]
@@ -238,9 +245,9 @@ class Predictor:
                 crops = self._crops(cards, image, tuned)
                 maps = [np.sqrt(whole * crops[card.name])
                         for card, whole in zip(cards, maps, strict=True)]
-            scenes.append(self._scene(cards, points, maps, [
-                presence.score_map(one[i, :rows, :columns], alike[i]) for one, alike in found]))
-        return scenes
+            yield self._scene(cards, points, maps, [
+                presence.score_map(one[i, :rows, :columns], alike[i]) for one, alike in found])
+            del maps  # of the photo's size: the next one's come while these are held
 
     def threshold(self, shots: int) -> float:
         """Probability from which a pixel is foreground: the operating point for k shots."""

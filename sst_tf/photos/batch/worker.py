@@ -78,12 +78,11 @@ class Worker:
                     images[row["photo"]] = load_photo(self._bytes(row), row["photo"])
                 except DataError as error:
                     errors[row["photo"]] = str(error)
-            scenes = dict(zip(images, self.predictor.predict_all(list(images.values())),
-                              strict=True))
+            scenes = self.predictor.each_scene(list(images.values()))
             for row in part:  # in the block's order, so that the file's name is always the same
                 name = row["photo"]
                 yield ({"photo": name, "error": errors[name]} if name in errors
-                       else self._answer(name, scenes[name]))
+                       else self._answer(name, next(scenes)))
 
     def _bytes(self, row):
         if row["data"] is not None:

@@ -36,10 +36,10 @@ class Taught(Brightness):
                                                others=ones, cells=9 * ones)
         return self.cards[name]
 
-    def predict_all(self, photos):
-        found = super().predict_all(photos)
+    def each_scene(self, photos):
         name = list(self.cards)[-1]
-        return [Scene(one.index, {name: one.predictions["mug"]}) for one in found]
+        for one in super().each_scene(photos):
+            yield Scene(one.index, {name: one.predictions["mug"]})
 
 
 @pytest.fixture
@@ -199,17 +199,18 @@ def test_frames_that_are_not_asked_any_more_lose_their_labels(predictor, photos,
                           ).is_file() for number in (0, 1)]
 
 
-def test_a_mark_that_fits_both_ways_is_told_in_one_line(predictor, photos, tmp_path, capsys):
+def test_a_mark_that_fits_both_ways_is_told_in_one_line(predictor, photos, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.open(photos / "a.png").save(photos / "a.png", exif=exif)
     (tmp_path / "a.json").write_text(json.dumps({
         "imagePath": "a.png", "imageHeight": SIZE[0], "imageWidth": SIZE[1],
         "shapes": [{"label": "mug", "points": [[5, 5], [19, 5], [19, 14]]}]}))
-    answer(photos, tmp_path / "out", "--support_from", str(tmp_path / "a.json"))
-    told, = (line for line in capsys.readouterr().err.splitlines() if "EXIF" in line)
-    assert told == (f"{photos / 'a.png'}: a tag turns it (EXIF orientation 3), and its mark fits "
-                    "before and after; taken as drawn on the upright photo")
+    with pytest.warns(UserWarning, match="EXIF") as caught:
+        answer(photos, tmp_path / "out", "--support_from", str(tmp_path / "a.json"))
+    assert [str(one.message) for one in caught] == [
+        f"{photos / 'a.png'}: a tag turns it (EXIF orientation 3), and its mark fits before and "
+        "after; taken as drawn on the upright photo"]
 
 
 def test_masks_of_voc_layout_in_the_input_are_no_photos(predictor, photos, export, capsys):

@@ -38,14 +38,12 @@ class Brightness:
     def presence_threshold(self, shots):
         return self.there
 
-    def predict_all(self, photos):
+    def each_scene(self, photos):
         self.asked += photos
-        scenes = []
         for photo in photos:
             bright = photo.mean(-1).astype(np.float32) / 255
             mask = (bright >= self.pixel).astype(np.uint8)
-            scenes.append(Scene(mask, {"mug": Prediction("mug", mask, bright, 0.9, True)}))
-        return scenes
+            yield Scene(mask, {"mug": Prediction("mug", mask, bright, 0.9, True)})
 
 
 @pytest.fixture

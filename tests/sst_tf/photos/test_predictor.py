@@ -401,6 +401,17 @@ def test_many_photos_are_worked_through_in_parts(predictor, monkeypatch):
         predictor.predict_all(queries)
 
 
+def test_scenes_are_made_as_they_are_asked_for(predictor, monkeypatch):
+    predictor.set_support(*scene())
+    made, make = [], predictor._scene
+    monkeypatch.setattr(predictor, "_scene", lambda *some: made.append(1) or make(*some))
+    queries = [scene(box=(10 + 5 * i, 20, 50 + 5 * i, 60))[0] for i in range(3)]
+    scenes = predictor.each_scene(queries)
+    for number, due in enumerate(predictor.predict_all(queries), start=1):
+        assert len(made) == 3 + number - 1
+        np.testing.assert_array_equal(next(scenes).index, due.index)
+
+
 def test_a_single_photo_is_taken_as_one(predictor, tmp_path):
     image, mask = scene()
     predictor.set_support(image, mask)
