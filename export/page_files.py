@@ -36,18 +36,19 @@ TOLERANCE = 5e-3
 
 def write(predictor: Predictor, output: str | Path, name: str, modules: Path | None = None,
           trials: "Trials | None" = None) -> tuple[Path, float]:
-    """Write the page's folder; returns it and the largest difference from `Predictor`.
+    """Write the page's folder; returns it and float32's largest difference from `Predictor`.
 
     Args:
         predictor: whose model the page runs; its classes are left as they are.
-        output: a folder that is not there, or holds a page, which is replaced.
+        output: a folder that is not there, or holds a page, which is replaced. A link stays one;
+            the folder that it leads to is meant.
         name: of the model, for people.
         modules: `node_modules` of the page's lock file; npm fetches it by default.
         trials: on which the encoder in 8 bits must score as in float32; None leaves it as it is.
     Raises:
         UserError: another folder at `output`, no libraries, or files that answer otherwise.
     """
-    output = Path(output).absolute()  # "." cannot be renamed
+    output = Path(os.path.realpath(output))  # "." cannot be renamed, of a link the link alone
     check_place(output)
     modules = modules or page_libraries.fetch()
     with making(output.parent) as partial:
@@ -63,17 +64,37 @@ def write(predictor: Predictor, output: str | Path, name: str, modules: Path | N
         write_json(folder / FACTS, _facts(predictor, name) | narrow | {
             "examples": {"name": shown} | _keep(folder, photos, masks),
             "expected": _prototype(page_model(folder), photos[0], masks[0])})
-        if output.exists():
-            os.rename(output, partial / "before")  # in one move: half a page is no page
-        os.rename(folder, output)
+        _put(folder, output, partial / "before")
     return output, worst
 
 
+def _put(folder, output, before):
+    """Rename a folder to `output`, in one move: half a page is no page.
+
+    What is there goes to `before`, and comes back if that fails.
+    """
+    try:
+        if output.exists():
+            os.rename(output, before)
+        os.rename(folder, output)
+    finally:
+        if before.exists() and not output.exists():
+            os.rename(before, output)
+
+
 def check_place(output: Path) -> None:
-    """UserError where a page's folder would take the place of anything but a page."""
+    """UserError where a page's folder would take the place of anything but a page.
+
+    `output`: without links, as `os.path.realpath` gives it.
+    """
+    if output.is_symlink():
+        raise UserError(f"--output {output}: a link that leads in a circle; name a folder")
     if not output.exists():
         return
-    if output.resolve() == Path.cwd():
+    if os.path.ismount(output):
+        raise UserError(f"--output {output}: a disk or volume is mounted there, which cannot be "
+                        f"replaced; name a folder inside it, as {output / 'page'}")
+    if output == Path.cwd():
         raise UserError(f"--output {output}: the folder that this command runs in cannot be "
                         "replaced; name another")
     if not output.is_dir():

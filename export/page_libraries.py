@@ -58,11 +58,16 @@ def fetch(folder: str | Path | None = None, tests: bool = False) -> Path:
              *([] if tests else ["--omit=dev"])],
             cwd=partial, capture_output=True, text=True, check=False)
         if done.returncode:
-            lines = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-            raise UserError(f"npm ci failed: {lines[0]}; {ADVICE}")
+            raise UserError(f"npm ci failed: {_reason(done.stderr or done.stdout)}; {ADVICE}")
         if not (folder / "node_modules").is_dir():  # another process may have been faster
             partial.rename(folder)
     return folder / "node_modules"
+
+
+def _reason(output):
+    """Of npm's lines the one that says most: warnings come before its errors."""
+    lines = output.strip().splitlines() or ["no message"]
+    return next((one for one in lines if one.startswith(("npm error", "npm ERR!"))), lines[-1])
 
 
 def copy(modules: Path, target: Path) -> None:

@@ -51,8 +51,9 @@ def main(argv: list[str] | None = None) -> None:
                                      data_root=options.data_root), options.trials)
     folder, worst = write(predictor, options.output, run.name, modules, trials)
     model = sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6
+    wide = ", before its encoder had 8 bits" if trials else ""
     print(f"{folder}: {versions.megabytes(folder):.0f} MB, {model:.1f} of them the model; largest "
-          f"difference from Python {worst:.1e}")
+          f"difference from Python {worst:.1e}{wide}")
     if options.open:
         page_server.show(folder, options.port)
 

@@ -11,6 +11,8 @@ const COLOURS = [[70, 200, 70], [255, 140, 0], [60, 120, 255], [220, 60, 180], [
   [230, 210, 40]];
 const VOID = [128, 128, 128];  // of marks: does not count
 const MAX_PIXELS = 50e6, MAX_ANSWERS = 16e6;  // pixels of a photo, of all classes asked together
+const MAX_SIDE = 32767;  // of a canvas, in the browser that takes least
+const PICTURES = /\.(jpe?g|png|webp|gif|bmp|avif|hei[cf]|tiff?)$/i;
 
 // ---- masks ------------------------------------------------------------------------------------
 
@@ -157,13 +159,28 @@ function readCard(bytes, model) {
   } catch (error) {
     throw new Error(`no class card (${error.message})`);
   }
-  if (facts.format !== 1) throw new Error('a class card of another format');
+  if (facts?.format !== 1) throw new Error('a class card of another format');
   if (facts.model_sha256 !== model) throw new Error(`class “${facts.name}” was taught to another model`);
+  try {
+    return cardOf(facts, arrays);
+  } catch (error) {
+    throw new Error(`a damaged class card (${error.message}); teach the class again`);
+  }
+}
+
+function cardOf(facts, arrays) {
+  const lacking = ['prototype', 'untuned', 'score', 'score_after', 'thumbnail'].find(
+    (key) => !arrays[key]);
+  if (lacking) throw new Error(`it has no ${lacking}`);
   const [count, size] = arrays.prototype.shape;
   const prototype = floats(arrays.prototype), untuned = floats(arrays.untuned);
   const score = floats(arrays.score), after = floats(arrays.score_after);
   const cells = arrays.cells ? floats(arrays.cells) : [];  // older cards have neither
   const others = arrays.others && floats(arrays.others);
+  if (!count || [prototype, untuned].some((one) => one.length !== count * size)
+      || [score, after, facts.how].some((one) => one?.length !== count)) {
+    throw new Error('its arrays do not fit each other');
+  }
   return { name: facts.name, others, shots: Array.from({ length: count }, (_, i) => ({
     prototype: prototype.slice(i * size, (i + 1) * size), how: facts.how[i],
     untuned: untuned.slice(i * size, (i + 1) * size), score: score[i], scoreAfter: after[i],
@@ -297,11 +314,15 @@ async function pixels(blob) {
   picture.close();
   const { data } = context.getImageData(0, 0, width, height);
   const rgb = new Uint8Array(width * height * 3);
+  let seen = 0;
   for (let i = 0, j = 0; i < data.length; i += 4) {
+    seen |= data[i + 3];
     rgb[j++] = data[i];
     rgb[j++] = data[i + 1];
     rgb[j++] = data[i + 2];
   }
+  // A canvas that is too large for a browser throws nothing: it stays empty, and so would the mask.
+  if (!seen) throw new Error('an empty picture: all transparent, or too large for this browser');
   return { rgb, width, height };
 }
 
@@ -315,8 +336,11 @@ async function bitmap(blob) {
     throw new Error(there ? 'no photo that this browser can read'
       : 'its file was moved or changed since it was opened; open it again');
   }
-  if (picture.width * picture.height > MAX_PIXELS) {
-    throw new Error(`${picture.width} x ${picture.height} pixels; 50 million are taken at most`);
+  const { width, height } = picture;
+  if (width * height > MAX_PIXELS || Math.max(width, height) > MAX_SIDE) {
+    picture.close();
+    throw new Error(`${width} x ${height} pixels; 50 million are taken at most, ${
+      MAX_SIDE} a side`);
   }
   return picture;
 }
@@ -423,9 +447,12 @@ function heat(picture, step, width, height) {
   return canvas;
 }
 
-const bytesOf = (canvas, type, quality) => new Promise((resolve) => {
-  canvas.toBlob(async (blob) => resolve(new Uint8Array(await blob.arrayBuffer())), type, quality);
-});
+async function bytesOf(canvas, type, quality) {
+  const blob = await new Promise((resolve) => { canvas.toBlob(resolve, type, quality); });
+  const { width, height } = canvas;
+  if (!blob) throw new Error(`${width} x ${height} pixels, too large for this browser`);
+  return new Uint8Array(await blob.arrayBuffer());
+}
 
 // ---- the page: marking ------------------------------------------------------------------------
 
@@ -785,7 +812,19 @@ async function loadCards(files) {
       throw new Error(`${file.name}: ${error.message}`);
     }
   }
-  for (const card of cards) state.classes = [...state.classes.filter((one) => one.name !== card.name), card];
+  // Answers tell classes apart by their names, and what was taught here may be kept nowhere else.
+  cards.forEach(({ name }, i) => {
+    const first = cards.findIndex((card) => card.name === name);
+    if (first < i) {
+      throw new Error(`${files[i].name}: its class is called “${name}”, as that of ${
+        files[first].name}; load one of them, or teach one again under another name`);
+    }
+    if (state.classes.some((one) => one.name === name)) {
+      throw new Error(`${files[i].name}: a class “${name}” is here already; remove it first, or `
+        + 'teach one of the two again under another name');
+    }
+  });
+  state.classes.push(...cards);
   changed();
   say(`Loaded ${files.length === 1 ? state.classes.at(-1).name : `${files.length} cards`}.`);
   answerAll();
@@ -796,11 +835,12 @@ async function loadCards(files) {
 function addPhotos(files) {
   const names = new Set(state.photos.map((photo) => photo.name)), others = [];
   for (const file of files) {
-    if (file.type && !file.type.startsWith('image/')) {
+    let name = file.webkitRelativePath || file.name || 'photo.png';
+    // Browsers give no type to endings that they do not know, README as well as photo.heic.
+    if (!(file.type ? file.type.startsWith('image/') : PICTURES.test(name))) {
       others.push(file.name);
       continue;
     }
-    let name = file.webkitRelativePath || file.name || 'photo.png';
     for (let n = 2; names.has(name); n++) name = name.replace(/( \(\d+\))?(\.[^.]*)?$/, ` (${n})$2`);
     names.add(name);
     state.photos.push({ key: `photo ${++state.keys}`, name, blob: file });
@@ -977,13 +1017,16 @@ async function saveAll() {
   // Answers to the classes of before would be taken for those of now.
   const done = state.photos.filter((photo) => photo.answer && photo.version === version)
     .map(({ name, blob, answer }) => ({ name, blob, answer })); // as they are now, whatever is pressed meanwhile
-  const left = state.photos.length - done.length;
+  const failed = state.photos.filter((photo) => photo.error && photo.version === version)
+    .map(({ name }) => name);
+  const left = state.photos.length - done.length - failed.length;
   if (!done.length) throw new Error('no photo is answered for these classes yet');
   for (const [i, { name, blob, answer: { width, height, mask, found } }] of done.entries()) {
     say(`Writing ${i + 1} of ${done.length} …`);
     const values = unpacked(mask, width, height);
     files[`${name}.index.png`] = [png(mask, width, height), { level: 0 }];
-    const overlay = await overlayOf(blob, values, width, height).catch(() => bare.push(name) && null);
+    const overlay = await overlayOf(blob, values, width, height).catch(
+      (error) => { bare.push(`${name} (${error.message})`); });
     if (overlay) files[`${name}.overlay.jpg`] = [overlay, { level: 0 }];
     images.push({ id: i + 1, file_name: name, height, width });
     found.forEach(({ score, area }, j) => {
@@ -996,8 +1039,11 @@ async function saveAll() {
   }
   files['predictions.json'] = strToU8(JSON.stringify({ images, annotations, categories }, null, 1));
   download(zipSync(files), 'masks.zip');
-  say(`${done.length} photos in masks.zip.${left ? ` ${left} not answered yet are left out.` : ''}${
-    bare.length ? ` Without an overlay, as the photo cannot be read any more: ${several(bare)}.` : ''}`, bare.length > 0);
+  const notes = [`${done.length} photos in masks.zip.`];
+  if (left) notes.push(`${left} not answered yet are left out.`);
+  if (failed.length) notes.push(`Left out, as they could not be searched: ${several(failed)}.`);
+  if (bare.length) notes.push(`Without an overlay: ${several(bare)}.`);
+  say(notes.join(' '), failed.length + bare.length > 0);
 }
 
 /** Bytes of a JPEG of a photo with its mask over it. */

@@ -152,6 +152,58 @@ def test_a_page_is_replaced_and_nothing_else_is(site, converted, predictor, libr
     assert {p.name for p in tmp_path.iterdir()} == {"site", "photos"}
 
 
+def test_a_link_stays_one_and_the_page_goes_where_it_leads(site, converted, predictor, libraries,
+                                                           tmp_path, monkeypatch):
+    monkeypatch.setattr(page_files, "_compare", lambda *_: 0.0)
+    real, link = tmp_path / "disk" / "site", tmp_path / "link"
+    link.symlink_to(real)
+    for content in (None, "old"):  # the link dangles at first
+        if content:
+            (real / "page.js").write_text(content)
+        assert write(predictor, link, "toy", libraries)[0] == real
+        assert link.is_symlink() and not real.is_symlink()
+        assert (real / "page.js").read_bytes() == (PAGE / "page.js").read_bytes()
+    assert [path.name for path in real.parent.iterdir()] == ["site"]
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UserError, match="circle: a link that leads in a circle"):
+        write(predictor, tmp_path / "circle", "toy", libraries)
+
+
+def test_a_mount_point_is_refused_before_any_work(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_files.os.path, "ismount", lambda path: path == tmp_path)
+    with pytest.raises(UserError, match="is mounted there.* a folder inside it, as .*/page"):
+        write(predictor, tmp_path, "toy", tmp_path)
+
+
+def test_the_page_of_before_comes_back_where_the_new_one_cannot_take_its_place(
+        site, converted, predictor, libraries, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_files, "_compare", lambda *_: 0.0)
+    shutil.copytree(site, tmp_path / "site")
+    (tmp_path / "site" / "page.js").write_text("old")
+    rename = page_files.os.rename
+
+    def fail(source, target):
+        if source.name == "page":
+            raise PermissionError(13, "Permission denied", str(target))
+        rename(source, target)
+    monkeypatch.setattr(page_files.os, "rename", fail)
+    with pytest.raises(PermissionError):
+        write(predictor, tmp_path / "site", "toy", libraries)
+    assert (tmp_path / "site" / "page.js").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+@pytest.mark.parametrize("encoder, end", [
+    ("float32", "1.0e-06\n"), ("int8", "1.0e-06, before its encoder had 8 bits\n")])
+def test_the_difference_that_is_told_is_that_of_float32(folder, tmp_path, monkeypatch, capsys,
+                                                        encoder, end):
+    monkeypatch.setattr(page_files, "write", lambda *_: (tmp_path, 1e-6))
+    monkeypatch.setattr(int8, "Trials", lambda *_: "trials")
+    web.main(["--run_dir", str(folder), "--output", str(tmp_path), "--libraries", "x",
+              "--encoder", encoder])
+    assert capsys.readouterr().out.endswith(f"largest difference from Python {end}")
+
+
 def test_files_that_answer_otherwise_are_not_left(predictor, converted, libraries, tmp_path,
                                                   monkeypatch):
     monkeypatch.setattr(page_files, "TOLERANCE", -1.0)
@@ -179,11 +231,15 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, given, word
     assert words in line
 
 
-def test_a_failing_npm_is_told_in_one_line(tmp_path, monkeypatch):
-    (tmp_path / "npm").write_text("#!/bin/sh\necho 'npm error network' >&2\nexit 1\n")
+@pytest.mark.parametrize("said, told", [
+    (r"npm warn old\nnpm error network\nnpm error log at x\n", "npm error network"),
+    (r"npm WARN old\nnpm ERR! network\n", "npm ERR! network"),
+    (r"a trace\nout of memory\n", "out of memory"), ("", "no message")])
+def test_a_failing_npm_is_told_in_one_line(tmp_path, monkeypatch, said, told):
+    (tmp_path / "npm").write_text(f"#!/bin/sh\nprintf '{said}' >&2\nexit 1\n")
     (tmp_path / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(UserError, match="npm ci failed: npm error network; install"):
+    with pytest.raises(UserError, match=f"npm ci failed: {told}; install"):
         page_libraries.fetch(tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -594,21 +650,68 @@ def test_a_photo_that_changed_meanwhile_is_said_and_the_search_goes_on(page, sit
     page.wait(page["teach"].is_enabled)
     page.press("forget")
     photos = [shutil.copy(site / "examples" / f"picture{i}.png", tmp_path) for i in (2, 3)]
-    (tmp_path / "notes.pdf").write_bytes(b"")
-    page.give("queries", *photos, tmp_path / "notes.pdf")
-    page.wait(lambda: "1 file left out, no pictures: notes.pdf." in page["said"].text)
+    # To the last two the browser gives no type; the ending tells.
+    others = [tmp_path / name for name in ("notes.pdf", "Thumbs.db", "README")]
+    for path in others:
+        path.write_bytes(b"")
+    page.give("queries", *photos, *others)
+    page.wait(lambda: "3 files left out, no pictures: notes.pdf, Thumbs.db, README." in
+              page["said"].text)
     page.press("teach")
     page.answered(2)
     (tmp_path / "picture2.png").write_bytes(b"edited")
     with zipfile.ZipFile(io.BytesIO(page.download(page["save"], "masks.zip"))) as files:
         assert sorted(files.namelist()) == ["picture2.png.index.png", "picture3.png.index.png",
                                             "picture3.png.overlay.jpg", "predictions.json"]
-    assert "Without an overlay, as the photo cannot be read any more: picture2.png." in \
-        page["said"].text
+    assert "Without an overlay: picture2.png (its file was moved or changed" in page["said"].text
     page.press("always")  # features are kept: only the picture is read again
     page.wait(lambda: "its file was moved or changed" in page["photos"].text)
     page.answered(2)
     assert list(page.masks()[0]) == ["picture3.png"]
+
+
+@pytest.fixture
+def card(predictor):
+    """Of a class “thing”."""
+    mask = np.zeros((60, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    predictor.cards.clear()
+    return predictor.set_support(blocks(60, 64, 0), mask, "thing")
+
+
+def test_photos_that_a_canvas_cannot_hold_are_said_and_told_apart_in_the_zip(page, site, card,
+                                                                             tmp_path):
+    cv2.imwrite(str(tmp_path / "long.png"), np.full((4, 40000, 3), 90, np.uint8))
+    # Read as a canvas is that the browser finds too large.
+    cv2.imwrite(str(tmp_path / "clear.png"), np.zeros((40, 40, 4), np.uint8))
+    page.give("card", card.save(tmp_path / "thing.npz"))
+    page.give("queries", tmp_path / "long.png", tmp_path / "clear.png",
+              site / "examples" / "picture2.png")
+    page.answered(3)
+    listed = page["photos"].text
+    assert "40000 x 4 pixels; 50 million are taken at most, 32767 a side" in listed
+    assert "an empty picture: all transparent, or too large for this browser" in listed
+    assert list(page.masks()[0]) == ["picture2.png"]
+    assert page["said"].text == ("1 photos in masks.zip. Left out, as they could not be searched: "
+                                 "long.png, clear.png.")
+
+
+def test_an_overlay_that_the_browser_cannot_write_costs_no_mask(page, site, card, tmp_path):
+    cv2.imwrite(str(tmp_path / "wide.png"), np.full((40, 300, 3), 90, np.uint8))
+    page.give("card", card.save(tmp_path / "thing.npz"))
+    page.give("queries", tmp_path / "wide.png", site / "examples" / "picture2.png")
+    page.answered(2)
+    page.driver.execute_script("""
+        const { toBlob } = HTMLCanvasElement.prototype;
+        HTMLCanvasElement.prototype.toBlob = function (done, ...given) {
+          if (this.width === 300) done(null);  // what a browser gives that cannot
+          else toBlob.call(this, done, ...given);
+        };""")
+    with zipfile.ZipFile(io.BytesIO(page.download(page["save"], "masks.zip"))) as files:
+        assert sorted(files.namelist()) == ["picture2.png.index.png", "picture2.png.overlay.jpg",
+                                            "predictions.json", "wide.png.index.png"]
+    assert ("Without an overlay: wide.png (300 x 40 pixels, too large for this browser)."
+            in page["said"].text)
 
 
 def test_a_search_that_was_stopped_goes_on(page):
@@ -727,18 +830,54 @@ def test_a_class_that_is_removed_while_it_is_searched_for_stays_away(page):
     assert page["photos"].text.count("not searched yet") == 5
 
 
-def test_cards_are_taken_together_or_not_at_all(page, predictor, tmp_path):
-    mask = np.zeros((60, 64), np.uint8)
-    mask[20:40, 20:40] = 1
-    good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
-    predictor.set_support(blocks(60, 64, 0), mask, "thing").save(good)
+def taught(page):
+    """Of each class its name and how many photos."""
+    return page.driver.execute_async_script("""
+        const done = arguments[0];
+        import('./page.js').then(({ state }) => done(
+          state.classes.map(({ name, shots }) => [name, shots.length])));""")
+
+
+def test_cards_are_taken_together_or_not_at_all(page, card, tmp_path):
+    good, bad = card.save(tmp_path / "good.npz"), tmp_path / "bad.npz"
     bad.write_bytes(b"no card")
-    page["card"].send_keys(f"{good}\n{bad}")
+    page.give("card", good, bad)
     page.wait(lambda: "bad.npz" in page["said"].text)
     assert not page.driver.find_elements("css selector", "#classes li")
-    assert page.driver.execute_async_script("""
-        const done = arguments[0];
-        import('./page.js').then(({ state }) => done(state.classes.length));""") == 0
+    assert taught(page) == []
+
+
+def test_a_card_takes_no_other_class_s_place(page, card, tmp_path):
+    page.press("try")
+    page.wait(page["teach"].is_enabled)
+    page.teach("thing")
+    loaded, again = card.save(tmp_path / "card.npz"), card.save(tmp_path / "card (1).npz")
+    page.give("card", loaded)
+    page.wait(lambda: "card.npz: a class “thing” is here already; remove it" in page["said"].text)
+    assert page.driver.find_elements("css selector", "#classes canvas")  # a card has none
+    page.driver.find_element("css selector", ".shots button").click()
+    page.give("card", loaded, again)
+    page.wait(lambda: "card (1).npz: its class is called “thing”, as that of card.npz" in
+              page["said"].text)
+    assert taught(page) == []
+    page.give("card", loaded)
+    page.wait(lambda: page["said"].text == "Loaded thing.")
+    assert taught(page) == [["thing", 1]]
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda arrays: arrays.pop("prototype"), "it has no prototype"),
+    (lambda arrays: arrays.update(score=np.zeros(2, "f4")), "its arrays do not fit each other"),
+    (lambda arrays: arrays.update(untuned=np.zeros(3)), "numbers of type <f8")])
+def test_a_damaged_card_is_said(page, card, tmp_path, change, words):
+    with np.load(card.save(tmp_path / "card.npz")) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(tmp_path / "card.npz", **arrays)
+    page.give("card", tmp_path / "card.npz")
+    page.wait(lambda: page["said"].text == (
+        f"card.npz: a damaged class card ({words}); teach the class again"))
+    assert taught(page) == []
 
 
 # ---- what it keeps to ----------------------------------------------------------------------------
