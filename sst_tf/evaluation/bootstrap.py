@@ -27,5 +27,6 @@ def photo_weights(photos: Sequence[tuple[str, ...]], resamples: int, seed: int =
 
 
 def interval(values: np.ndarray) -> list[float]:
-    """Central 95 % of resampled values, [low, high]."""
-    return [float(v) for v in np.nanpercentile(values, [2.5, 97.5])]
+    """Central 95 % of resampled values, [low, high]; those that are no number do not count."""
+    found = values[~np.isnan(values)]
+    return [float(v) for v in np.percentile(found, [2.5, 97.5])] if len(found) else [np.nan] * 2

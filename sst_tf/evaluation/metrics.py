@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.errors import UserError
+from pipelines.errors import DataError, UserError
 from pipelines.sampler import Episode
 from sst_tf.evaluation import bootstrap
 
@@ -71,7 +71,8 @@ def mean_iou(counts: Counts, threshold_bin: int = HALF,
     """Class-wise accumulated IoU, averaged over classes (paper, 5.1).
 
     Intersections and unions are summed over all episodes of a class before the division.
-    Returns a number, or [R] under weights [R, E]; a class that a resample lost is left out of it.
+    Returns a number, or [R] under weights [R, E]; a class without a pixel in its union, as one
+    that a resample lost, is left out of it, and where none is left it is no number.
     """
     tp, fp, fn, _ = counts.at(threshold_bin)
     return pooled_iou(tp, tp + fp + fn, counts.class_ids, weights)
@@ -82,8 +83,10 @@ def pooled_iou(inter: np.ndarray, union: np.ndarray, class_ids: np.ndarray,
     """`mean_iou` of intersections and unions that are counted already, [E] each."""
     classes = np.unique(class_ids)
     inter, union = (class_sums(one, class_ids, classes, weights) for one in (inter, union))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nanmean(np.where(union > 0, inter / union, np.nan), axis=-1)
+    there = union > 0
+    iou = np.divide(inter, union, out=np.zeros(there.shape), where=there)
+    count = there.sum(-1)
+    return np.where(count > 0, iou.sum(-1) / np.maximum(count, 1), np.nan)
 
 
 def best_threshold(counts: Counts) -> int:
@@ -120,8 +123,16 @@ def _fb_iou(tp, fp, fn, tn):
 
 def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None = None,
             weights: np.ndarray | None = None) -> dict:
-    """The `scores` entry of a results file (see `docs/evaluation.md`)."""
+    """The `scores` entry of a results file (see `docs/evaluation.md`).
+
+    Raises:
+        DataError: no episode has a pixel of its class.
+    """
     tp, fp, fn, tn = counts.at(HALF)
+    if not (tp + fn).any():  # no answer to them could be right
+        raise DataError("no query has a counted pixel of its class at the size that is scored, so "
+                        "these episodes measure nothing; use larger objects (data.pair_filter "
+                        "area2048) or a larger data.image_size")
     classes = np.unique(counts.class_ids)
     either = tp + fp + fn
     seen = either > 0  # of N ways some are not there, and rightly not answered
@@ -129,9 +140,9 @@ def summary(counts: Counts, class_names: Sequence[str], chosen_bin: int | None =
     per_class = {}
     for class_id in classes:
         rows = counts.class_ids == class_id
-        union = (tp + fp + fn)[rows].sum()
+        union = either[rows].sum()
         per_class[class_names[class_id - 1]] = {
-            "iou": float(tp[rows].sum() / union) if union else 0.0,
+            "iou": float(tp[rows].sum() / union) if union else None,  # as in `miou`, no score
             "episodes": int(rows.sum()),
             "photos": len({counts.photos[i][0] for i in np.flatnonzero(rows)}),
         }

@@ -163,6 +163,10 @@ def _replayed(path, data, shots):
         if isinstance(episode.class_id, tuple) or len(episode.support) != shots:
             raise UserError(f"{path}: line {number} is no {shots}-shot episode of one class; "
                             "--evaluate.shots says how many there are")
+        if episode.support_class_id != episode.class_id:
+            raise UserError(f"{path}: line {number}: support_class_id {episode.support_class_id}, "
+                            f"class_id {episode.class_id}: a support of another class is no test "
+                            "of this one; leave such lines out")
         for name in (episode.query, *episode.support):
             if (name, episode.class_id) not in known:
                 raise UserError(f"{path}: line {number}: photo {name} with class "

@@ -21,6 +21,7 @@ from sst_tf.evaluation.protocol_options import label
 from sst_tf.runs.directory import Run
 
 REMEDY = "remove it and evaluate again"
+COUNTS = ("class_ids", "photos", "tuned_half", "tuned_chosen")  # what tables are made of
 POINTS = {"half": "at 0.5", "chosen": "at the base-chosen threshold"}
 SAME = ("name", "dataset", "novel_classes", "split", "shots", "ways", "image_size", "resize",
         "scoring", "void_query", "void_support", "views", "episodes_sha256", "photos_sha256")
@@ -159,6 +160,8 @@ class Evaluation:
         counts = path.with_suffix(".npz")
         with told(counts, REMEDY), np.load(counts) as arrays:
             self.arrays = dict(arrays)
+            if lacking := [name for name in COUNTS if name not in self.arrays]:
+                raise ValueError(f"without {', '.join(lacking)}")
         empty = np.zeros((len(self.arrays["class_ids"]), 2, 1), np.int64)
         self.counts = metrics.Counts(empty, self.arrays["class_ids"],
                                      [tuple(row) for row in self.arrays["photos"]])
@@ -185,9 +188,9 @@ def refuse_unequal(evaluations: Sequence[Evaluation], but: Collection[str] = ())
 
 
 def asked_otherwise(evaluations: Sequence[Evaluation]) -> list[str]:
-    """Lines on evaluations whose fusion or second look is not the first one's.
+    """Lines on what a difference may be of beside the training.
 
-    These are a part of what is compared, but no part of what was trained.
+    Another fusion or second look than the first one's, and what `reservations` has to say.
     """
     first, lines = evaluations[0], []
     for other in evaluations[1:]:
@@ -196,7 +199,18 @@ def asked_otherwise(evaluations: Sequence[Evaluation]) -> list[str]:
                     for one in (first, other))
             if a != b:
                 lines.append(f"{other.name} answers under model.{key} {b}, {first.name} under {a}")
-    return lines
+    return list(dict.fromkeys([*lines, *(f"{one.name} {words}" for one in evaluations
+                                         for words in reservations(one.results))]))
+
+
+def reservations(results: dict) -> list[str]:
+    """By what the tested classes were not unseen, as ends of a sentence about the run."""
+    protocol, found = results["protocol"], []
+    if protocol.get("select_on") == "novel":
+        found.append("had its epoch chosen on novel classes (train.select_on)")
+    if seen := protocol.get("seen_in_training"):
+        found.append(f"was trained on {', '.join(seen)}")
+    return found
 
 
 def _named(run, name):

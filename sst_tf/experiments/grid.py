@@ -12,16 +12,8 @@ from pipelines.errors import UserError
 from sst_tf import config as configuration
 from sst_tf.evaluation.protocol_options import under_protocol
 from sst_tf.evaluation.stored import read_results, results_file
+from sst_tf.experiments.file_checks import PAPER, ROW, beside_paper, check
 from sst_tf.runs.directory import Run
-
-# `paper` has the paper's numbers of our rows, `published` those of rows that nobody trains here,
-# `paper_notes` what to say of either (its backbone), `paper_photos` what they were trained on.
-PAPER: dict[str, Any] = {"paper": {}, "published": {}, "paper_notes": {}, "paper_photos": None}
-KEYS = {"title", "source", "protocol", "shots", "rows", "differences", "profiles", *PAPER}
-PROFILE_KEYS = {"base", "expect", "folds", "seeds", "overrides", "shots", "rows", "beside_paper"}
-LISTS = "shots", "seeds", "differences"
-MAPPINGS = "rows", "profiles", "folds", "overrides", "paper", "published", "paper_notes"
-ROW = ("base", "seeds")  # of a row, in place of the profile's
 
 
 @dataclass
@@ -79,26 +71,17 @@ class Experiment:
         """Of a YAML file; `UserError` names the file and the key."""
         path = Path(path)
         content = configuration.read_yaml(path)
-        _known(path, "", content, KEYS, {"title", "rows", "profiles", "shots"})
-        profiles = content["profiles"]
-        if profile not in profiles:
-            raise UserError(f"{path}: no profile {profile!r}; known: {', '.join(profiles)}")
-        chosen = profiles[profile]
-        _known(path, f"profiles.{profile}.", chosen, PROFILE_KEYS, {"base", "folds", "seeds"})
+        check(path, content, profile)
+        chosen = content["profiles"][profile]
         own = chosen.get("rows", {})
         rows = {row: {**(content["rows"].get(row) or {}), **(own.get(row) or {})}
                 for row in [*content["rows"], *(row for row in own if row not in content["rows"])]}
         for switches in rows.values():
             if "base" in switches:
                 switches["base"] = _from_here(path.parent / switches["base"])
-        known = set(rows).union(*(one.get("rows") or {} for one in profiles.values()))
-        for pair in content.get("differences", []):
-            for row in pair:
-                if row not in known:
-                    raise UserError(f"{path}: differences: no row {row!r}")
-        beside = profile == "paper" or chosen.get("beside_paper", False)
-        paper: dict[str, Any] = {key: content.get(key, nothing) if beside else nothing
-                 for key, nothing in PAPER.items()}
+        paper: dict[str, Any] = {
+            key: content.get(key, nothing) if beside_paper(profile, chosen) else nothing
+            for key, nothing in PAPER.items()}
         return cls(
             name=f"{path.stem}-{profile}", title=content["title"],
             source=content.get("source", ""), protocol=content.get("protocol", ""),
@@ -206,20 +189,3 @@ def _from_here(path):
     """A path below this folder as seen from here, so that a command of one checkout is all's."""
     whole, here = Path(os.path.normpath(path)), Path.cwd()
     return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
-
-
-def _known(path, prefix, content, known, needed):
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: {prefix}keys are expected: {', '.join(sorted(known))}")
-    for key, value in content.items():
-        if key not in known:
-            raise UserError(f"{path}: unknown key {prefix}{key}; known: {', '.join(sorted(known))}")
-        kind, words = (list, "a list") if key in LISTS else (dict, "keys and values")
-        if key in (*LISTS, *MAPPINGS) and not isinstance(value, kind):
-            raise UserError(f"{path}: {prefix}{key}: {words} expected, not {value!r}")
-        for name, one in value.items() if key in ("rows", "folds") else ():
-            if one is not None and not isinstance(one, dict):
-                raise UserError(f"{path}: {prefix}{key}.{name}: keys of a configuration and their "
-                                f"values expected, not {one!r}")
-    for key in sorted(needed - set(content)):
-        raise UserError(f"{path}: {prefix}{key} is missing")

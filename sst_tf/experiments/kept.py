@@ -7,7 +7,6 @@ is missing, on whatever machine.
 
 import dataclasses
 import io
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pipelines.errors import UserError
+from pipelines.sealed import told
 from pipelines.writing import replacing
-from sst_tf.evaluation.stored import of_another_model, read_results
+from sst_tf.evaluation.stored import COUNTS, REMEDY, of_another_model, read_results
 from sst_tf.experiments.grid import Cell
 from sst_tf.runs.directory import Run
 
@@ -25,7 +25,6 @@ from sst_tf.runs.directory import Run
 KEPT = ("identity.json", "environment.json", "classes.json", "photos.json", "history.csv",
         "thresholds.json", "presence.json", "evaluations/*.npz", "evaluations/*.json",
         "config.yaml")
-COUNTS = ("class_ids", "photos", "tuned_half", "tuned_chosen")  # what tables are made of
 
 
 def keep(cells: Iterable[Cell], folder: Path) -> None:
@@ -85,12 +84,12 @@ def _model(run):
 def _of_others(run, model):
     """Paths of a run's results that say that they are of another model."""
     return {path for path in run.glob("evaluations/*.json") if of_another_model(
-        json.loads(path.read_text(encoding="utf-8")), {"model_sha256": model})}
+        read_results(path), {"model_sha256": model})}
 
 
 def _counts(path):
     """The arrays of a file of counts that tables need, packed."""
     file = io.BytesIO()
-    with np.load(path) as arrays:
+    with told(path, REMEDY), np.load(path) as arrays:
         np.savez_compressed(file, **{name: arrays[name] for name in COUNTS if name in arrays})
     return file.getvalue()

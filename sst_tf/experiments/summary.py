@@ -5,13 +5,13 @@ Intervals and paired differences need every episode's counts, which lie in the r
 summary has them worked out, so that tables can be made again from it alone.
 """
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
 from pipelines.errors import UserError
+from pipelines.sealed import read_sealed, told
 from sst_tf.evaluation import bootstrap
 from sst_tf.evaluation.stored import (
     ASKED,
@@ -19,6 +19,7 @@ from sst_tf.evaluation.stored import (
     Evaluation,
     of_another_model,
     refuse_unequal,
+    reservations,
     under_own_protocol,
 )
 from sst_tf.experiments.grid import Cell, Experiment
@@ -221,10 +222,11 @@ def _table(experiment, grid, shots, point):
     for row, other in experiment.differences:
         found = grid.difference(row, other, point) if {row, other} <= set(grid.rows) else None
         if found is not None:
+            some = {"of_folds": len(grid.folds)} if len(found[2]) < len(grid.folds) else {}
             differences.append({"row": row, "other": other, "mean": found[0],
                                 "over_photos": found[1],
                                 "over_seeds": grid.over_seeds(row, other, point),
-                                "folds": found[2]})
+                                "folds": found[2], **some})
     return {"shots": shots, "point": point, "seeds": grid.seeds, "episodes": grid.episodes(),
             "rows": rows, "differences": differences}
 
@@ -258,13 +260,16 @@ def _runs(cells):
 def _gauges(results):
     tuned = results["scores"]["tuned"]
     rates = results.get("presence") or {}
+    told_of = reservations(results)
     return {
         "commit": results.get("commit"), "model_sha256": results.get("model_sha256"),
         "protocol_sha256": results["protocol"].get("sha256"),
         "episodes_sha256": results["protocol"]["episodes_sha256"],
         "chosen": tuned["threshold"]["chosen"], "support_iou": results["support_iou"],
         "presence_auc": (rates.get("novel") or {}).get("auc"),
-        "per_class": {name: round(one["iou"], 4) for name, one in tuned["per_class"].items()}}
+        "per_class": {name: None if one["iou"] is None else round(one["iou"], 4)
+                      for name, one in tuned["per_class"].items()},
+        **({"reservations": told_of} if told_of else {})}
 
 
 def _wrong_support(run, config, results):
@@ -275,5 +280,7 @@ def _wrong_support(run, config, results):
     path = run.evaluation_path("support_check")
     if not under_own_protocol(run, config, 1) or not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return None if of_another_model(found, results) else found["other_class"]
+    remedy = "remove it: the table then leaves out what it says"
+    found = read_sealed(path, remedy)
+    with told(path, remedy):
+        return None if of_another_model(found, results) else float(found["other_class"])

@@ -16,17 +16,20 @@ HEAD = ("", "mIoU at 0.5", "95 %", "mIoU at chosen", "95 %", "chosen", "area at 
 
 
 def table(evaluations: list[Evaluation]) -> Table:
-    """Untrained answers once, then a row a run."""
+    """Each untrained answer once, by which runs it is of where these differ; then a row a run."""
     return Table(HEAD, list(_rows(evaluations)))
 
 
 def _rows(evaluations):
     for name in UNTRAINED:
-        entry = evaluations[0].results["scores"].get(name)
-        if entry is None:  # N-way evaluations have none
-            continue
-        yield (name.replace("_", " "), f"{entry['miou']:.3f}", _span(entry["miou_interval"]), "",
-               "", "", f"{entry['area_ratio']:.2f}", "", "")
+        names = {}  # of the runs that share a score
+        for one in evaluations:
+            if entry := one.results["scores"].get(name):  # N-way evaluations have none
+                names.setdefault((f"{entry['miou']:.3f}", _span(entry["miou_interval"]), "", "",
+                                  "", f"{entry['area_ratio']:.2f}", "", ""), []).append(one.name)
+        for cells, some in names.items():
+            of = f" ({', '.join(some)})" if len(names) > 1 else ""
+            yield (name.replace("_", " ") + of, *cells)
     for one in evaluations:
         iou = one.results["support_iou"]
         for kind in ("tuned", "untuned"):

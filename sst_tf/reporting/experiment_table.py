@@ -47,9 +47,21 @@ def table_of(found: dict, one: dict) -> list[Part]:
     if partly:
         seeds += f" Means are of the seeds that all folds have ({'; '.join(partly)})."
     made: list[Part] = [_table(found, one), Paragraph(f"{one['episodes']} {seeds}")]
+    if told_of := list(_reservations(found, str(one["shots"]))):
+        made.append(Items.of(told_of))
     if one["differences"]:
         made.append(Items.of(_differences(one)))
     return made
+
+
+def _reservations(found, shots) -> Iterator[str]:
+    """By what the tested classes of some runs were not unseen, a line a row."""
+    runs = {}
+    for run in found["runs"]:
+        for words in run["evaluations"].get(shots, {}).get("reservations", []):
+            runs.setdefault((run["row"], words), []).append(run)
+    for (row, words), some in runs.items():
+        yield f"{row} {words}: fold {_runs(some)}"
 
 
 def _table(found, one):
@@ -108,8 +120,11 @@ def _differences(one) -> Iterator[str]:
         if entry["over_seeds"]:
             by_seed = (f", over {entry['over_seeds'][2]} training seeds "
                        f"{_span(entry['over_seeds'], '+')}")
-        yield (f"{entry['row']} minus {entry['other']}: {100 * entry['mean']:+.1f} points, 95 % "
-               f"over photos {_span(entry['over_photos'], '+')}{by_seed} ({cells})")
+        # Files of earlier versions do not say of how many folds.
+        some = f" ({len(entry['folds'])} of {entry['of_folds']} folds)" if (
+            "of_folds" in entry) else ""
+        yield (f"{entry['row']} minus {entry['other']}{some}: {100 * entry['mean']:+.1f} points, "
+               f"95 % over photos {_span(entry['over_photos'], '+')}{by_seed} ({cells})")
 
 
 def gauges_of(found: dict) -> list[Part]:

@@ -146,14 +146,14 @@ def curves(path: Path, histories: dict[str, list[dict]], column: str) -> Path:
     return _save(figure, path)
 
 
-def bars(path: Path, scores: dict[str, dict[str, float]]) -> Path:
-    """IoU by class of several runs, {run: {class: IoU}}, as a PNG."""
+def bars(path: Path, scores: dict[str, dict[str, float | None]]) -> Path:
+    """IoU by class of several runs, {run: {class: IoU or None}}, as a PNG."""
     names = list(dict.fromkeys(name for one in scores.values() for name in one))
     figure, axes = _axes(6, 1 + 0.28 * len(names) * max(1, len(scores) / 2))
     height = 0.8 / len(scores)
     for i, (run, values) in enumerate(scores.items()):
-        axes.barh(np.arange(len(names)) + i * height, [values.get(n, 0) for n in names], height,
-                  label=run)
+        axes.barh(np.arange(len(names)) + i * height, [values.get(n) or 0 for n in names],
+                  height, label=run)
     axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, names, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("IoU at 0.5")

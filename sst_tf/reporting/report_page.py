@@ -182,6 +182,7 @@ def describe(report: Report, subjects: list[Subject]) -> None:
 def _facts(one):
     results = one.results(one.shots[0])
     protocol, versions = results["protocol"], results["versions"]
+    told_of = "".join(f"; {words}" for words in stored.reservations(results))
     return (f"{one.config.model.method}, {one.config.model.backbone}, {protocol['dataset']}, novel "
             f"{', '.join(map(str, protocol['novel_classes'][:8]))}; {protocol['episodes']} "
             f"{f'{one.ways}-way ' if one.ways > 1 else ''}episodes of {protocol['photos']} photos "
@@ -189,7 +190,7 @@ def _facts(one):
             f"seed {protocol['seed']}; trained with seed {one.config.train.seed}; tuner steps "
             f"{one.config.tuner.steps}, auxiliary loss {one.config.loss.auxiliary:g}; commit "
             f"{results['commit'][:16]}; TensorFlow {versions.get('tensorflow')}, Keras "
-            f"{versions.get('keras')}")
+            f"{versions.get('keras')}{told_of}")
 
 
 def gauges(report: Report, subjects: list[Subject]) -> None:

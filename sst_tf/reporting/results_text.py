@@ -23,7 +23,7 @@ def table(results: dict) -> str:
     lines += ["", f"{'IoU by class':16}" + "".join(f"{k:>16}" for k in kinds) + "  episodes"]
     for name in results["scores"]["tuned"]["per_class"]:
         rows = [results["scores"][k]["per_class"][name] for k in kinds]
-        lines.append(f"{name:16}" + "".join(f"{r['iou']:16.3f}" for r in rows)
+        lines.append(f"{name:16}" + "".join(f"{_iou(r['iou']):>16}" for r in rows)
                      + f"{rows[0]['episodes']:10d}")
     iou, moved = results["support_iou"], results["gauges"]["relative_update"]
     lines += ["", f"support IoU before tuning {iou['before']:.3f}, after {iou['after']:.3f}; "
@@ -55,8 +55,8 @@ def points_text(shots: int, threshold: float, presence: dict | None) -> str:
 def protocols_table(found: Sequence[dict]) -> str:
     """A line a results file: the tuned model under protocol after protocol, as aligned text."""
     lines = [f"{'protocol':10}{'shots':>6}{'episodes':>10}{'photos':>8}{'pixels':>8}"
-             f"{'scored at':>11}{'mIoU at 0.5':>13}{'95 % interval':>18}{'FB-IoU':>8}"
-             f"{'chosen':>8}{'mIoU there':>12}{'95 % interval':>18}{'FB-IoU':>8}"]
+             f"{'scored at':>11}{'mIoU at 0.5':>15}{'95 % interval':>18}{'FB-IoU':>8}"
+             f"{'chosen':>8}{'mIoU there':>15}{'95 % interval':>18}{'FB-IoU':>8}"]
     for one in found:
         protocol, entry = one["protocol"], one["scores"]["tuned"]
         at = entry["threshold"]
@@ -65,11 +65,29 @@ def protocols_table(found: Sequence[dict]) -> str:
         lines.append(
             f"{protocol['name']:10}{protocol['shots']:6d}{protocol['episodes']:10d}"
             f"{protocol['photos']:8d}{protocol['image_size']:8d}{protocol['scoring']:>11}"
-            f"{entry['miou']:13.3f}{_span(entry['miou_interval']):>18}{entry['fb_iou']:8.3f}"
-            f"{at['chosen']:8.2f}{at['miou_at_chosen']:12.3f}{_span(at['interval']):>18}"
+            f"{_miou(entry, entry['miou'], ''):>15}{_span(entry['miou_interval']):>18}"
+            f"{entry['fb_iou']:8.3f}{at['chosen']:8.2f}"
+            f"{_miou(entry, at['miou_at_chosen'], '_at_chosen'):>15}{_span(at['interval']):>18}"
             f"{there:>8}")
-    return "\n".join([*lines, "scored at: the network's size or the photo's own; chosen: threshold "
-                              "from base classes, of each protocol and number of shots"])
+    lines.append("scored at: the network's size or the photo's own; chosen: threshold from base "
+                 "classes, of each protocol and number of shots")
+    if any("runs" in one["scores"]["tuned"] for one in found):
+        lines.append("mIoU with ±: mean of the protocol's runs and their standard deviation; "
+                     "intervals and FB-IoU are of all runs' episodes together")
+    return "\n".join(lines)
+
+
+def _miou(entry, pooled, point):
+    """Of one run; of several their mean, as protocols of several runs define it."""
+    runs = entry.get("runs") or {}
+    if f"mean{point}" not in runs:
+        return f"{pooled:.3f}"
+    return f"{runs[f'mean{point}']:.3f} ± {runs[f'sd{point}']:.3f}"
+
+
+def _iou(value):
+    """Of a class that has neither a true nor an answered pixel there is none."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _span(interval):

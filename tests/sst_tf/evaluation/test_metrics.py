@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pipelines import Episode
+from pipelines.errors import DataError
 from sst_tf.evaluation import metrics
 
 
@@ -67,3 +68,23 @@ def test_best_threshold_is_the_best(scored):
     counts, _, _ = scored
     best = metrics.best_threshold(counts)
     assert metrics.mean_iou(counts, best) == max(metrics.mean_iou(counts, t) for t in range(1, 100))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_without_a_pixel_has_no_iou():
+    """Of neither truth nor answer; `miou` leaves it out, so it must not read as 0."""
+    counts = metrics.Counts.empty([Episode(i, i + 1, ("s",), f"q{i}", i + 1) for i in range(2)])
+    counts.put(0, np.array([[1.0, 1.0, 0.0]]), np.array([[1, 0, 0]]))
+    counts.put(1, np.zeros((1, 3)), np.zeros((1, 3), np.uint8))
+    found = metrics.summary(counts, ("a", "b"), 30, np.array([[1.0, 1.0], [0.0, 1.0]]))
+    assert [one["iou"] for one in found["per_class"].values()] == [0.5, None]
+    assert found["miou"] == 0.5
+    assert found["miou_interval"] == [0.5, 0.5]  # the second resample lost the only class
+    assert np.isnan(metrics.mean_iou(counts, metrics.HALF, np.array([[0.0, 1.0]])))[0]
+
+
+def test_episodes_without_a_true_pixel_are_told():
+    counts = metrics.Counts.empty([Episode(0, 1, ("s",), "q", 1)])
+    counts.put(0, np.ones((1, 3)), np.zeros((1, 3), np.uint8))
+    with pytest.raises(DataError, match="no query has a counted pixel .*data.image_size"):
+        metrics.summary(counts, ("a",))

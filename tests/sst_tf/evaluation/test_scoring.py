@@ -112,6 +112,14 @@ def test_an_episode_file_is_replayed(run, tmp_path, capsys):
     with pytest.raises(SystemExit):
         results(run, "--evaluate.episode_file", str(tmp_path / "other.jsonl"))
     assert "line 1: photo no" in capsys.readouterr().err
+    # Supports of another class would be scored as if nothing were wrong.
+    other = json.loads(lines[1])
+    other["support_class_id"] += 1
+    (tmp_path / "other.jsonl").write_text(f"{lines[0]}\n{json.dumps(other)}\n")
+    with pytest.raises(SystemExit):
+        results(run, "--evaluate.episode_file", str(tmp_path / "other.jsonl"))
+    assert (f"{tmp_path / 'other.jsonl'}: line 2: support_class_id {other['support_class_id']}, "
+            f"class_id {other['class_id']}") in capsys.readouterr().err
 
 
 def test_the_file_says_all_that_repeats_it(run):

@@ -18,6 +18,7 @@ from sst_tf.evaluation import stored
 from sst_tf.evaluation.evaluate_run import seen_in_training
 from sst_tf.experiments.grid import Cell
 from sst_tf.reporting import after_training
+from sst_tf.reporting.report_page import Subject, _facts
 from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 
@@ -157,6 +158,18 @@ def test_results_of_another_model_are_told(run, tmp_path, capsys):
         assert "of another model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lost", stored.COUNTS)
+def test_counts_that_lack_an_array_are_damaged(run, tmp_path, lost, capsys):
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    path = other.evaluation_path("novel_1shot").with_suffix(".npz")
+    with np.load(path) as arrays:
+        kept = {name: arrays[name] for name in arrays if name != lost}
+    np.savez(path, **kept)
+    with pytest.raises(SystemExit):
+        compare.main([str(run.folder), str(other.folder)])
+    assert f"{path}: damaged (without {lost}); {stored.REMEDY}" in capsys.readouterr().err
+
+
 def test_results_on_other_photos_are_not_replaced(run, tmp_path, capsys, monkeypatch):
     """A data set is told apart by its photos, as its folder is no part of a run's identity."""
     other = Run(shutil.copytree(run.folder, tmp_path / "run"))
@@ -183,6 +196,25 @@ def test_classes_of_the_training_are_told(run, tmp_path, capsys):
     assert protocol["seen_in_training"] == protocol["novel_classes"]
     assert set(protocol["seen_in_training"]) <= set(known)
     assert f"was trained on {', '.join(protocol['seen_in_training'])}: their" in printed.err
+
+
+def test_what_was_not_unseen_is_noted_beside_a_difference(run, tmp_path, capsys):
+    """As a results file says it: an epoch chosen on novel classes, tested classes trained on."""
+    other = Run(shutil.copytree(run.folder, tmp_path / "other"))
+    path = other.evaluation_path("novel_1shot")
+    results = stored.read_results(path)
+    compare.main([str(run.folder), str(other.folder)])
+    assert "note" not in capsys.readouterr().err
+    seen = results["protocol"]["novel_classes"][0]
+    results["protocol"] |= {"select_on": "novel", "seen_in_training": [seen]}
+    write_json(path, results)
+    compare.main([str(run.folder), str(other.folder)])
+    told = capsys.readouterr().err
+    assert "note: other had its epoch chosen on novel classes (train.select_on)" in told
+    assert f"note: other was trained on {seen}" in told and f"{run.folder.name} was" not in told
+    subject = Subject(other.folder, photos=False)
+    assert f"was trained on {seen}" in _facts(subject)
+    assert "was trained on" not in _facts(Subject(run.folder, photos=False))
 
 
 def test_classes_that_a_model_began_with_and_their_other_names_were_seen(tmp_path):

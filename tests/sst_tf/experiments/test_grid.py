@@ -2,9 +2,12 @@
 """Grids of runs: shared trainings, resuming, a failure that costs nothing else, tables."""
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -45,6 +48,11 @@ GRID = {
                  "mini": {"base": "base.yaml", "folds": {
                      "a": {"data.novel_classes": ["cup", "fork"]},
                      "b": {"data.novel_classes": ["cup", "nothing"]}}, "seeds": [0, 1]}}}
+
+
+def mini(**keys):
+    """The experiment file's profiles with other keys in `mini`."""
+    return {"profiles": {"mini": {"base": "base.yaml", "folds": {0: None}, "seeds": [0], **keys}}}
 
 
 @pytest.fixture(scope="module")
@@ -464,9 +472,33 @@ def test_keys_tell_trainings_apart(grid):
 @pytest.mark.parametrize("change, reason", [
     ({"tilte": "x"}, "unknown key tilte"), ({"shots": None, "rows": None}, "is missing"),
     ({"differences": [["both", "none"]]}, "no row 'none'"),
-    ({"profiles": ["mini"]}, "profiles: keys and values expected, not"),
-    ({"profiles": {"mini": {"base": "b", "folds": {0: None}, "seeds": 3}}},
-     "profiles.mini.seeds: a list expected, not 3"),
+    ({"profiles": ["mini"]}, "profiles: names with keys and values expected, not"),
+    (mini(seeds=3), "profiles.mini.seeds: a list of .*such as .0, 1., expected, not 3"),
+    (mini(seeds=[]), r"profiles.mini.seeds: .* not \[\]"), (mini(seeds=[0, 0]), "of different"),
+    (mini(seeds=[True]), "mini.seeds: "), (mini(base=None), "mini.base: the path .*not None"),
+    (mini(folds={}), "mini.folds: one fold or more, .*not {}"),
+    (mini(folds={0: 1}), "mini.folds.0: keys of a configuration and their values expected, not 1"),
+    (mini(folds={0: {1: 2}}), "mini.folds.0: keys"), (mini(overrides=None), "mini.overrides: "),
+    (mini(rows={"a": {"seeds": "01"}}), "mini.rows.a.seeds: a list .*not '01'"),
+    (mini(shots=[0]), "mini.shots: a list of different whole numbers from 1 on"),
+    (mini(beside_paper="yes"), "mini.beside_paper: true or false expected, not 'yes'"),
+    ({"profiles": {**GRID["profiles"], "real": "x"}}, "profiles.real.keys are expected"),
+    ({"rows": {"both": {"seeds": 3}}}, "t.yaml: rows.both.seeds: a list .*not 3"),
+    ({"rows": {"both": {"base": None}}}, "rows.both.base: the path"),
+    ({"rows": {}, "differences": []} | mini(), "rows: name one or more"),
+    ({"rows": {1: None}}, "rows: names with keys"), ({"title": 3}, "title: a text expected, not 3"),
+    ({"shots": []}, "shots: a list"), ({"shots": "15"}, "shots: a list of .*not '15'"),
+    ({"differences": [[["both"]]]}, "differences: a list of pairs of rows, .*not"),
+    ({"differences": [["both", "base", "average"]]}, "differences: a list of pairs"),
+    ({"differences": [1]}, "differences: a list of pairs"),
+    ({"paper": {"both": 5}}, "paper.both: shots and a list of numbers for each, .*not 5"),
+    ({"paper": {"both": {1: 5}}}, "paper.both: shots"),
+    ({"published": {"other": {1: ["5"]}}}, "published.other: shots"),
+    ({"paper": {"both": {1: [1, 2]}}} | mini(beside_paper=True, folds={"a": None, "b": None}),
+     r"paper.both.1: 1 number expected \(the mean\), or 3 \(of each fold of profile mini"),
+    ({"published": {"both": {1: [1, 2, 3]}}} | mini(beside_paper=True), "published.both.1: 1 num"),
+    ({"paper_photos": "10,582"}, "paper_photos: a whole number, such as 10582 .*not '10,582'"),
+    ({"paper_notes": {"both": 50}}, "paper_notes: a text for each row"),
     ({"profiles": {"mini": {}}}, "profiles.mini.base is missing"),
     ({"profiles": {"mini": "x"}}, "profiles.mini.keys are expected"),
     ({"rows": {"both": ["x"]}}, "rows.both: keys of a configuration")])
@@ -487,16 +519,58 @@ def test_wrong_choices_are_told(grid, tmp_path):
         Experiment.read(tmp_path / "no.yaml", "mini")
 
 
+@functools.cache
+def cells_of(path, profile):
+    """Of a file in configs/experiments; seconds for all of them."""
+    return Experiment.read(path, profile).cells("runs")
+
+
 @pytest.mark.parametrize("path, profile", [
     (path, profile) for path in FILES for profile in yaml.safe_load(path.read_text())["profiles"]],
     ids=lambda value: getattr(value, "stem", value))
 def test_the_paper_s_tables_resolve(path, profile):
     """Every key of every cell is known, and the paper's numbers are as many as the folds."""
     found = Experiment.read(path, profile)
-    assert found.cells("runs") and found.source and found.expect
+    assert cells_of(path, profile) and found.source and found.expect
     for row, values in found.paper.items():
         assert row in found.rows
         assert all(len(v) in (1, len(found.folds) + 1) for v in values.values())
+
+
+def test_the_docs_count_the_trainings():
+    """The table of docs/experiments.md against the cells of each file and profile."""
+    docs = Path(__file__).parents[3] / "docs" / "experiments.md"
+    folders, backbones = {}, {}
+    for path in FILES:
+        for profile in yaml.safe_load(path.read_text())["profiles"]:
+            cells = cells_of(path, profile)
+            folders[path.stem, profile] = {one.folder for one in cells}
+            for one in cells:
+                backbones.setdefault((path.stem, profile, one.config.model.backbone),
+                                     set()).add(one.folder)
+    counted = set()
+    for line in docs.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("| `"):
+            continue
+        names, _, *columns = (text.strip() for text in line.strip("|").split("|"))
+        for name, (profile, cell) in itertools.product(
+                re.findall(r"(\w+)\.yaml", names),
+                zip(("paper", "real", "mini"), columns, strict=True)):
+            assert bool(cell) == ((name, profile) in folders), line
+            if not cell:
+                continue
+            counted.add((name, profile))
+            first = folders["table1", profile] if name != "table1" else set()
+            mine = folders[name, profile]
+            if "beside table 1's" in cell or cell == "shared with table 1":
+                mine = mine - first
+            numbers = re.findall(r"(?<![-\w])(?<!table )\d+(?= o[fn] | beside|,|$)", cell)
+            assert sum(map(int, numbers)) == len(mine), (name, profile, cell)
+            if cell.endswith("shared with table 1"):
+                assert not mine - first
+            for number, depth in re.findall(r"(\d+) of ResNet-(\d+)", cell):
+                assert len(backbones[name, profile, f"resnet{depth}"]) == int(number)
+    assert counted == set(folders)
 
 
 class Cells:
@@ -568,6 +642,61 @@ def test_tables_average_folds_and_pair_episodes(tmp_path):
     assert list(folds) == ["0", "1"]
     assert bootstrap.interval(np.arange(101)) == [2.5, 97.5]
     assert grid.episodes() == "Episodes a fold: 40 of 80 photos."
+
+
+def test_both_rows_of_a_pair_are_resampled_alike(tmp_path):
+    """So that rows of equal counts differ in no resample, however much each varies."""
+    cells = Cells(tmp_path).cells
+    twins = [dataclasses.replace(one, row="twin") for one in cells if one.row == "bad"]
+    found = summary.Grid([*cells, *twins], 1).difference("twin", "bad", "half")
+    assert found == (0, [0, 0], {"0": [0], "1": [0]})
+
+
+def test_a_difference_over_some_folds_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(summary.Grid, "fb_iou", lambda *_: None)
+    cells = Cells(tmp_path).cells
+    asked = SimpleNamespace(rows={"good": {}, "bad": {}}, differences=[["good", "bad"]])
+    for there, words in ((cells, "good minus bad: +50.0 points"),
+                         (cells[:-1], "good minus bad (1 of 2 folds): +50.0 points")):
+        table = summary._table(asked, summary.Grid(there, 1, ["0", "1"]), 1, "half")
+        assert list(experiment_table._differences(table))[0].startswith(words)
+
+
+def test_what_was_not_unseen_stands_below_the_table():
+    """Where a results file says it, and only there."""
+    said = {"select_on": "novel", "seen_in_training": ["cup"], "episodes_sha256": "x"}
+    results = {"protocol": said, "support_iou": {}, "scores": {"tuned": {
+        "threshold": {"chosen": 0.5}, "per_class": {"cup": {"iou": 0.25}, "fork": {"iou": None}}}}}
+    found = summary._gauges(results)
+    assert found["per_class"] == {"cup": 0.25, "fork": None}
+    plain = {"protocol": {"select_on": "base", "seen_in_training": [], "episodes_sha256": "x"}}
+    assert "reservations" not in summary._gauges({**results, **plain})
+    kept = json.loads(json.dumps(KEPT))
+    text = document.markdown(experiment_table.parts_of(kept))
+    for run in kept["runs"][:2]:
+        run["evaluations"]["1"]["reservations"] = found["reservations"]
+    more = document.markdown(experiment_table.parts_of(kept))
+    for line in ("- both had its epoch chosen on novel classes (train.select_on): fold 0, 1 of "
+                 "seed 0\n", "- both was trained on cup: fold 0, 1 of seed 0\n"):
+        assert more.count(line) == 2 and line not in text  # below each of the two tables
+
+
+def test_damaged_files_of_a_run_are_told(tmp_path):
+    cell = Cells(tmp_path / "runs").cells[0]
+    (cell.folder / "config.yaml").write_text("")
+    path = cell.folder / "evaluations" / "support_check.json"
+    for content in ('{"other_class": 0.', "[]", '{"model_sha256": null}', '{"other_class": "x"}'):
+        path.write_text(content)
+        with pytest.raises(DataError, match=f"{path}: damaged .*remove it: the table"):
+            summary._wrong_support(Run(cell.folder), cell.config, {})
+    path.write_text('{"other_class": 0.')
+    with pytest.raises(DataError, match=f"{path}: damaged"):
+        kept.keep([cell], tmp_path / "kept")
+    path.unlink()
+    counts = path.with_name("novel_1shot.npz")
+    counts.write_bytes(counts.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"{counts}: damaged"):
+        kept.keep([cell], tmp_path / "kept")
 
 
 KEPT = {

@@ -151,6 +151,11 @@ def test_heat_shows_the_largest_place():
     assert shown.sum(-1).argmax() == 2 * 8 + 3
 
 
+def test_a_class_without_iou_has_no_bar(tmp_path):
+    path = figures.bars(tmp_path / "bars.png", {"one": {"cup": 0.5, "fork": None}})
+    assert cv2.imread(str(path)) is not None
+
+
 def test_a_page_without_photos(page, tmp_path):
     folders = [shutil.copytree(page.parent / "one", tmp_path / part / "one") for part in "ab"]
     for folder in folders:  # results outlive the model
