@@ -14,7 +14,12 @@ from pathlib import Path
 from jsonargparse.typing import PositiveInt
 
 from pipelines.commands import command
+from pipelines.errors import UserError
 from sst_tf.config import BACKBONES, ArgumentParser
+
+VARIANTS = ["xla", "bfloat16", "onnx"]
+# Options of the table of signatures, which --load_only leaves out.
+TABLE = {"rounds": 3, "batches": [1, 8], "classes": 8, "variants": VARIANTS}
 
 
 @command
@@ -22,18 +27,26 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="sst bench-serve", description=__doc__)
     parser.add_argument("--backbone", default="resnet50", choices=BACKBONES)
     parser.add_argument("--image_size", type=PositiveInt, default=321, help="side in pixels")
-    parser.add_argument("--rounds", type=PositiveInt, default=3, help="best of so many")
-    parser.add_argument("--batches", type=PositiveInt, nargs="+", default=[1, 8],
-                        help="episodes a call")
-    parser.add_argument("--classes", type=PositiveInt, default=8, help="looked for in one photo")
+    parser.add_argument("--rounds", type=PositiveInt,
+                        help=f"best of so many (default: {TABLE['rounds']})")
+    parser.add_argument("--batches", type=PositiveInt, nargs="+",
+                        help=f"episodes a call (default: {TABLE['batches']})")
+    parser.add_argument("--classes", type=PositiveInt,
+                        help=f"looked for in one photo (default: {TABLE['classes']})")
     parser.add_argument("--requests", type=PositiveInt, default=100,
                         help="a row of the table of clients")
     parser.add_argument("--clients", type=PositiveInt, nargs="+", default=[1, 4, 16],
                         help="that ask a server at once")
     parser.add_argument("--load_only", action="store_true", help="the table of clients alone")
-    parser.add_argument("--variants", nargs="+", choices=["xla", "bfloat16", "onnx"],
-                        default=["xla", "bfloat16", "onnx"], help="beside plain float32")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS,
+                        help="beside plain float32 (default: all)")
     options = parser.parse_args(argv)
+    for key, default in TABLE.items():
+        if getattr(options, key) is None:
+            setattr(options, key, default)
+        elif options.load_only:
+            raise UserError(f"--{key}: goes with the table of signatures, which --load_only "
+                            "leaves out")
     if options.load_only:
         options.variants = []
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.

@@ -26,6 +26,7 @@ from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 
+NAME = "sst"
 GRACE = 30  # seconds for requests that run when the server is told to stop
 
 
@@ -66,7 +67,7 @@ async def serve(repository: repositories.Repository, host: str, rest_port: int, 
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="sst serve", description=__doc__)
     parser.add_argument("--model_base_path", help="folder of numbered versions")
-    parser.add_argument("--model_name", default="sst", help="name in requests")
+    parser.add_argument("--model_name", help=f"name in requests (default: {NAME})")
     parser.add_argument("--model_config_file", help="models.config, in place of the two above")
     parser.add_argument("--allow_version_labels_for_unavailable_models", action="store_true",
                         help="a label may name a version that is not loaded yet")
@@ -84,10 +85,13 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if (options.model_base_path is None) == (options.model_config_file is None):
         raise UserError("give either --model_base_path or --model_config_file")
+    if options.model_config_file and options.model_name is not None:
+        raise UserError("--model_name: goes with --model_base_path; a models.config names its "
+                        "models itself")
     if options.batching_parameters_file and not options.enable_batching:
         raise UserError("--batching_parameters_file needs --enable_batching")
     models = (read_config(options.model_config_file) if options.model_config_file else
-              {options.model_name: ModelConfig(options.model_base_path)})
+              {options.model_name or NAME: ModelConfig(options.model_base_path)})
     for name in ("starlette", "uvicorn"):  # known to be there before a model is loaded
         importlib.import_module(name)
     share_one_arena()

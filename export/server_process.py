@@ -25,6 +25,11 @@ IMAGE = "SST_SERVING_IMAGE"  # the container image, if another than the kit's
 # This machine is asked itself, whatever proxy the environment names.
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 READY = re.compile(r"REST (\S+):(\d+) gRPC \S+:(\d+)")
+# The package that runs here, found where this file is. `-m` would look in the current folder first,
+# where a file of the user's may be called export.py; -P keeps that folder off the path.
+ROOT = str(Path(__file__).parents[1])
+START = (f"import sys; {ROOT!r} in sys.path or sys.path.insert(0, {ROOT!r}); "
+         "from export.serve import main; main()")
 
 
 @dataclass
@@ -92,7 +97,7 @@ def serving(base_path: str | Path, name: str = "sst", kind: str = STANDIN, secon
     polling = "--file_system_poll_wait_seconds="
     if kind == STANDIN:
         rest = grpc = 0
-        command = [sys.executable, "-m", "export.serve", "--host", host, "--port=0",
+        command = [sys.executable, "-P", "-c", START, "--host", host, "--port=0",
                    "--rest_api_port=0", f"{polling}0.2", *models, *options]
     else:
         rest, grpc = _free_port(), _free_port()

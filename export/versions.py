@@ -30,13 +30,23 @@ def writing(output: str | Path) -> Iterator[Version]:
         version.folder = _publish(version.folder, output)
 
 
+def folders(output: str | Path) -> dict[int, Path]:
+    """{version number: its folder} under a model's folder, ascending.
+
+    Zeros may lead a number, as servers allow; of two folders of one number the shorter name counts.
+    """
+    there = sorted((p for p in _numbered(output) if p.is_dir()),
+                   key=lambda p: (int(p.name), -len(p.name)))
+    return {int(p.name): p for p in there}
+
+
 def numbers(output: str | Path) -> list[int]:
     """Version numbers under a model's folder, ascending."""
-    return sorted(int(p.name) for p in _numbered(output) if p.is_dir())
+    return list(folders(output))
 
 
 def _numbered(output):
-    return [p for p in Path(output).iterdir() if p.name.isdecimal()]
+    return [p for p in Path(output).iterdir() if p.name.isascii() and p.name.isdecimal()]
 
 
 def _publish(folder, output):

@@ -127,6 +127,7 @@ def _services(repository):
         name, version, label = _spec(request)
         found, model = repository.model(name, version, label)
         signature = request.model_spec.signature_name or "serving_default"
+        repository.check(model, signature, request.inputs)  # before what each claims is made
         inputs = {key: _decoded(key, value) for key, value in request.inputs.items()}
         outputs = repository.run(model, signature, inputs, list(request.output_filter), seconds)
         answer = apis.predict_pb2.PredictResponse()

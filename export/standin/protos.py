@@ -7,8 +7,10 @@ not been imported yet, a bare package of its name stands in while they are read;
 """
 
 import contextlib
+import functools
 import importlib.util
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -42,8 +44,17 @@ __all__ = ["config_pb2", "meta_graph_pb2", "saved_model_pb2", "tensor_pb2", "ser
            "tensorflow_folder", "types_pb2"]
 
 
+_READING = threading.Lock()
+
+
 def serving() -> types.SimpleNamespace:
     """Modules of tensorflow-serving-api, by name; ImportError without the extra `serving`."""
+    with _READING:  # threads that met in it would take each other's bare package away
+        return _serving()
+
+
+@functools.cache
+def _serving():
     names = ("predict_pb2", "prediction_log_pb2", "prediction_service_pb2_grpc",
              "model_service_pb2_grpc", "get_model_status_pb2", "get_model_metadata_pb2",
              "model_management_pb2")

@@ -7,7 +7,7 @@ its last request is done.
 
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,18 +139,8 @@ class Repository:
             outputs: names of those to compute; all unless told.
             seconds: after which the runtime gives up.
         """
-        if signature not in model.signatures:
-            raise RequestError(FAILED_PRECONDITION,
-                               f'Serving signature key "{signature[:100]}" not found.')
-        taken, given = model.signatures[signature]
-        if set(inputs) != set(taken):
-            extra, missing = (_names(one) for one in (set(inputs) - set(taken),
-                                                      set(taken) - set(inputs)))
-            raise RequestError(
-                INVALID_ARGUMENT,
-                f"input size does not match signature: {len(inputs)}!={len(taken)} "
-                f"len({{{_names(inputs)}}}) != len({{{_names(taken)}}}). "
-                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.")
+        self.check(model, signature, inputs)
+        given = model.signatures[signature][1]
         outputs = outputs or list(given)
         for place, name in enumerate(outputs):
             if name not in given:
@@ -166,6 +156,21 @@ class Repository:
         except RuntimeFailure as error:
             raise RequestError(error.code, str(error)) from None
 
+    def check(self, model: SavedModel, signature: str, inputs: Collection[str]) -> None:
+        """Refuse a signature that is not there, and other names of inputs than it takes."""
+        if signature not in model.signatures:
+            raise RequestError(FAILED_PRECONDITION,
+                               f'Serving signature key "{signature[:100]}" not found.')
+        taken = model.signatures[signature][0]
+        if set(inputs) != set(taken):
+            extra, missing = (_names(one) for one in (set(inputs) - set(taken),
+                                                      set(taken) - set(inputs)))
+            raise RequestError(
+                INVALID_ARGUMENT,
+                f"input size does not match signature: {len(inputs)}!={len(taken)} "
+                f"len({{{_names(inputs)}}}) != len({{{_names(taken)}}}). "
+                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.")
+
     def status(self, name: str, version: int | None = None) -> list[tuple[int, State]]:
         """[(version, `State`)], highest first; versions that were let go of stay in the list."""
         states = self._states.get(name, {})
@@ -179,11 +184,11 @@ class Repository:
 
     def _refresh(self, name, model):
         try:
-            there = versions.numbers(model.base_path)
+            there = versions.folders(model.base_path)
         except OSError:
-            there = []
+            there = {}
         wanted = ([v for v in model.specific if v in there] if model.specific else
-                  there[-model.latest if model.latest else 0:])
+                  list(there)[-model.latest if model.latest else 0:])
         for version in wanted:
             state = self._states.get(name, {}).get(version)
             # What failed is tried again once its folder has been away.
@@ -191,7 +196,7 @@ class Repository:
                 continue
             self._set(name, version, State("LOADING"))
             try:
-                fresh = self._load(Path(model.base_path) / str(version))
+                fresh = self._load(there[version])
             except Exception as error:  # what a damaged folder raises is open
                 self._set(name, version, State("END", getattr(error, "code", UNKNOWN), str(error)))
                 self.log(f"{name}: version {version} not loaded: {error}")

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from export.standin.protos import tensor_pb2
-from export.standin.runtime import DTYPES, NUMBERS, STRING
+from export.standin.runtime import DTYPES, NUMBERS, STRING, STRING_BYTES
 
+MAX_RANK = 64  # NumPy's
 MAX_BYTES = 2**30  # of one tensor; a short message can claim any shape
+# Strings of one tensor that a message leaves to the last one it holds: each takes the runtime a
+# call, and a message of a hundred bytes can claim millions.
+MAX_REPEATED = 2**16
 FIELDS = {1: "float_val", 2: "double_val", 3: "int_val", 4: "int_val", 5: "int_val", 6: "int_val",
           7: "string_val", 9: "int64_val", 10: "bool_val", 17: "int_val", 22: "uint32_val",
           23: "uint64_val"}
@@ -42,11 +46,14 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     if proto.tensor_shape.unknown_rank:
         raise Malformed("tensor of unknown rank")
     shape = [dim.size for dim in proto.tensor_shape.dim]
+    if len(shape) > MAX_RANK:  # their product alone could take minutes
+        raise Malformed(f"no tensor has the shape {str(shape)[:100]}: {len(shape)} axes")
     if any(length < 0 for length in shape):
         raise Malformed(f"negative length in shape {shape}")
     count, text = math.prod(shape), proto.dtype == STRING
     kind = np.dtype(object if text else DTYPES[proto.dtype])
-    if count * kind.itemsize > MAX_BYTES:
+    size = _bytes_of_strings(proto.string_val, shape) if text else count * kind.itemsize
+    if size > MAX_BYTES:
         raise Malformed(f"a tensor of shape {shape} is larger than {MAX_BYTES} bytes")
     if proto.tensor_content and not text:
         if len(proto.tensor_content) != count * kind.itemsize:
@@ -65,10 +72,21 @@ def from_proto(proto: tensor_pb2.TensorProto) -> np.ndarray:
     return _shaped(array, shape)
 
 
+def _bytes_of_strings(values, shape):
+    """What the runtime takes for the strings of a tensor, where each repeated one is a copy."""
+    count = math.prod(shape)
+    repeated = max(0, count - len(values))
+    if repeated > MAX_REPEATED:
+        raise Malformed(f"{len(values)} strings for shape {shape}: at most {MAX_REPEATED} may "
+                        "repeat the last")
+    last = len(values[-1]) if values else 0
+    return count * STRING_BYTES + sum(map(len, values)) + repeated * last
+
+
 def _shaped(array, shape):
     try:
         return array.reshape(shape)
-    except ValueError as error:  # more axes than NumPy has, lengths beyond its numbers
+    except ValueError as error:  # more axes than NumPy has (JSON), lengths beyond its numbers
         raise Malformed(f"no tensor has the shape {str(shape)[:100]}: {error}") from None
 
 

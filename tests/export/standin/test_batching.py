@@ -181,7 +181,7 @@ def test_a_swap_of_versions_loses_no_request_of_a_batch(exported, rows, tmp_path
             version, model = models.model("sst")
             try:
                 right = same(models.run(model, "tune", request), due)
-            except RequestError as error:
+            except Exception as error:  # of any kind: a thread that dies asks nothing more
                 right = error
             asked[version] += 1
             if right is not True:

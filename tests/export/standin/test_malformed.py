@@ -8,12 +8,14 @@ must get their right answers all the time. `make test-server-faults` sends 10,00
 
 import json
 
+import grpc
 import numpy as np
 import pytest
 import requests
 
+from export.standin import protos
 from tests.export.standin.hostile import memory
-from tests.export.standin.malformed import PROTOCOLS, SIGNATURES, Sender, as_json
+from tests.export.standin.malformed import PREDICT, PROTOCOLS, SIGNATURES, Sender, as_json
 from tests.export.standin.real_clients import RealClients
 
 EACH = 40  # by three ways of sending and six signatures
@@ -67,6 +69,21 @@ def test_each_gets_a_reason_and_nobody_else_notices(server, sender, clients, sig
 
 def test_enough_were_sent(sender):
     assert not all(sender.sent.values()) or sum(sender.sent.values()) >= 500
+
+
+@pytest.mark.parametrize("names, length, reason", [
+    (("support_image", "support_mask", "query_image"), 2**23, "tensor parsing error"),
+    (("a", "b"), 2**40, "Sent extra: {a,b}")])
+def test_a_short_message_that_claims_much(server, names, length, reason):
+    request = protos.serving().predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "sst", "segment_bytes"
+    for name in names:
+        request.inputs[name].dtype = 7
+        request.inputs[name].tensor_shape.dim.add().size = length
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=60)
+    assert caught.value.code().name == "INVALID_ARGUMENT" and reason in caught.value.details()
 
 
 @pytest.mark.parametrize("method, path", [

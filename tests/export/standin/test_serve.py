@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,10 +20,14 @@ import pytest
 import requests
 from PIL import Image
 
-from export import client, replay, serve, server_process, versions, walkthrough
+from export import client, replay, saving, serve, server_process, versions, walkthrough
 from export.client import GrpcClient, RequestFailed, RestClient
 from export.standin import grpc_api, models_config, repository, tensors
+from export.standin.runtime import SavedModel
 from pipelines.errors import UserError
+from tests.export.standin.real_clients import same
+
+LEAST = 5  # answers that each protocol must get of each version in a swap
 
 
 @pytest.fixture(scope="module")
@@ -141,45 +147,68 @@ def test_an_answer_of_another_kind_of_server_is_one_line(body):
     assert "\n" not in str(caught.value)
 
 
-def test_a_swap_under_load_loses_no_request(server, exported, batch):
+@pytest.fixture(scope="module")
+def second(trained, exported, once):
+    """Folder of a version that is known by its masks."""
+    folder = once("second", lambda folder: saving.save(
+        replace(trained, threshold=trained.threshold - 30), folder))
+    shutil.copytree(exported / "assets.extra", folder / "assets.extra", dirs_exist_ok=True)
+    return folder
+
+
+def test_a_swap_under_load_loses_no_request(server, exported, second, batch):
     """Version 2 appears, then version 1 goes, while four clients ask without a pause."""
-    stop, failures, versions_seen = threading.Event(), [], set()
     small = {name: value[:1] for name, value in batch.items()}
+    due = {version: SavedModel(folder).run("segment", small)
+           for version, folder in ((1, exported), (2, second))}
+    assert not same(due[1], due[2])
+    ports = {GrpcClient: server.grpc_port, RestClient: server.rest_port}
+    stop, failures, answers = threading.Event(), [], []
 
-    def ask(kind, port):
-        one = kind(f"{server.host}:{port}")
-        while not stop.is_set():
-            try:
-                one.run("segment", small)
-            except RequestFailed as error:
-                failures.append(error)
+    def ask(kind):
+        try:
+            one = kind(f"{server.host}:{ports[kind]}")
+            while not stop.is_set():
+                answer = one.run("segment", small)
+                answers.append((kind, next((v for v in due if same(answer, due[v])), "neither")))
+        except Exception as error:  # of any kind: a thread that dies asks nothing more
+            failures.append(error)
 
-    threads = [threading.Thread(target=ask, args=args) for args in
-               [(GrpcClient, server.grpc_port)] * 2 + [(RestClient, server.rest_port)] * 2]
-    for thread in threads:
-        thread.start()
-    url = f"http://{server.host}:{server.rest_port}/v1/models/sst"
-
-    def until(wanted):
+    def until(done):
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            now = {s["version"] for s in requests.get(url).json()["model_version_status"]
-                   if s["state"] == "AVAILABLE"}
-            versions_seen.update(now)
-            if now == wanted:
+        while not failures and time.monotonic() < deadline:
+            if done():
                 return True
             time.sleep(0.05)
         return False
 
-    shutil.copytree(exported, server.base / "partial")  # as an export does: filled, then renamed
-    os.rename(server.base / "partial", server.base / "2")
-    swapped = until({"2"})
-    shutil.rmtree(server.base / "1")
-    time.sleep(1)
-    stop.set()
+    def answered(version, since=0):
+        found = Counter(answers[since:])
+        return all(found[kind, version] >= LEAST for kind in ports)
+
+    def available():
+        url = f"http://{server.host}:{server.rest_port}/v1/models/sst"
+        return {s["version"] for s in requests.get(url).json()["model_version_status"]
+                if s["state"] == "AVAILABLE"}
+
+    threads = [threading.Thread(target=ask, args=[kind]) for kind in [*ports] * 2]
     for thread in threads:
-        thread.join()
-    assert swapped and not failures
+        thread.start()
+    try:
+        before = until(lambda: answered(1))
+        # As an export does: filled, then renamed.
+        shutil.copytree(second, server.base / "partial")
+        os.rename(server.base / "partial", server.base / "2")
+        swapped = until(lambda: available() == {"2"})
+        shutil.rmtree(server.base / "1")
+        gone = len(answers)
+        after = until(lambda: answered(2, gone))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures and before and swapped and after, (failures, Counter(answers))
+    assert set(answers) == {(kind, version) for kind in ports for version in due}
     assert any("version 1 unloaded" in line for line in server.lines)
 
 
@@ -222,6 +251,14 @@ def test_labels_and_specific_versions(exported, tmp_path):
         models.status("sst")
 
 
+def test_a_version_is_read_from_the_folder_that_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(repository, "SavedModel", str)
+    (tmp_path / "00000002").mkdir()
+    models = repository.Repository({"sst": models_config.ModelConfig(str(tmp_path))})
+    models.refresh()
+    assert models.model("sst") == (2, str(tmp_path / "00000002"))
+
+
 def test_a_port_that_is_taken_is_an_error(server, exported, capsys):
     words = ["--model_base_path", str(exported.parent), "--rest_api_port", "0"]
     with pytest.raises(SystemExit):
@@ -252,6 +289,21 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(exported, batc
             one = kind(f"127.0.0.1:{port}")
             assert one.run("segment", batch)["mask"].shape == (2, 65, 65)
             one.close()
+
+
+def test_a_user_s_file_of_the_package_s_name_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "export.py").write_text("raise SystemExit('the user\'s own file')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no numbered version"), server_process.serving(tmp_path):
+        pass
+
+
+def test_the_server_is_found_where_the_package_is_not_installed(tmp_path):
+    """What is installed for development is found by a .pth file, which PYTHONPATH has read none."""
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(np.__path__[0])}
+    done = subprocess.run([sys.executable, "-S", "-P", "-c", server_process.START, "--help"],
+                          cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: sst serve" in done.stdout, done.stderr
 
 
 def test_a_folder_without_versions_is_an_error(tmp_path):
@@ -316,6 +368,28 @@ def test_broken_messages_are_malformed(change):
     proto.tensor_shape.dim[0].size = 2**40
     with pytest.raises(tensors.Malformed, match="larger"):
         tensors.from_proto(proto)
+
+
+def strings(shape, *values):
+    proto = tensors.to_proto(np.array(values, object))
+    proto.tensor_shape.ClearField("dim")
+    for length in shape:
+        proto.tensor_shape.dim.add().size = length
+    return proto
+
+
+@pytest.mark.parametrize("shape, values, reason", [
+    ([2**23], [], "0 strings for shape"), ([2**23], [b"a"], "1 strings for shape"),
+    ([2**16], [b"a" * 2**15], "larger"), ([2**62] * 65, [b"a"], "no tensor has the shape")])
+def test_strings_that_nobody_sent_are_malformed(shape, values, reason):
+    with pytest.raises(tensors.Malformed, match=reason):
+        tensors.from_proto(strings(shape, *values))
+
+
+def test_a_few_strings_may_repeat_the_last():
+    assert tensors.from_proto(strings([2, 2], b"a", b"b")).tolist() == [[b"a", b"b"], [b"b", b"b"]]
+    many = [b""] * (tensors.MAX_REPEATED + 9)
+    assert tensors.from_proto(strings([len(many)], *many)).shape == (len(many),)
 
 
 @pytest.mark.parametrize("shape", [[1] * 65, [2**62, 2**62, 0]])
