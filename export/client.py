@@ -23,6 +23,8 @@ from pipelines.reading.photos import load_photo
 from sst_tf.config import ArgumentParser
 
 MAX_MESSAGE = 256 * 2**20
+NOTHING = "nothing"  # code of what no REST server answered
+UNREACHED = (NOTHING, "UNAVAILABLE")
 
 
 class RequestFailed(UserError):
@@ -121,7 +123,7 @@ class RestClient:
         try:
             answer = self._session.request(method, url, timeout=self.timeout, **arguments)
         except self._requests.RequestException as error:
-            raise RequestFailed("nothing", error) from None
+            raise RequestFailed(NOTHING, error) from None
         try:
             content = answer.json()
         except ValueError:
@@ -169,13 +171,25 @@ def segment(client: GrpcClient | RestClient, supports: list[tuple[str | Path, st
 def save_answer(folder: str | Path, query: str | Path, mask: np.ndarray) -> Path:
     """Write NAME_mask.png and NAME_overlay.png of an upright photo; returns the overlay's path."""
     from sst_tf.reporting import drawing
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     shown = drawing.overlay(load_photo(query), (mask > 0).astype(np.uint8), (0, 200, 0))
-    stem = Path(query).stem
-    drawing.save(folder / f"{stem}_mask.png", mask)
-    drawing.save(folder / f"{stem}_overlay.png", shown)
-    return folder / f"{stem}_overlay.png"
+    for path, picture in zip(targets := _targets(folder, query), (mask, shown), strict=True):
+        drawing.save(path, picture)
+    return targets[1]
+
+
+def _targets(folder, query):
+    """Paths of a query's mask and overlay."""
+    return [Path(folder) / f"{Path(query).stem}_{kind}.png" for kind in ("mask", "overlay")]
+
+
+def _refuse_loss(folder, supports, queries):
+    """UserError where an answer would overwrite what it was made of: mug_mask.png, perhaps."""
+    given = {Path(path).resolve() for path in (*supports, *queries)}
+    for path in (path for query in queries for path in _targets(folder, query)):
+        if path.resolve() in given:
+            raise UserError(f"--output {folder}: the answer {path} would overwrite a file that was "
+                            "given; choose another folder")
 
 
 def latency(seconds: list[float]) -> str:
@@ -184,6 +198,13 @@ def latency(seconds: list[float]) -> str:
     worst = ordered[min(len(ordered) - 1, int(0.9 * len(ordered)))]
     return (f"{len(ordered)} request(s), median {1000 * statistics.median(ordered):.0f} ms, "
             f"90 % within {1000 * worst:.0f} ms")
+
+
+def _no_server(error, address):
+    """What nobody's answer means; None where a server answered."""
+    return error.code in UNREACHED and (
+        f"no {'REST' if error.code == NOTHING else 'gRPC'} server answers at {address}: start one "
+        "(sst serve), wait until it says where it is, and give its --host and ports")
 
 
 def _of_shots(error):
@@ -218,6 +239,7 @@ def main(argv: list[str] | None = None) -> None:
     supports = [pair.rpartition("=")[::2] for pair in options.support]
     if any(not photo or not mask for photo, mask in supports):
         raise UserError("--support: expected PHOTO=MASK, such as mug.jpg=mug_mask.png")
+    _refuse_loss(options.output, [path for pair in supports for path in pair], options.query)
     twice = [name for name, count in Counter(
         Path(query).stem for query in options.query).items() if count > 1]
     if twice:
@@ -228,14 +250,16 @@ def main(argv: list[str] | None = None) -> None:
         "rest": (RestClient, options.rest_api_port)}
     for protocol in clients if options.protocol == "both" else [options.protocol]:
         kind, port = clients[protocol]
-        client, seconds = kind(f"{options.host}:{port}", options.model_name), []
+        address, seconds = f"{options.host}:{port}", []
+        client = kind(address, options.model_name)
         for query in options.query:
             for _ in range(options.repeats):
                 start = time.perf_counter()
                 try:
                     mask, iou = segment(client, supports, query)
                 except RequestFailed as error:
-                    raise UserError(_of_shots(error) or f"{query}: {error}") from None
+                    raise UserError(_no_server(error, address) or _of_shots(error)
+                                    or f"{query}: {error}") from None
                 seconds.append(time.perf_counter() - start)
             path = save_answer(options.output, query, mask)
             print(f"{protocol}: {query}: {np.mean(mask > 0):.1%} foreground, {path}; supports' own "

@@ -17,6 +17,7 @@ from sst_tf.evaluation.stored import own_results, read_results
 from sst_tf.runs.provenance import commit, environment
 
 SETTINGS = "export.json"  # read by the check
+DIFFERENCE, BEFORE_8_BITS = "largest_difference_from_keras", "_before_8_bits"
 
 
 def sha256(trained: Trained) -> str:
@@ -38,7 +39,7 @@ def settings(trained: Trained, encoder: str, fixed: bool, jit_compile: bool, wor
         "fusion": trained.model.fusion, "second_look": trained.model.second_look,
         "tuner": trained.model.settings["tuner"],
         "encoder": encoder, "xla": jit_compile, "max_pixels": guards.MAX_PIXELS,
-        "largest_difference_from_keras": worst, "compared_on": photos,
+        DIFFERENCE + (BEFORE_8_BITS if encoder == "int8" else ""): worst, "compared_on": photos,
         "model_sha256": sha256(trained),
         "config_sha256": configuration.sha256(trained.config),
         "commit": commit(), "versions": environment()["versions"],
@@ -64,7 +65,7 @@ def write(trained: Trained, folder: Path, encoder: str, fixed: bool, jit_compile
     write_text(folder / "classes.txt", "".join(
         f"{part}\t{name}\n" for part in ("base", "novel") for name in names[part]))
     write_text(folder / "LICENCE_NOTE.txt", _licence(trained))
-    write_text(folder / "MODEL_CARD.md", _card(trained, facts, names))
+    write_text(folder / "MODEL_CARD.md", _card(trained, facts, names, worst))
 
 
 def _licence(trained):
@@ -75,7 +76,7 @@ def _licence(trained):
         "may be done with them, and to whom they may be given. Ask whoever trained it.\n")
 
 
-def _card(trained, facts, names):
+def _card(trained, facts, names, worst):
     evaluations = sorted((trained.run.folder / "evaluations").glob("novel_*shot.json"))
     # Others may lie beside them: of a model that was trained on since, or of another fusion or
     # second look than the run has today, with which the export answers.
@@ -104,7 +105,7 @@ Masks: 0 background, 1 the class, 255 does not count. A pixel is foreground from
 Trained on {len(names['base'])} base classes, which stand in classes.txt beside the novel ones. It
 always answers: a photo without the class gets a mask as well. Small objects and classes far from
 the base classes are where it is worst. Encoder type {facts['encoder']}; largest difference from the
-Keras model {facts['largest_difference_from_keras']:.1e} (probability{_changed(facts)}
+Keras model {worst:.1e} (probability{_changed(facts)}
 """
 
 

@@ -50,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         trials = Trials(trained, options.trials)
     folder, worst = export(trained, options.output, options.fixed_size, trials=trials)
     print(f"{folder}: {versions.megabytes(folder):.0f} MB in {', '.join(NAMES)}, {options.shots}-"
-          f"shot, opset {OPSET}; largest difference from Keras {worst:.1e}")
+          f"shot, opset {OPSET}; largest difference from Keras {worst:.1e}"
+          + (", before 8 bits" if trials else ""))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an exported version promises, each a function that proves it or raises `Broken`."""
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +19,8 @@ from sst_tf.model import losses
 
 REFUSALS = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 OUTPUT_TYPES = (1, 3, 7)  # float32, int32, bytes: what REST carries
-DIFFERENT_MASKS = 2e-3  # share of pixels; probabilities at the threshold may round up or down
+NEEDED = {"shots", "threshold", "encoder", "model_sha256", "xla"}  # of an export's own facts
+STEP = 1e-3  # by which a step's length may differ, as a share of the longest in the batch
 
 
 Run = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]  # a signature by name
@@ -34,6 +36,15 @@ def require(condition: object, reason: str) -> None:
         raise Broken(reason)
 
 
+@contextlib.contextmanager
+def _broken():
+    """What `replay` finds different breaks a promise."""
+    try:
+        yield
+    except replay.Different as error:
+        raise Broken(str(error)) from None
+
+
 class Case:
     """A version, the run that it came from, and photos to try it on.
 
@@ -47,20 +58,23 @@ class Case:
     def __init__(self, folder: str | Path, run_dir: str | Path, episodes: int = 3,
                  onnx: str | Path | None = None):
         self.folder = Path(folder)
-        self.facts = _facts(self.folder / "assets", "--model is a version's folder, such as "
-                            "models/sst/1, written by sst export-saved-model")
+        self.facts = _facts(self.folder / "assets", saving.TOLERANCE, "--model is a version's "
+                            "folder, such as models/sst/1, written by sst export-saved-model")
         self.trained = Trained.load(run_dir, self.facts["shots"], self.facts["encoder"],
                                     self.facts["threshold"])
         if model_card.sha256(self.trained) != self.facts["model_sha256"]:
             raise UserError(f"{run_dir}: not the model that {folder} was exported from")
         self.onnx = Path(onnx) if onnx else None
         if self.onnx:
-            self.onnx_facts = _facts(self.onnx, "--onnx is a version's folder, such as "
-                                     "models/sst-onnx/1, written by sst export-onnx")
+            self.onnx_facts = _facts(self.onnx, ("float32", "int8"), "--onnx is a version's "
+                                     "folder, such as models/sst-onnx/1, written by sst "
+                                     "export-onnx")
             for key in ("model_sha256", "shots", "threshold"):
                 if self.onnx_facts[key] != self.facts[key]:
                     raise UserError(f"{onnx}: {key} is {self.onnx_facts[key]}, in {folder} "
                                     f"{self.facts[key]}; export both alike")
+            from export import onnx_files  # onnxruntime is an extra
+            self.onnx_model = onnx_files.OnnxModel(self.onnx)  # a damaged file is told at once
         self.tolerance = saving.TOLERANCE[self.facts["encoder"]]
         self.episodes, self.source = self.trained.episodes(episodes, seed=2)
         self.batches = list(self.trained.batches(self.episodes, self.source))
@@ -68,6 +82,11 @@ class Case:
                       for name in self.batches[0]}
         self.expected = [replay.expected(self.trained, batch) for batch in self.batches]
         self.support = {name: self.whole[name][:, 0] for name in ("support_image", "support_mask")}
+
+    def owed(self, answer: dict[str, np.ndarray], due: dict[str, np.ndarray]) -> float:
+        """The largest difference of probability; `Broken` where any output is another."""
+        with _broken():
+            return replay.owed(answer, due, self.tolerance, saving.DIFFERENT_MASKS)[0]
 
     def near(self, answer: np.ndarray, expected: np.ndarray, what: str) -> float:
         """The largest difference of probability; `Broken` above the tolerance."""
@@ -77,15 +96,19 @@ class Case:
         return found
 
 
-def _facts(folder, remedy):
-    """What an export says of itself."""
+def _facts(folder, encoders, remedy):
+    """What an export says of itself, whose encoder is one of these types."""
     path = folder / model_card.SETTINGS
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; {remedy}") from None
     except ValueError:
-        raise UserError(f"{path}: damaged; export again") from None
+        facts = None
+    if not isinstance(facts, dict) or not NEEDED <= facts.keys() or (
+            facts["encoder"] not in encoders):
+        raise UserError(f"{path}: damaged; export again")
+    return facts
 
 
 # ---- what the file holds -----------------------------------------------------------------------
@@ -129,17 +152,10 @@ def output_types(case: Case) -> str:
 
 
 def whole_episode(case: Case, run: Run) -> str:
-    """segment and serving_default give the Keras model's probabilities and masks."""
-    worst = 0.0
-    for name in ("segment", "serving_default"):
-        for batch, expected in zip(case.batches, case.expected, strict=True):
-            answer = run(name, batch)
-            worst = max(worst, case.near(answer["probability"], expected["probability"], name))
-            require(np.mean(answer["mask"] != expected["mask"]) <= DIFFERENT_MASKS,
-                    f"{name}: masks")
-            require(np.allclose(answer["support_iou"], expected["support_iou"],
-                                atol=max(DIFFERENT_MASKS, case.tolerance)),
-                    f"{name}: support_iou")
+    """segment and serving_default give the Keras model's probabilities, masks and IoU."""
+    worst = max(case.owed(run(name, batch), expected)
+                for name in ("segment", "serving_default")
+                for batch, expected in zip(case.batches, case.expected, strict=True))
     return f"{worst:.1e}"
 
 
@@ -153,9 +169,8 @@ def fewer_bits(case: Case, run: Run) -> str:
 
 
 def tuned_first(case: Case, run: Run) -> str:
-    """tune, then segment_tuned, give the same probabilities."""
-    worst = max(case.near(replay.tuned_first(run, batch)["probability"], expected["probability"],
-                          "answer")
+    """tune, then segment_tuned, give the same."""
+    worst = max(case.owed(replay.tuned_first(run, batch), expected)
                 for batch, expected in zip(case.batches, case.expected, strict=True))
     return f"{worst:.1e}"
 
@@ -163,25 +178,28 @@ def tuned_first(case: Case, run: Run) -> str:
 def several_classes(case: Case, run: Run) -> str:
     """segment_many gives each class its own answer, and the index of the most probable one."""
     answer = replay.all_classes(run, case.whole)
-    found = answer["probability"]  # [B, N, H, W]
-    worst = case.near(replay.own_class(answer)["probability"],
-                      np.concatenate([one["probability"] for one in case.expected]), "answer")
-    index = np.where(found.max(1) >= np.float32(case.facts["threshold"]), found.argmax(1) + 1, 0)
-    require(np.array_equal(answer["index"], index), "index: not the most probable class")
-    return f"{worst:.1e} with {found.shape[1]} classes"
+    due = {name: np.concatenate([one[name] for one in case.expected])
+           for name in case.expected[0]}
+    with _broken():
+        own = replay.own_class(answer, case.facts["threshold"])
+    worst = case.owed(own, due)
+    return f"{worst:.1e} with {answer['probability'].shape[1]} classes"
 
 
 def encoded_photos(case: Case, run: Run) -> str:
-    """segment_bytes gives the masks of Python's own decoding, at the query's size."""
+    """segment_bytes gives the masks of Python's own decoding, at the query's size, and the IoU."""
     worst = 0.0
     for episode in case.episodes:
-        data = run("segment_bytes", replay.encoded(case.source, episode))["mask_bytes"][0]
-        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        answer = run("segment_bytes", replay.encoded(case.source, episode))
+        case.owed({"support_iou": answer["support_iou"]}, replay.expected(
+            case.trained, replay.decoded(case.trained, case.source, episode)))
+        mask = cv2.imdecode(np.frombuffer(answer["mask_bytes"][0], np.uint8),
+                            cv2.IMREAD_UNCHANGED)
         expected = replay.expected_mask(case.trained, case.source, episode)
         require(mask.shape == expected.shape,
                 f"mask of {mask.shape} for a photo of {expected.shape}")
         worst = max(worst, float(np.mean(mask != expected)))
-    allowed = DIFFERENT_MASKS if case.facts["encoder"] == "float32" else saving.OTHER_MASKS
+    allowed = saving.DIFFERENT_MASKS if case.facts["encoder"] == "float32" else saving.OTHER_MASKS
     require(worst <= allowed, f"{worst:.2%} of a mask differ")
     return f"{worst:.3%} of pixels"
 
@@ -194,12 +212,15 @@ def own_segmentation(case: Case, run: Run) -> str:
     logit = [one.support_logit[:, 0] for one in answers if one.support_logit is not None]
     worst = case.near(answer["before"], tf.sigmoid(tf.concat(logit, 0)).numpy(), "before")
     model = case.trained.model
-    tuned = model.inference.tune(
-        model.inference.embed_photos(case.support["support_image"]), mask)
+    features = model.inference.embed_photos(case.support["support_image"])
+    tuned = model.inference.tune(features, mask)
     iou = losses.hard_iou(tf.constant(answer["after"]) - 0.5, mask)
-    require(np.allclose(iou, tuned.score_after, atol=max(5e-3, case.tolerance)),
+    require(np.allclose(iou, tuned.score_after, atol=max(replay.IOU, case.tolerance)),
             "after: another IoU")
-    require(not model.tuner.steps or answer["gradient"].max() > 0, "gradient: all zero")
+    step = model.inference.self_segment(features, mask).step.numpy()
+    far = np.max(np.abs(answer["gradient"] - step)) / max(step.max(), 1e-12)
+    require(not model.tuner.steps or far <= max(STEP, 10 * case.tolerance),
+            f"gradient: differs by {far:.1e} of the longest")
     return f"{worst:.1e}"
 
 
@@ -289,20 +310,15 @@ SERVER_CHECKS: tuple[Callable[[Case, Run], str], ...] = (
 def onnx_answers(case: Case) -> str:
     """onnxruntime gives the Keras model's probabilities and masks; 8 bits nearly its masks."""
     from export import onnx_files
-    assert case.onnx is not None  # as `rows` asks for it
-    model, worst, other = onnx_files.OnnxModel(case.onnx), 0.0, 0.0
-    narrow = case.onnx_facts["encoder"] == "int8"
+    run, narrow = case.onnx_model.run, case.onnx_facts["encoder"] == "int8"
     # Of 8 bits any number will do, since masks count; NaN is none.
     tolerance = 1.0 if narrow else onnx_files.TOLERANCE
-    allowed = saving.OTHER_MASKS if narrow else DIFFERENT_MASKS
-    for batch, expected in zip(case.batches, case.expected, strict=True):
-        for answer in (model.run("segment", batch), replay.tuned_first(model.run, batch),
-                       replay.own_class(replay.all_classes(model.run, batch))):
-            found = replay.largest_difference(answer, expected)["probability"]
-            require(found <= tolerance, f"differs by {found:.1e}, above {tolerance:.0e}")
-            share = float(np.mean(answer.get("mask", expected["mask"]) != expected["mask"]))
-            require(share <= allowed, f"{share:.2%} of a batch's masks differ")
-            worst, other = max(worst, found), max(other, share)
+    allowed = saving.OTHER_MASKS if narrow else saving.DIFFERENT_MASKS
+    with _broken():
+        found = [replay.every_route(run, batch, expected, case.onnx_facts["threshold"],
+                                    tolerance, allowed)
+                 for batch, expected in zip(case.batches, case.expected, strict=True)]
+    worst, other = (max(values) for values in zip(*found, strict=True))
     return f"{other:.3%} of pixels" if narrow else f"{worst:.1e}"
 
 

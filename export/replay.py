@@ -15,6 +15,12 @@ from sst_tf.evaluation.metrics import BINS
 from sst_tf.model import losses
 
 Arrays = dict[str, np.ndarray]
+Call = Callable[[str, Arrays], Arrays]  # (signature, {input: array}) -> {output: array}
+IOU = 5e-3  # by which an IoU may differ: of a pixel that rounds to the other side
+
+
+class Different(Exception):
+    """An answer that is not what is due; says which output, by how much."""
 
 
 def expected(trained: Trained, batch: Arrays) -> Arrays:
@@ -29,26 +35,75 @@ def expected(trained: Trained, batch: Arrays) -> Arrays:
             "support_iou": iou.numpy().reshape(mask.shape[:2])}
 
 
-def tuned_first(call: Callable[[str, Arrays], Arrays], batch: Arrays) -> Arrays:
-    """`segment`'s answer through `tune` and `segment_tuned`.
+def tuned_first(call: Call, batch: Arrays) -> Arrays:
+    """`segment`'s answer through `tune`, which tells the supports' own IoU, and `segment_tuned`."""
+    tuned = _tuned(call, batch)
+    answer = call("segment_tuned", {"query_image": batch["query_image"], **tuned})
+    return answer | {"support_iou": tuned["score"]}
+
+
+def all_classes(call: Call, batch: Arrays) -> Arrays:
+    """Every query under the classes of all rows, by `tune` and `segment_many`."""
+    rows, tuned = len(batch["query_image"]), _tuned(call, batch)
+    answer = call("segment_many", {"query_image": batch["query_image"], **{
+        name: np.repeat(value[None], rows, 0) for name, value in tuned.items()}})
+    return answer | {"support_iou": tuned["score"]}
+
+
+def own_class(answer: Arrays, threshold: float) -> Arrays:
+    """Of `all_classes`, each query under the class of its own row: what `segment` owes.
+
+    Raises:
+        Different: `index` is not the most probable class from the threshold on.
+    """
+    found = answer["probability"]  # [B, N, H, W]
+    index = np.where(found.max(1) >= np.float32(threshold), found.argmax(1) + 1, 0)
+    if not np.array_equal(answer["index"], index):
+        raise Different("index: not the most probable class")
+    rows = np.arange(len(found))
+    return {"probability": found[rows, rows], "support_iou": answer["support_iou"]}
+
+
+def every_route(call: Call, batch: Arrays, due: Arrays, threshold: float, tolerance: float,
+                masks: float) -> tuple[float, float]:
+    """`owed` of `segment` and of what `tune` leaves, by one class and by many; the worst of all.
+
+    Raises:
+        Different: naming the route, too.
+    """
+    routes: dict[str, Callable[[], Arrays]] = {
+        "segment": lambda: call("segment", batch),
+        "tune and segment_tuned": lambda: tuned_first(call, batch),
+        "tune and segment_many": lambda: own_class(all_classes(call, batch), threshold)}
+    found = []
+    for route, answer in routes.items():
+        try:
+            found.append(owed(answer(), due, tolerance, masks))
+        except Different as error:
+            raise Different(f"{route}: {error}") from None
+    return max(one for one, _ in found), max(other for _, other in found)
+
+
+def owed(answer: Arrays, due: Arrays, tolerance: float, masks: float) -> tuple[float, float]:
+    """How far an answer is from what is due: (largest difference of probability, share of the
+    mask's pixels that differ, 0.0 of an answer without one).
 
     Args:
-        call: (signature, {input: array}) -> {output: array}.
+        answer: any outputs of `expected`; all that are there are compared.
+        tolerance: of probabilities. Of an IoU it is at least `IOU`.
+        masks: share of pixels.
+    Raises:
+        Different: an output that differs by more, or is no number.
     """
-    return call("segment_tuned", {"query_image": batch["query_image"], **_tuned(call, batch)})
-
-
-def all_classes(call: Callable[[str, Arrays], Arrays], batch: Arrays) -> Arrays:
-    """Every query under the classes of all rows, by `tune` and `segment_many`."""
-    rows = len(batch["query_image"])
-    return call("segment_many", {"query_image": batch["query_image"], **{
-        name: np.repeat(value[None], rows, 0) for name, value in _tuned(call, batch).items()}})
-
-
-def own_class(answer: Arrays) -> Arrays:
-    """Of `all_classes`, each query under the class of its own row: what `segment` owes."""
-    rows = np.arange(len(answer["probability"]))
-    return {"probability": answer["probability"][rows, rows]}
+    found = largest_difference(answer, due)
+    for name, allowed in (("probability", tolerance), ("support_iou", max(IOU, tolerance))):
+        if name in found and not found[name] <= allowed:
+            raise Different(f"{name} differs by {found[name]:.1e} (at most {allowed:.0e} is "
+                            "allowed)")
+    share = float(np.mean(answer["mask"] != due["mask"])) if "mask" in answer else 0.0
+    if not share <= masks:
+        raise Different(f"{share:.2%} of a batch's masks differ (at most {masks:.2%} is allowed)")
+    return found.get("probability", 0.0), share
 
 
 def _tuned(call, batch):
@@ -72,20 +127,25 @@ def encoded(source: Source, episode: Episode) -> Arrays:
         "query_image": np.array([png(source.read_image(episode.query)[..., ::-1])], object)}
 
 
-def expected_mask(trained: Trained, source: Source, episode: Episode) -> np.ndarray:
-    """The uint8 mask of 0 and 255 [H, W] that `segment_bytes` owes, through Python."""
+def decoded(trained: Trained, source: Source, episode: Episode) -> Arrays:
+    """The inputs of `segment` for one episode, as Python reads and resizes its photos."""
     data = trained.config.data
-    query = source.read_image(episode.query)
-    batch = {
+    return {
         "support_image": np.stack([[resize_image(source.read_image(name), data.image_size,
                                                  data.resize) for name in episode.support]]),
         "support_mask": np.stack([[resize_class_mask(
             source.class_mask(name, episode.support_class_id), data.image_size, data.resize)
             for name in episode.support]]),
-        "query_image": resize_image(query, data.image_size, data.resize)[None].numpy()}
-    probability = tf.constant(expected(trained, batch)["probability"][0])
-    data = graph_decoding.answer(probability, query.shape[:2], trained.threshold / BINS,
-                                 data.resize)
+        "query_image": resize_image(source.read_image(episode.query), data.image_size,
+                                    data.resize)[None].numpy()}
+
+
+def expected_mask(trained: Trained, source: Source, episode: Episode) -> np.ndarray:
+    """The uint8 mask of 0 and 255 [H, W] that `segment_bytes` owes, through Python."""
+    answer = expected(trained, decoded(trained, source, episode))
+    data = graph_decoding.answer(
+        tf.constant(answer["probability"][0]), source.read_image(episode.query).shape[:2],
+        trained.threshold / BINS, trained.config.data.resize)
     return tf.io.decode_png(data)[..., 0].numpy()
 
 
@@ -95,13 +155,9 @@ def largest_difference(one: Arrays, other: Arrays) -> dict[str, float]:
             for name in one.keys() & other.keys() if name != "mask"}
 
 
-def beside(trained: Trained, call: Callable[[str, Arrays], Arrays], batches: list[Arrays]
-           ) -> tuple[float, float]:
+def beside(trained: Trained, call: Call, batches: list[Arrays]) -> tuple[float, float]:
     """How far `segment` is from a Keras model: (largest difference of probability, share of the
     masks' pixels that differ).
-
-    Args:
-        call: as of `tuned_first`.
     """
     pairs = [(call("segment", batch), expected(trained, batch)) for batch in batches]
     return (max(largest_difference(*pair)["probability"] for pair in pairs),

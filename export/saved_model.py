@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     from export.saving import export
     from export.trained import Trained
 
+    if not options.no_warmup:
+        from export.warmup import requests_api
+        requests_api()  # what is not installed is told before the work
     trained = Trained.load(run_folder(options), options.shots, options.encoder, options.threshold)
     folder, worst = export(trained, options.output, options.fixed_size, options.xla,
                            options.encoder, not options.no_warmup)

@@ -2,7 +2,6 @@
 """A trained run as the exporters need it: model, operating point, photos to try it on."""
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -95,10 +94,7 @@ class Trained:
 
     def class_names(self) -> dict[str, list[str]]:
         """{"base": names, "novel": names} that training knew and did not know."""
-        path = self.run.folder / "classes.json"
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-        return self._data.class_names()
+        return self.run.classes() or self._data.class_names()
 
     def episodes(self, count: int, seed: int = 0) -> tuple[list[Episode], Source]:
         """(list of `count` episodes of base classes, a source) and what they come from.

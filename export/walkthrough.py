@@ -28,7 +28,7 @@ def write_photos(folder: Path, source: Source,
     supports = []
     for i, name in enumerate(episode.support):
         mask = folder / f"support{i}_mask.png"
-        cv2.imwrite(str(mask), source.class_mask(name, episode.support_class_id) * 255)
+        cv2.imwrite(str(mask), source.class_mask(name, episode.support_class_id))
         supports.append((photo(name, f"support{i}"), mask))
     return supports, photo(episode.query, "query")
 

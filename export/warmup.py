@@ -2,6 +2,7 @@
 """Warm-up requests: a server replays them before it calls a version ready."""
 
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,13 +15,18 @@ from pipelines.errors import UserError
 FILE = "tf_serving_warmup_requests"
 
 
-def write(trained: Trained, folder: Path, episodes: list[Episode], source: Source) -> None:
-    """One request a signature, as TensorFlow Serving reads them from `assets.extra`."""
+def requests_api() -> Any:
+    """The modules that requests are made of; UserError where the extra is not installed."""
     try:
-        apis = protos.serving()
+        return protos.serving()
     except ImportError:
         raise UserError("warm-up requests need the extra `serving` (pip install "
                         "'sst-tf[serving]'), or leave them out with --no_warmup") from None
+
+
+def write(trained: Trained, folder: Path, episodes: list[Episode], source: Source) -> None:
+    """One request a signature, as TensorFlow Serving reads them from `assets.extra`."""
+    apis = requests_api()
     batch = next(trained.batches(episodes[:1], source))
     support = {name: batch[name][0, :1] for name in ("support_image", "support_mask")}
     inference = trained.model.inference

@@ -226,13 +226,17 @@ class Run:
         return read_sealed(path, "bring it back from a copy, or remove it: then its photos are "
                                  "not compared") if path.is_file() else {}
 
-    def trained_on(self) -> list[str]:
-        """Names of the classes that the model knows, those of the model that it began as too; []
-        of a run without a record.
+    def classes(self) -> dict[str, list[str]]:
+        """Names of its "base" and "novel" classes, and of those of the model that it began as,
+        "before"; {} of a run without a record.
         """
         path = self.folder / "classes.json"
-        return known_classes(read_sealed(path, "bring it back from a copy, or remove it: then its "
-                                               "classes are not told") if path.is_file() else {})
+        return read_sealed(path, "bring it back from a copy, or remove it: then its classes are "
+                                 "not told") if path.is_file() else {}
+
+    def trained_on(self) -> list[str]:
+        """Names of the classes that the model knows; [] of a run without a record."""
+        return known_classes(self.classes())
 
     def evaluation_path(self, name: str) -> Path:
         """Path of a results file."""

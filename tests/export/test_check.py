@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from export import check, graphs, onnx_files, promises
+from export import check, graphs, promises, saving
 from export.promises import Broken, Case
 from pipelines.errors import UserError
 
@@ -60,9 +60,15 @@ def test_what_cannot_be_checked_is_said_before_the_work(run, exported, tmp_path)
     (tmp_path / "export.json").write_text(json.dumps(facts | {"threshold": 0.1}))
     with pytest.raises(UserError, match="threshold is 0.1"):
         case(onnx=tmp_path)
-    path.write_text(path.read_text()[:40])
-    with pytest.raises(UserError, match="damaged; export again"):
-        case(tmp_path / "1")
+    (tmp_path / "export.json").write_text(json.dumps(facts))
+    (tmp_path / "segment.onnx").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"segment.onnx: not loaded by onnxruntime .*export again"):
+        case(onnx=tmp_path)
+    whole = path.read_text()
+    for content in (whole[:40], "[1]", "{}", json.dumps(facts | {"encoder": "int4"})):
+        path.write_text(content)
+        with pytest.raises(UserError, match="damaged; export again"):
+            case(tmp_path / "1")
 
 
 def test_half_precision_outputs_are_broken(run, exported, tmp_path, capsys):
@@ -89,26 +95,30 @@ def test_a_damaged_file_is_one_line(run, exported, tmp_path, capsys, content):
 
 @pytest.mark.parametrize("change, reason", [
     (lambda right: right | {"probability": right["probability"] * np.nan}, "differs by nan"),
-    (lambda right: right | {"mask": 1 - right["mask"]}, "masks differ")])
+    (lambda right: right | {"mask": 1 - right["mask"]}, "masks differ"),
+    (lambda right: right | {"index": right["mask"] * 7}, "segment_many: index: not the most"),
+    (lambda right: right, None)])
 @pytest.mark.parametrize("encoder", ["float32", "int8"])
-def test_onnx_files_that_answer_otherwise_are_broken(case, monkeypatch, encoder, change, reason):
+def test_onnx_files_that_answer_otherwise_are_broken(case, encoder, change, reason):
     class Files:
-        def __init__(self, folder):
-            pass
-
         def run(self, signature, inputs):
             if signature == "tune":
                 rows = len(inputs["support_mask"])
-                return {"prototype": np.zeros((rows, 16), "f"), "score": np.zeros(rows, "f")}
+                return {"prototype": np.zeros((rows, 16), "f"),
+                        "score": case.expected[0]["support_iou"].ravel()}
             answer = change(case.expected[0])
             if signature == "segment_many":
-                return {"probability": answer["probability"][:, None]}
+                return {"probability": answer["probability"][:, None],
+                        "index": answer.get("index", answer["mask"])}
             return answer
 
-    monkeypatch.setattr(onnx_files, "OnnxModel", Files)
-    asked = SimpleNamespace(batches=case.batches[:1], expected=case.expected[:1], onnx="1",
-                            onnx_facts={"encoder": encoder})
-    with pytest.raises(Broken, match=reason):
+    asked = SimpleNamespace(batches=case.batches[:1], expected=case.expected[:1],
+                            onnx_model=Files(),
+                            onnx_facts={"encoder": encoder, "threshold": case.facts["threshold"]})
+    if reason:
+        with pytest.raises(Broken, match=reason):
+            promises.onnx_answers(asked)
+    else:
         promises.onnx_answers(asked)
 
 
@@ -120,6 +130,25 @@ def test_other_weights_are_broken(case):
                 "support_iou": right["support_iou"]}
     with pytest.raises(Broken, match="differs by"):
         promises.whole_episode(case, other)
+
+
+@pytest.mark.parametrize("signature, output, check, reason", [
+    ("segment", "support_iou", "whole_episode", "support_iou differs"),
+    ("segment_tuned", "mask", "tuned_first", "masks differ"),
+    ("tune", "score", "tuned_first", "support_iou differs"),
+    ("segment_many", "index", "several_classes", "index: not the most probable class"),
+    ("segment_bytes", "support_iou", "encoded_photos", "support_iou differs"),
+    ("self_segment", "gradient", "own_segmentation", "gradient: differs")])
+def test_no_output_may_be_another(case, signature, output, check, reason):
+    right = saving._signatures(case.folder)
+
+    def other(name, inputs):
+        answer = right(name, inputs)
+        return answer | {output: answer[output] * 0 + 0.9} if name == signature else answer
+
+    assert getattr(promises, check)(case, right)
+    with pytest.raises(Broken, match=reason):
+        getattr(promises, check)(case, other)
 
 
 def test_a_batch_that_mixes_is_broken(case):

@@ -56,7 +56,7 @@ def test_all_files_have_the_same_ranges(trained, narrow, converted):
     for batch in trained.batches(*trained.episodes(3, seed=5)):
         whole = model.run("segment", batch)
         for answer in (replay.tuned_first(model.run, batch),
-                       replay.own_class(replay.all_classes(model.run, batch))):
+                       replay.own_class(replay.all_classes(model.run, batch), 0.6)):
             assert replay.largest_difference(answer, whole)["probability"] < 1e-4
         other = onnx_files.OnnxModel(converted).run("segment", batch)
         assert 1e-3 < replay.largest_difference(other, whole)["probability"]
@@ -67,6 +67,8 @@ def test_what_8_bits_change_is_told(narrow):
     facts = json.loads((narrow / model_card.SETTINGS).read_text())
     found = facts["int8"]
     low, high = found["interval"]
+    assert facts["largest_difference_from_keras_before_8_bits"] < 1e-4
+    assert "largest_difference_from_keras" not in facts
     assert facts["encoder"] == "int8" and found["episodes"] == 20 and found["calibrated_on"] == 8
     assert found["lost"] == pytest.approx(found["float32"] - found["int8"])
     assert low - 1e-9 <= -found["lost"] <= high + 1e-9 and found["rate"] > 0
@@ -80,7 +82,8 @@ def test_what_8_bits_change_is_told(narrow):
 
 def test_the_check_looks_at_masks(trained, narrow, monkeypatch):
     batches = list(trained.batches(*trained.episodes(2, seed=3)))
-    case = SimpleNamespace(batches=batches, onnx=narrow, onnx_facts={"encoder": "int8"},
+    case = SimpleNamespace(batches=batches, onnx_model=onnx_files.OnnxModel(narrow),
+                           onnx_facts={"encoder": "int8", "threshold": 0.6},
                            expected=[replay.expected(trained, batch) for batch in batches])
     assert promises.onnx_answers(case).endswith("% of pixels")
     monkeypatch.setattr(saving, "OTHER_MASKS", -1.0)

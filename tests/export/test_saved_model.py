@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import graph_decoding, graphs, replay, saving, warmup
+from export import graph_decoding, graphs, replay, saved_model, saving, warmup
 from export.standin.runtime import RuntimeFailure, SavedModel
 from export.trained import Trained
-from pipelines.errors import UserError
+from pipelines.errors import DataError, UserError
 from pipelines.reading.photos import read_photo
 from sst_tf.config import DataConfig
+from sst_tf.runs.directory import Run
 from tests.export.conftest import make_run
 
 
@@ -330,3 +331,19 @@ def test_without_its_photos_a_run_is_tried_on_drawn_shapes(run):
     trained.config.data.dataset, trained.config.data.root = "voc", "/nowhere"
     episodes, source = trained.episodes(1)
     assert source.name == "shapes" and len(episodes[0].support) == 2
+
+
+def test_what_a_run_is_missing_is_told_before_the_work(run, tmp_path, monkeypatch, capsys):
+    def absent():
+        raise ImportError
+    monkeypatch.setattr(warmup.protos, "serving", absent)
+    monkeypatch.setattr(saved_model, "run_folder", lambda options: pytest.fail("began to work"))
+    with pytest.raises(SystemExit):
+        saved_model.main(["--run_dir", str(run.folder), "--output", str(tmp_path)])
+    assert "extra `serving`" in capsys.readouterr().err
+
+
+def test_a_damaged_record_of_classes_is_one_line(trained, tmp_path):
+    (tmp_path / "classes.json").write_text('{"base": ["a"')
+    with pytest.raises(DataError, match=r"classes.json: damaged .*bring it back"):
+        dataclasses.replace(trained, run=Run(tmp_path)).class_names()
