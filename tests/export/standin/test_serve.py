@@ -175,7 +175,7 @@ def test_a_swap_under_load_loses_no_request(server, exported, second, batch):
             failures.append(error)
 
     def until(done):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300  # on a machine that is busy with more
         while not failures and time.monotonic() < deadline:
             if done():
                 return True
