@@ -12,7 +12,7 @@ from sst_tf.config import ArgumentParser
 from sst_tf.evaluation.stored import ASKED, Evaluation, asked_otherwise, refuse_unequal
 from sst_tf.reporting.comparison import differences, line_of, over_seeds, table
 from sst_tf.reporting.document import Items, markdown
-from sst_tf.runs.directory import names_of
+from sst_tf.runs.directory import Run, names_of
 
 
 @command
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--against", nargs="+", default=[], metavar="RUN",
                         help="as many run directories, of the same seeds in the same order: each "
                              "run is then compared with its own, and the mean over seeds printed")
-    parser.add_argument("--shots", type=int, default=1, help="which evaluation")
+    parser.add_argument("--shots", type=PositiveInt, help="which evaluation (default: 1)")
     parser.add_argument("--name", help="file of the evaluation, such as novel_1shot_pfenet")
     parser.add_argument("--names", nargs="+", default=[], metavar="NAME",
                         help="of one run in the place of several: these of its evaluations, such "
@@ -32,6 +32,9 @@ def main(argv: list[str] | None = None) -> None:
                         help="bootstrap resamples of photos")
     parser.add_argument("--json", action="store_true", help="print JSON in the place of tables")
     options = parser.parse_args(argv)
+    if options.shots and (options.name or options.names):
+        raise UserError("--shots: an evaluation's name has them, leave out --shots")
+    shots = options.shots or 1
     if options.against and len(options.against) != len(options.runs):
         raise UserError(f"{len(options.runs)} runs against {len(options.against)}: one for one is "
                         "expected, of the same seeds in the same order")
@@ -39,11 +42,14 @@ def main(argv: list[str] | None = None) -> None:
         evaluations, yardsticks = _of_one_run(options), []
     else:
         folders = [*options.runs, *options.against]
-        opened = [Evaluation(folder, options.shots, options.name) for folder in folders]
+        opened = [Evaluation(folder, shots, options.name) for folder in folders]
         for one, name in zip(opened, names_of(folders), strict=True):
             one.name = name
         evaluations, yardsticks = opened[:len(options.runs)], opened[len(options.runs):]
     refuse_unequal(evaluations + yardsticks, but=ASKED if options.names else ())
+    for one in dict.fromkeys(options.runs + options.against):
+        if so_far := Run(one).unfinished():
+            print(f"note: {one}: not trained to its end, {so_far}", file=sys.stderr)
     for line in [] if options.names else asked_otherwise(evaluations + yardsticks):
         print(f"note: {line}; a difference may be of that", file=sys.stderr)
     found = list(over_seeds(evaluations, yardsticks, options.resamples) if yardsticks
@@ -59,7 +65,7 @@ def _of_one_run(options):
     if len(options.runs) > 1 or options.against or options.name:
         raise UserError("--names: evaluations of one run; leave out further runs, --against and "
                         "--name")
-    evaluations = [Evaluation(options.runs[0], options.shots, name) for name in options.names]
+    evaluations = [Evaluation(options.runs[0], 1, name) for name in options.names]
     for one, name in zip(evaluations, options.names, strict=True):  # the run's would tell nothing
         one.name = name
     return evaluations

@@ -48,6 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     run = _run(configuration.before_file(parser, argv))
     config, options = _parsed(parser, argv, run)
     _refuse_another_model(run, config)
+    if so_far := run.unfinished():
+        print(f"{run.folder}: not trained to its end, {so_far} (sst train ... --resume goes on)",
+              file=sys.stderr)
     # What is told on the way is no JSON.
     with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
         found = _results(run, config, options, parser, argv)

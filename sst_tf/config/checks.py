@@ -83,12 +83,17 @@ def _data(config):
     for name, dataset in READ_BY.items():
         if getattr(data, name) is not None and data.dataset != dataset:
             yield f"data.{name}", f"data.dataset {data.dataset} does not read it, {dataset} does"
-    if data.dataset == "folder" and data.novel_classes is None:
+    listed = data.novel_classes is not None
+    if data.dataset == "folder" or listed:
         for name, unset in (("fold", 0), ("layout", None)):
             if getattr(data, name) != unset:
-                yield f"data.{name}", ("folders of classes have no folds; data.split_file, "
-                                       "data.split_seed or data.novel_classes choose the novel "
-                                       "ones")
+                yield f"data.{name}", (
+                    "data.novel_classes says which are novel, whatever the fold; leave one of the "
+                    "two out" if listed else
+                    "folders of classes have no folds; data.split_file, data.split_seed or "
+                    "data.novel_classes choose the novel ones")
+    if listed and len(set(data.novel_classes)) < len(data.novel_classes):
+        yield "data.novel_classes", "a class stands twice; name each once"
     names = [one.name for one in data.join]
     if len({"", *names}) <= len(names):
         yield "data.join", "each part needs a name of its own"

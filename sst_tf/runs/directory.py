@@ -208,6 +208,13 @@ class Run:
         with open(self.history_path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
+    def unfinished(self) -> str | None:
+        """How far a training has come that has not ended, "1 of 40 epochs"; else None."""
+        if not self.recorded():
+            return None
+        done, epochs = len(self.history()), self.config().train.epochs
+        return f"{done} of {epochs} epochs" if 0 < done < epochs else None
+
     def thresholds(self) -> dict[str, dict]:
         """What `evaluation.operating_point` keeps of thresholds by key, {} before that."""
         if not self.thresholds_path.is_file():

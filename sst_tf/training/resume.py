@@ -46,12 +46,13 @@ def _count(parts):
 
 
 def refuse_without_last(run: Run) -> None:
-    """A model that has come further than its first epoch, but has lost what it would go on from.
+    """A model of more than one epoch, or of all, that has lost what it would go on from.
 
     Raises:
         UserError: training would begin anew and replace it.
     """
-    further = len(run.history()) > 1 or any(run.folder.glob("evaluations/*.json"))
+    further = (len(run.history()) > 1 or run.history() and not run.unfinished()
+               or any(run.folder.glob("evaluations/*.json")))
     if run.model_path.is_file() and further:
         raise UserError(f"{run.folder}: holds a trained model whose {run.last_path.name} is gone, "
                         "so training cannot go on; --run_dir names another folder")

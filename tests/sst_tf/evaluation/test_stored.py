@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
 from pipelines.errors import UserError
 from pipelines.writing import write_json
 from sst_tf import compare, evaluate
+from sst_tf import config as configuration
 from sst_tf.config import Config, DataConfig
 from sst_tf.data.run_data import RunData
 from sst_tf.evaluation import stored
@@ -95,6 +97,25 @@ def test_evaluations_of_one_run_are_paired(run, tmp_path, capsys):
         with pytest.raises(SystemExit):
             compare.main([str(run.folder), "--names", *wrong])
         assert reason in capsys.readouterr().err
+
+
+def test_a_half_trained_run_is_told_as_such(run, tmp_path, capsys):
+    half = Run(shutil.copytree(run.folder, tmp_path / "half"))
+    whole = len(half.history())
+    written = configuration.read_yaml(half.folder / "config.yaml")
+    written["train"]["epochs"] = whole + 3
+    (half.folder / "config.yaml").write_text(yaml.safe_dump(written))
+    compare.main([str(half.folder), str(run.folder)])
+    told = f"{half.folder}: not trained to its end, {whole} of {whole + 3} epochs"
+    assert capsys.readouterr().err.splitlines().count(f"note: {told}") == 1
+    assert half.unfinished() and run.unfinished() is None
+
+
+@pytest.mark.parametrize("option", [["--name", "novel_1shot"], ["--names", "novel_1shot"]])
+def test_shots_beside_a_name_are_refused(run, capsys, option):
+    with pytest.raises(SystemExit):
+        compare.main([str(run.folder), "--shots", "5", *option])
+    assert "leave out --shots" in capsys.readouterr().err
 
 
 def test_runs_of_one_name_are_told_apart(run, tmp_path, capsys):
