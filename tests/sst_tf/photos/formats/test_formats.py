@@ -263,7 +263,7 @@ def test_answers_among_the_photos_are_no_marks(answers, tmp_path):
      "damaged annotations of label_studio"),
     ('{"images": [], "categories": [], "annotations": '
      '[{"id": 7, "image_id": 1, "category_id": 3}]}',
-     "annotation 7 is of category 3, which is none of the file's"),
+     "annotation 7 is of photo 1, which the file does not list"),
     ("<annotations><image/></annotations>", "damaged annotations of cvat"),
     ("<annotations><track/></annotations>", "CVAT for video; export the task as"),
     ("<annotations>", "not readable as XML"),
