@@ -13,6 +13,7 @@ from pipelines.errors import UserError
 from pipelines.reading.transforms import resize_mask
 from pipelines.sampler import Episode
 from pipelines.sources.masks import merged
+from pipelines.writing import replacing
 from sst_tf.config import Config
 from sst_tf.data.run_data import RunData
 from sst_tf.evaluation.operating_point import OperatingPoint
@@ -177,6 +178,6 @@ def _legend(axes):
 
 
 def _save(figure, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=130)
     return path
