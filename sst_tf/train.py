@@ -55,7 +55,12 @@ def _run(folder, config, options, held):
     from sst_tf.reporting.after_training import report
     from sst_tf.training.distribute import is_chief, open_strategy, refuse_uneven
     from sst_tf.training.loop import train
-    from sst_tf.training.resume import other_photos, refuse_changes, refuse_without_last
+    from sst_tf.training.resume import (
+        asked_otherwise,
+        other_photos,
+        refuse_changes,
+        refuse_without_last,
+    )
 
     last = Run(folder).last_path
     if last.is_file() and not options.resume:
@@ -89,6 +94,10 @@ def _run(folder, config, options, held):
         if options.resume and last.is_file():
             run = Run(folder)
             run.resumed()
+            if keys := asked_otherwise(run, config):
+                print(f"{run.folder / 'config.yaml'} keeps its {', '.join(keys)}: evaluated as "
+                      "asked now, in files of their own, but the run's own answers stay as they "
+                      "were (edit the file to change them)", file=sys.stderr)
         else:
             run = Run.create(folder, config)
         write_json(run.folder / "classes.json", {

@@ -23,6 +23,16 @@ def refuse_changes(run: Run, config: configuration.Config) -> None:
                         "not be the same run; use another --run_dir")
 
 
+def asked_otherwise(run: Run, config: configuration.Config) -> list[str]:
+    """Keys of how a resumed run is evaluated and asked that differ from its `config.yaml`."""
+    then, now = (configuration.completed(configuration.identity(one))
+                 for one in (run.config(), config))
+    keys = [*(("evaluate", key) for key in now["evaluate"] if key != "shots"),
+            *(("model", key) for key in configuration.ANSWERING)]
+    return [f"{section}.{key}" for section, key in keys
+            if then[section].get(key) != now[section].get(key)]
+
+
 def other_photos(then: dict, now: dict, splits: Sequence[str] = ("train", "validation")
                  ) -> str | None:
     """What tells that a run was trained on other photos than there are now, in words; else None.

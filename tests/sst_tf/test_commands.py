@@ -106,6 +106,17 @@ def fails(capsys, arguments, command=train.main):
     return lines[0]
 
 
+def test_a_resumed_run_says_what_its_record_keeps(toy, tmp_path, capsys, eagerly):
+    folder = str(tmp_path / "run")
+    run([*toy, "--skip_evaluation"], folder)
+    again = [*toy, "--skip_evaluation", "--resume"]
+    run([*again, "--evaluate.batch", "3", "--evaluate.shots", "[1]"], folder)
+    assert "keeps its" not in capsys.readouterr().err
+    run([*again, "--evaluate.episodes", "9", "--model.second_look", "0.3"], folder)
+    assert "keeps its evaluate.episodes, model.second_look: evaluated as asked now" in (
+        capsys.readouterr().err)
+
+
 def test_resume_with_another_configuration_is_refused(toy, tmp_path, capsys, eagerly):
     folder = str(tmp_path / "run")
     run([*toy, "--skip_evaluation"], folder)
