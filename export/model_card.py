@@ -17,7 +17,6 @@ from sst_tf.evaluation.stored import own_results, read_results
 from sst_tf.runs.provenance import commit, environment
 
 SETTINGS = "export.json"  # read by the check
-DIFFERENCE, BEFORE_8_BITS = "largest_difference_from_keras", "_before_8_bits"
 
 
 def sha256(trained: Trained) -> str:
@@ -39,7 +38,8 @@ def settings(trained: Trained, encoder: str, fixed: bool, jit_compile: bool, wor
         "fusion": trained.model.fusion, "second_look": trained.model.second_look,
         "tuner": trained.model.settings["tuner"],
         "encoder": encoder, "xla": jit_compile, "max_pixels": guards.MAX_PIXELS,
-        DIFFERENCE + (BEFORE_8_BITS if encoder == "int8" else ""): worst, "compared_on": photos,
+        "largest_difference_from_keras" + ("_before_8_bits" if encoder == "int8" else ""): worst,
+        "compared_on": photos,
         "model_sha256": sha256(trained),
         "config_sha256": configuration.sha256(trained.config),
         "commit": commit(), "versions": environment()["versions"],

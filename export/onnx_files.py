@@ -13,7 +13,6 @@ from export import model_card, replay, versions
 from export.saving import DIFFERENT_MASKS
 from export.trained import Trained
 from pipelines.errors import UserError
-from sst_tf.evaluation.metrics import BINS
 
 if TYPE_CHECKING:
     from export.int8 import Trials
@@ -104,9 +103,7 @@ def _compare(trained, converted, batches, fixed):
             value[..., ::2, ::2, :] if name.endswith("image") else value[..., ::2, ::2])
             for name, value in batches[0].items()})
     try:
-        return max(replay.every_route(converted.run, trial, replay.expected(trained, trial),
-                                      trained.threshold / BINS, TOLERANCE, DIFFERENT_MASKS)[0]
-                   for trial in trials)
+        return replay.worst_of(trained, converted.run, trials, TOLERANCE, DIFFERENT_MASKS)
     except replay.Different as error:
         raise UserError(f"onnxruntime differs from the Keras model: {error}; nothing was exported"
                         ) from None

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from export import graphs, model_card, replay, saving, server_process
+from export import graphs, model_card, onnx_files, replay, saving, server_process
 from export.client import GrpcClient, RequestFailed
 from export.trained import Trained
 from pipelines.errors import UserError
@@ -73,7 +73,6 @@ class Case:
                 if self.onnx_facts[key] != self.facts[key]:
                     raise UserError(f"{onnx}: {key} is {self.onnx_facts[key]}, in {folder} "
                                     f"{self.facts[key]}; export both alike")
-            from export import onnx_files  # onnxruntime is an extra
             self.onnx_model = onnx_files.OnnxModel(self.onnx)  # a damaged file is told at once
         self.tolerance = saving.TOLERANCE[self.facts["encoder"]]
         self.episodes, self.source = self.trained.episodes(episodes, seed=2)
@@ -309,7 +308,6 @@ SERVER_CHECKS: tuple[Callable[[Case, Run], str], ...] = (
 
 def onnx_answers(case: Case) -> str:
     """onnxruntime gives the Keras model's probabilities and masks; 8 bits nearly its masks."""
-    from export import onnx_files
     run, narrow = case.onnx_model.run, case.onnx_facts["encoder"] == "int8"
     # Of 8 bits any number will do, since masks count; NaN is none.
     tolerance = 1.0 if narrow else onnx_files.TOLERANCE

@@ -84,6 +84,13 @@ def every_route(call: Call, batch: Arrays, due: Arrays, threshold: float, tolera
     return max(one for one, _ in found), max(other for _, other in found)
 
 
+def worst_of(trained: Trained, call: Call, batches: list[Arrays], tolerance: float,
+             masks: float) -> float:
+    """The largest difference of probability from a Keras model, by `every_route` of all batches."""
+    return max(every_route(call, batch, expected(trained, batch), trained.threshold / BINS,
+                           tolerance, masks)[0] for batch in batches)
+
+
 def owed(answer: Arrays, due: Arrays, tolerance: float, masks: float) -> tuple[float, float]:
     """How far an answer is from what is due: (largest difference of probability, share of the
     mask's pixels that differ, 0.0 of an answer without one).

@@ -8,7 +8,6 @@ import tensorflow as tf
 from export import graphs, model_card, replay, versions, warmup
 from export.trained import Trained
 from pipelines.errors import UserError
-from sst_tf.evaluation.metrics import BINS
 
 # Largest difference of probabilities from the Keras model of the same types, by encoder type:
 # fused kernels round half-precision sums in another order.
@@ -77,9 +76,7 @@ def _signatures(folder):
 def _compare(trained, call, batches, tolerance):
     """The largest difference of probability; UserError where any output is too far off."""
     try:
-        return max(replay.every_route(call, batch, replay.expected(trained, batch),
-                                      trained.threshold / BINS, tolerance, DIFFERENT_MASKS)[0]
-                   for batch in batches)
+        return replay.worst_of(trained, call, batches, tolerance, DIFFERENT_MASKS)
     except replay.Different as error:
         raise UserError(f"differs from the Keras model: {error}; nothing was exported") from None
 

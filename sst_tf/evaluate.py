@@ -142,8 +142,7 @@ def _run(options):
     if options.run is None:
         raise UserError("give a run directory: sst evaluate runs/NAME")
     if not Path(options.run).is_dir():
-        raise UserError(f"{options.run}: no such run directory; train one with "
-                        "sst train")
+        raise UserError(f"{options.run}: no such run directory; train one with sst train")
     return Run.open(options.run)
 
 

@@ -121,25 +121,20 @@ def read_facts(source: Source, image_ids: Sequence[str], progress: bool = False,
 
 def _tell_turned(source, image_ids):
     """A warning where masks may lie upside down on photos: nothing else would show it."""
-    paths = [path for path in map(_turned_path(source), image_ids) if path]
+    paths = [path for i in image_ids if (path := _turned_path(source, i))]
     if paths:
         warnings.warn(f"a tag turns or mirrors {len(paths)} of the photos, such as {paths[0]}: "
                       "they are read as stored, without it; where masks were drawn on the photo as "
                       "viewers show it, save it upright without the tag", stacklevel=3)
 
 
-def _turned_path(source):
-    """A function of a photo's id: its path where a tag turns it, else None."""
-    path_of = getattr(source, "image_path", lambda image_id: None)
-
-    def turned(image_id):
-        try:
-            path = path_of(image_id)
-            return path if path and read_header(path).turned else None
-        except DataError:  # who reads the photo says why
-            return None
-
-    return turned
+def _turned_path(source, image_id):
+    """A photo's path where a tag turns it, else None."""
+    try:
+        path = getattr(source, "image_path", lambda image_id: None)(image_id)
+        return path if path and read_header(path).turned else None
+    except DataError:  # who reads the photo says why
+        return None
 
 
 def look(source: Source, image_id: str, class_masks: Mapping[int, np.ndarray]

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.folds import COCO_CLASSES
-from pipelines.reading.files import UPRIGHT, open_picture, turned_by_tag
+from pipelines.reading.files import UPRIGHT, open_picture, read_header, turned_by_tag
 from pipelines.reading.photos import read_photo
 from pipelines.reading.run_lengths import mask_of_run_lengths
 from pipelines.sources.masks import VOID
@@ -102,14 +102,14 @@ class COCOSource:
         """The photo is there and has the size that the JSON gives; else a DataError."""
         path = self.image_path(image_id)
         split, name = self._part(image_id)
-        with open_picture(path) as photo:
-            size = self.parts[split].size(name)
-            if photo.size[::-1] != size:
-                remedy = (UPRIGHT.format(path.name) if turned_by_tag(photo, size[::-1]) else
-                          "its polygons are of another version of the photo")
-                raise DataError(f"{path}: {photo.size[0]} x {photo.size[1]} pixels, "
-                                f"{self.lists[split].name} says {size[1]} x {size[0]} (width x "
-                                f"height); {remedy}")
+        size, stored = self.parts[split].size(name)[::-1], read_header(path).size
+        if stored != size:
+            with open_picture(path) as photo:
+                turned = turned_by_tag(photo, size)
+            remedy = (UPRIGHT.format(path.name) if turned else
+                      "its polygons are of another version of the photo")
+            raise DataError(f"{path}: {stored[0]} x {stored[1]} pixels, {self.lists[split].name} "
+                            f"says {size[0]} x {size[1]} (width x height); {remedy}")
 
     def read_image(self, image_id: str) -> np.ndarray:
         """uint8 [H, W, 3] RGB; DataError for a damaged file."""

@@ -61,7 +61,8 @@ def refuse_without_last(run: Run) -> None:
     Raises:
         UserError: training would begin anew and replace it.
     """
-    further = (len(run.history()) > 1 or run.history() and not run.unfinished()
+    epochs = len(run.history())
+    further = (epochs > 1 or epochs and not run.unfinished()
                or any(run.folder.glob("evaluations/*.json")))
     if run.model_path.is_file() and further:
         raise UserError(f"{run.folder}: holds a trained model whose {run.last_path.name} is gone, "
