@@ -13,7 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipelines.commands import command, parse
+from pipelines.commands import command, parse, positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,11 +22,12 @@ def parser() -> argparse.ArgumentParser:
                                      description=__doc__.partition(": ")[2],
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", help="folder of a data set of VOC layout")
-    parser.add_argument("--image_size", type=int, default=321, help="side in pixels")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--episodes", type=int, default=480, help="of a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="default: all cores")
+    parser.add_argument("--image_size", type=positive, default=321, help="side in pixels")
+    parser.add_argument("--batch", type=positive, default=16)
+    parser.add_argument("--episodes", type=positive, default=480, help="of a round")
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(),
+                        help="default: all cores")
     parser.add_argument("--no_torch", action="store_true", help="leave the DataLoader out")
     parser.add_argument("--records", metavar="FOLDER",
                         help="where records are made or are (default: for this run alone)")

@@ -92,6 +92,13 @@ def _reader_gone():
     return gone
 
 
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as argparse's `type=`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
+    return int(text)
+
+
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """A command line's options; where a shell asks how the line might go on, the answer to that.
 

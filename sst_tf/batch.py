@@ -15,8 +15,9 @@ import os
 import sys
 from dataclasses import replace
 
+from jsonargparse.typing import PositiveInt
+
 from pipelines.commands import command
-from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.batch import BLOCK, NAME, PHOTO
 from sst_tf.photos.inputs import told_of_others
@@ -43,18 +44,18 @@ def _parser():
                         help="rle: COCO's run lengths of each class (default); png: a picture of "
                              "0 and class numbers in each row; files: the same as files in "
                              "OUTPUT/masks; none")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(),
+    parser.add_argument("--workers", type=PositiveInt, default=os.cpu_count(),
                         help="processes with a model each (default: one a core)")
     parser.add_argument("--address", help="of a Ray cluster, such as auto or ray://HOST:10001; "
                                           "without it Ray runs on this machine alone")
-    parser.add_argument("--batch", type=int, default=8, help="photos at once")
-    parser.add_argument("--block", type=int, default=BLOCK,
+    parser.add_argument("--batch", type=PositiveInt, default=8, help="photos at once")
+    parser.add_argument("--block", type=PositiveInt, default=BLOCK,
                         help="photos of an output file; a killed worker answers so many again")
     parser.add_argument("--retry_errors", action="store_true",
                         help="answer photos again whose row holds an error")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
-    parser.add_argument("--tiles", type=int, default=1, help="as of sst predict")
+    parser.add_argument("--tiles", type=PositiveInt, default=1, help="as of sst predict")
     return parser
 
 
@@ -67,9 +68,6 @@ def everywhere(place: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     check_model_options(options)
-    for key in ("workers", "batch", "block", "tiles"):
-        if getattr(options, key) < 1:
-            raise UserError(f"--{key} {getattr(options, key)}: expected 1 or more")
     # Ray and TensorFlow take seconds to import, which --help need not wait for.
     from sst_tf.photos.batch.engine import answer
     from sst_tf.photos.batch.worker import Question

@@ -9,6 +9,8 @@ that of one process, measured before and after. The folder --work is made, and i
 from dataclasses import replace
 from pathlib import Path
 
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
 from pipelines.commands import command
 from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
@@ -20,10 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--preset", default="sst_resnet18")
     parser.add_argument("--card", required=True, help="class card of that preset")
     parser.add_argument("--photos_from", nargs="+", required=True, metavar="FOLDER")
-    parser.add_argument("--photos", type=int, default=20000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--kills", type=int, default=2, help="of workers")
-    parser.add_argument("--sample", type=int, default=328, help="photos for one process's rate")
+    parser.add_argument("--photos", type=PositiveInt, default=20000)
+    parser.add_argument("--workers", type=PositiveInt, default=2)
+    parser.add_argument("--kills", type=NonNegativeInt, default=2, help="of workers")
+    parser.add_argument("--sample", type=PositiveInt, default=328,
+                        help="photos for one process's rate")
     parser.add_argument("--work", required=True, metavar="FOLDER", help="for links and rows")
     options = parser.parse_args(argv)
     work = Path(options.work)

@@ -12,6 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
+from jsonargparse.typing import PositiveInt
+
 from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.writing import write_json, write_text
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
                                          "which may be kept; by default that of the runs")
     parser.add_argument("--keep", help="folder where the results of all runs are kept, without "
                                        "their weights; what is kept there is not run again")
-    parser.add_argument("--jobs", type=int, default=1,
+    parser.add_argument("--jobs", type=PositiveInt, default=1,
                         help="runs at a time, each a process with its share of the cores")
     parser.add_argument("--executor", choices=["here", "ray"], default="here",
                         help="ray: runs go to Ray's machines, which must see one file system "
@@ -108,7 +110,7 @@ def _run(chosen, cells, keeper, options):
 @contextlib.contextmanager
 def _executor(options):
     """Where runs go."""
-    cores, jobs = os.cpu_count() or 1, max(1, options.jobs)
+    cores, jobs = os.cpu_count() or 1, options.jobs
     if options.executor == "here":
         yield Here(jobs)
     else:

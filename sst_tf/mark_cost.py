@@ -5,6 +5,8 @@ Marks are made from the true masks as a person might draw them; everything else 
 `sst_tf.evaluate`, episodes too.
 """
 
+from jsonargparse.typing import PositiveInt
+
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.evaluation.metrics import BINS
@@ -15,8 +17,8 @@ from sst_tf.runs.directory import Run
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="sst mark-cost", description=__doc__)
     parser.add_argument("run", help="run directory")
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--episodes", type=int, default=400)
+    parser.add_argument("--shots", type=PositiveInt, default=1)
+    parser.add_argument("--episodes", type=PositiveInt, default=400)
     options = parser.parse_args(argv)
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.evaluation.operating_point import OperatingPoint

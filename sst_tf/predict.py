@@ -52,7 +52,7 @@ def _parser():
                              f"{formats.label_studio.LOCAL_FILES})")
     parser.add_argument("--always_answer", action="store_true",
                         help="a mask even where the class seems absent")
-    parser.add_argument("--tiles", type=int, default=1,
+    parser.add_argument("--tiles", type=PositiveInt, default=1,
                         help="2 or more for small objects in large photos: look at so many "
                              "overlapping crops side by side, too")
     parser.add_argument("--batch", type=PositiveInt, default=4, help="photos at once")
@@ -121,8 +121,6 @@ def main(argv: list[str] | None = None) -> None:
 def _check(options):
     """What goes with what."""
     check_model_options(options)
-    if options.tiles < 1:
-        raise UserError(f"--tiles {options.tiles}: expected 1 (the whole photo alone) or more")
     if not (options.support or options.support_from or options.card):
         raise UserError("nothing to look for: --support PHOTO=MARK shows a class, --support_from "
                         "those of an export, --card takes one that was saved")

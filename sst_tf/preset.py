@@ -7,6 +7,8 @@ NAME.md. `Predictor.from_preset` takes the path of the first, or NAME where it l
 
 from pathlib import Path
 
+from jsonargparse.typing import NonNegativeInt
+
 from pipelines.commands import command
 from pipelines.errors import UserError
 from pipelines.writing import write_text
@@ -22,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scores", help="what the same recipe scores on the classes that each "
                                          "fold leaves out: a JSON file of sst experiment --output")
     parser.add_argument("--row", help="with --scores: the recipe's row in it")
-    parser.add_argument("--shapes", type=int, default=400,
+    parser.add_argument("--shapes", type=NonNegativeInt, default=400,
                         help="episodes of drawn shapes that it is tried on; 0 for none")
     parser.add_argument("--weights", help="file of the backbone's weights, for that trial")
     parser.add_argument("--output", help="folder of the two files; by default the package's own")

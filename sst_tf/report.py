@@ -48,6 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--title", default="Few-shot segmentation: report")
     options = parser.parse_args(argv)
     if options.tables:
+        if options.runs or options.experiment:
+            raise UserError("--tables writes a page's tables anew and no page of runs; leave out "
+                            + ("the run directories" if options.runs else "--experiment"))
         if not Path(options.tables).is_file():
             raise UserError(f"--tables {options.tables}: no such page")
         names = refresh(options.tables, options.results)

@@ -20,7 +20,7 @@ from export.bench_peers.options import Options
 from export.bench_peers.race import run
 from export.bench_peers.races import RACES
 from export.bench_peers.table import markdown, refresh
-from pipelines.commands import command, parse
+from pipelines.commands import command, parse, positive
 from pipelines.errors import UserError
 from pipelines.sealed import read_sealed, write_sealed
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--races", nargs="+", choices=RACES, default=list(RACES),
                         help="which (default: all); results of others stay in the file")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=positive, default=15)
     parser.add_argument("--cpus", type=int, nargs="+",
                         help="run on these processors alone (default: all that we may use)")
     parser.add_argument("--note", default="", help="on the machine, beside the table")
@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
                        ("image_size", "side in pixels"), ("batch", "episodes of a step"),
                        ("episodes", "read in a round")):
         value = getattr(given, name)
-        parser.add_argument(f"--{name}", type=type(value), default=value,
+        parser.add_argument(f"--{name}", default=value,
+                            type=positive if isinstance(value, int) else str,
                             help=f"{text} (default: {value})")
     return parser
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.errors import DataError
 from pipelines.leftovers import locked
 from pipelines.reading.files import length_and_time
 from pipelines.reading.transforms import RESIZE_METHOD
@@ -29,8 +30,13 @@ def kept(dataset: tf.data.Dataset, path: str) -> tf.data.Dataset:
 
     One process makes that pass. Another that comes meanwhile reads the dataset itself, and says so;
     what a killed one left is removed.
+
+    Raises:
+        DataError: the files that are there are damaged.
     """
-    if not os.path.exists(f"{path}.index") and path not in _filled_here:
+    if os.path.exists(f"{path}.index"):
+        _refuse_damaged(path)
+    elif path not in _filled_here:
         lock = Path(f"{path}.lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
@@ -42,6 +48,18 @@ def kept(dataset: tf.data.Dataset, path: str) -> tf.data.Dataset:
         for left in glob.glob(f"{glob.escape(path)}_*"):
             os.unlink(left)
     return dataset.cache(path)
+
+
+def _refuse_damaged(path):
+    """Files that were cut short, as by a full disk or a copy; bytes that changed are seen later."""
+    try:
+        reader = tf.train.load_checkpoint(path)
+        if names := reader.get_variable_to_shape_map():
+            reader.get_tensor(max(names))  # numbered by place, so it ends the file
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}.*: kept episodes that are damaged "
+                        f"({str(error).splitlines()[0]}); remove these files, and the next pass "
+                        "writes them anew") from error
 
 
 def cache_file(where: str | os.PathLike, source: Source,

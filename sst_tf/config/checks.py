@@ -156,6 +156,8 @@ def _evaluation(config):
                               or settings.scales != [1.0] or settings.oracle):
         yield "evaluate.ways", ("not together with protocol, runs, episode_file, scales, flip or "
                                 "oracle; leave them out")
+    if len(set(settings.shots)) < len(settings.shots):
+        yield "evaluate.shots", "a number stands twice; name each once"
     if settings.episode_file is not None and (settings.runs or 1) > 1:
         yield "evaluate.runs", "evaluate.episode_file names all episodes; leave it out"
     if settings.episode_file is not None and len(settings.shots) > 1:

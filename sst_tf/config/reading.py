@@ -2,7 +2,6 @@
 """Reading a configuration: defaults, then a YAML file, then the command line."""
 
 import dataclasses
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -13,14 +12,10 @@ from jsonargparse import ArgumentError, Namespace
 
 from pipelines.errors import UserError
 from sst_tf.config.checks import check
-from sst_tf.config.command_line import ArgumentParser
+from sst_tf.config.command_line import ArgumentParser, one_line, refusal
 from sst_tf.config.sections import SECTIONS, Config
 
 RENAMED = {"data.rule": "data.pair_filter", "data.novel": "data.novel_policy"}
-# How jsonargparse refuses a value, and its types in plain words.
-REFUSAL = re.compile(r'Parser key "(?P<key>[^"]+)": (?P<why>.*)(?:Got|Given) value: (?P<value>.*)')
-EXPECTED = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^]]*)\])")
-TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 def parser(**kwargs) -> ArgumentParser:
@@ -53,7 +48,7 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
             given.evaluate.episodes = given.evaluate.runs = None
             parsed = parser.parse_args(words, namespace=given)
     except ArgumentError as error:
-        raise UserError(f"command line: {_refusal(error)}") from None
+        raise UserError(f"command line: {refusal(str(error))}") from None
     sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
     config = Config(**sections)
     given_here = {word.partition("=")[0].removeprefix("--").rstrip("+") for word in words}
@@ -78,7 +73,7 @@ def before_file(parser: ArgumentParser, argv: list[str] | None) -> Any:
     try:
         return parser.parse_args(_present_names(argv, tell=False))
     except ArgumentError as error:
-        raise UserError(f"command line: {_refusal(error)}") from None
+        raise UserError(f"command line: {refusal(str(error))}") from None
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -92,7 +87,7 @@ def read_yaml(path: str | Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {_one_line(error)}") from None
+        raise UserError(f"{path}: not readable as YAML: {one_line(error)}") from None
 
 
 def _parse_file(parser, path, defaults, record):
@@ -106,7 +101,7 @@ def _parse_file(parser, path, defaults, record):
     try:
         return parser.parse_object({k: v for k, v in known.items() if v is not None}, defaults)
     except ArgumentError as error:
-        raise UserError(f"{path}: {_refusal(error)}") from None
+        raise UserError(f"{path}: {refusal(str(error))}") from None
 
 
 def _known_keys(path, section, content, record):
@@ -151,21 +146,6 @@ def _present_names(argv, tell=True):
             text = f"--{new}{equals}{value}"
         found.append(text)
     return found
-
-
-def _refusal(error):
-    """Key, value and what is expected, without names of Python's types."""
-    text = _one_line(error)
-    if not (match := REFUSAL.fullmatch(text)):
-        return text
-    wanted = [TYPES.get(kind) or (f"a list, such as [{match['value']}]" if kind == "list" else kind)
-              if kind else " or ".join(re.findall(r"\w+", names))
-              for kind, names in EXPECTED.findall(match["why"]) if kind != "NoneType"]
-    return f"{match['key']} {match['value']}: expected {' or '.join(wanted)}" if wanted else text
-
-
-def _one_line(error):
-    return " ".join(str(error).split())
 
 
 def _plain(namespace):

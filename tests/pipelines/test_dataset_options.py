@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `episode_dataset` can do beside the plain case."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -277,6 +278,24 @@ def test_one_process_fills_the_files_and_a_kill_is_cleared_up(tiny, tmp_path):
         assert told == "200\n" and "filling" not in errors, errors
     assert not list(Path(where).parent.glob("*tempstate*"))
     assert list(Path(where).parent.glob("*.index"))
+
+
+@pytest.mark.parametrize("ending", ["data-00000-of-00001", "index"])
+@pytest.mark.parametrize("left", [-1, 0])
+def test_kept_episodes_that_were_cut_short_are_named(tmp_path, ending, left):
+    def number():
+        return sum(1 for _ in episodes("shapes", image_size=18, count=12, batch=4,
+                                       cache=tmp_path / "kept"))
+
+    assert (number(), number()) == (3, 3)
+    path, = tmp_path.glob(f"kept-*.{ending}")
+    os.truncate(path, path.stat().st_size - 1 if left else 0)
+    with pytest.raises(DataError, match=r"kept-\w+\.\*: kept episodes that are damaged \(.+\); "
+                                        "remove these files"):
+        number()
+    for path in tmp_path.glob("kept-*"):
+        path.unlink()
+    assert number() == 3
 
 
 def test_kept_episodes_are_of_one_policy_and_one_set_of_parts(tiny, tmp_path):

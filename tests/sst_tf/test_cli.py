@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from export import serve
+from pipelines import bench_reading
 from pipelines import commands as pipeline_commands
 from pipelines.errors import UserError
 from pipelines.extras import missing_extra
-from sst_tf import bench, cli, compare, report
+from sst_tf import bench, cli, compare, experiment, report
 from sst_tf.config import Config, packaged, parse, parser
 from sst_tf.experiments.grid import Experiment
 
@@ -54,6 +56,25 @@ def test_help_tells_a_default_once_and_only_where_there_is_one(capsys, monkeypat
     assert "default: null" not in text
     assert not re.search(r"\(default: [^()]*\)\s+\([^()]*default: ", text)
     assert name != "prepare" or all(len(line) <= 100 for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("command", "words", "told"), [
+    (experiment, ["table1", "--jobs", "0"], "--jobs 0: expected a number above 0"),
+    (experiment, ["table1", "--seeds", "1", "x"], "--seeds x: expected a whole number"),
+    (experiment, ["table1", "--gpus", "x"], "--gpus x: expected a number"),
+    (compare, ["a", "b", "--shots", "1.5"], "--shots 1.5: expected a whole number"),
+    (serve, ["--port", "70000"], "--port 70000: expected a number at least 0 and at most 65535"),
+    (bench_reading, ["x", "--rounds", "0"],
+     "sst bench-data: error: argument --rounds: 0: expected a whole number, 1 or more"),
+    (report, ["run", "--tables", "page.md"], "--tables writes a page's tables anew and no page of "
+                                             "runs; leave out the run directories"),
+    (report, ["--experiment", "table1", "--tables", "page.md"],
+     "--tables writes a page's tables anew and no page of runs; leave out --experiment")])
+def test_a_value_that_cannot_be_is_named_in_one_line(capsys, command, words, told):
+    with pytest.raises(SystemExit) as caught:
+        command.main(words)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].removeprefix("error: ") == told
 
 
 def test_help_starts_without_tensorflow():

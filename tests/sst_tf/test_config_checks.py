@@ -48,6 +48,7 @@ from tests.sst_tf.test_commands import QUICK, fails
     ("--evaluate.resamples 0", "evaluate.resamples"),
     ("--evaluate.absent_episodes -1", "evaluate.absent_episodes"),
     ("--evaluate.seed -1", "evaluate.seed"),
+    ("--evaluate.shots [1,5,1]", "evaluate.shots"),
     ("--evaluate.scales []", "evaluate.scales"),
     ("--evaluate.ways 2 --evaluate.flip true", "evaluate.ways"),
     ("--evaluate.ways 2 --evaluate.oracle true", "evaluate.ways"),

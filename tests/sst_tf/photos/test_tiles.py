@@ -65,7 +65,8 @@ def test_the_command_refuses_no_tiles_and_answers_anew_with_others(run, tmp_path
     query = write(tmp_path / "query.png", scene(130, 130)[0])
     words = ["--run_dir", str(run.folder), "--support", f"{photo}={mark}", "--input", str(query),
              "--output", str(tmp_path / "out")]
-    assert "--tiles 0: expected 1" in fails(capsys, [*words, "--tiles", "0"], predict.main)
+    told = fails(capsys, [*words, "--tiles", "0"], predict.main)
+    assert told == "error: --tiles 0: expected a number above 0"
     asked = []
     for count in ("1", "2"):
         predict.main([*words, "--tiles", count])
