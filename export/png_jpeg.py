@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 MOST_PARTS = 2**14  # segments or chunks that are walked: a small file may have any number of them
-JPEG_HEAD = 2**18  # bytes; a camera's mark stands in one of the first segments, of 64 KiB at most
-ORIENTATION = 0x0112  # EXIF
-START_OF_PIXELS, APP1 = 0xDA, 0xE1
+ORIENTATION, LONG = 0x0112, 4  # EXIF's tag and the type of a number of four bytes
+START_OF_PIXELS, APP1, FILL = 0xDA, 0xE1, 0xFF
 PNG_SIGNATURE = 8  # bytes, before the first chunk
 TIFF = b"Exif\0\0"
 
@@ -40,7 +39,8 @@ def orientation(data: tf.Tensor, png: tf.Tensor) -> tf.Tensor:
 
     def look(index, found):
         entry = start + 2 + 12 * index
-        value = tf.where(number(entry, 2) == ORIENTATION, number(entry + 8, 2), found)
+        written = number(entry + 8, tf.where(number(entry + 2, 2) == LONG, 4, 2))
+        value = tf.where(number(entry, 2) == ORIENTATION, written, found)
         return index + 1, value
 
     known = (little | (head == b"MM")) & (start > 0) & (start < tf.shape(numbers)[0])
@@ -77,23 +77,25 @@ def palette_index(data: tf.Tensor) -> tf.Tensor:
 
 def _jpeg_exif(data):
     """The TIFF part of a JPEG's first EXIF segment; empty where there is none."""
-    head = tf.strings.substr(data, 0, JPEG_HEAD)
-    length = tf.strings.length(head)
+    length = tf.strings.length(data)
 
     def size(at):
-        return 256 * _byte(head, at + 2) + _byte(head, at + 3)
+        return 256 * _byte(data, at + 2) + _byte(data, at + 3)
 
     def is_exif(at):
-        return (_byte(head, at + 1) == APP1) & (_slice(head, at + 4, 6) == TIFF)
+        return (_byte(data, at + 1) == APP1) & (_slice(data, at + 4, 6) == TIFF)
 
     def goes_on(at):
-        return (at + 4 <= length) & (_byte(head, at) == 0xFF) & (
-            _byte(head, at + 1) != START_OF_PIXELS) & ~is_exif(at)
+        return (at + 4 <= length) & (_byte(data, at) == 0xFF) & (
+            _byte(data, at + 1) != START_OF_PIXELS) & ~is_exif(at)
 
-    at, = tf.while_loop(goes_on, lambda at: (at + 2 + tf.maximum(size(at), 2),), (2,),
-                        maximum_iterations=MOST_PARTS)
+    def following(at):
+        # Any number of fill bytes may stand before a segment's kind.
+        return at + tf.where(_byte(data, at + 1) == FILL, 1, 2 + tf.maximum(size(at), 2)),
+
+    at, = tf.while_loop(goes_on, following, (2,), maximum_iterations=MOST_PARTS)
     there = (at + 4 <= length) & is_exif(at)
-    return tf.where(there, _slice(head, at + 10, tf.maximum(size(at) - 8, 0)), b"")
+    return tf.where(there, _slice(data, at + 10, tf.maximum(size(at) - 8, 0)), b"")
 
 
 def _png_chunk(data, kind):

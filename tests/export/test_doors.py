@@ -36,14 +36,15 @@ def packed(picture, kind="PNG", **options):
     return stream.getvalue()
 
 
-def marked(kind, mark, order):
-    """A picture whose EXIF says how it is turned, in either order of bytes."""
-    entries = (0x0112).to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order)
+def marked(kind, mark, order, long=False):
+    """A picture whose EXIF says how it is turned, in either order of bytes, in 2 or 4 of them."""
+    entries = (0x0112).to_bytes(2, order) + (4 if long else 3).to_bytes(2, order) + (1).to_bytes(
+        4, order)
     other = (0x0100).to_bytes(2, order) + (4).to_bytes(2, order) + (1).to_bytes(4, order) + (
         77).to_bytes(4, order)
     exif = (b"II" if order == "little" else b"MM") + (42).to_bytes(2, order) + (8).to_bytes(
-        4, order) + (2).to_bytes(2, order) + other + entries + mark.to_bytes(
-        2, order) + bytes(2) + bytes(4)
+        4, order) + (2).to_bytes(2, order) + other + entries + (
+        mark.to_bytes(4, order) if long else mark.to_bytes(2, order) + bytes(2)) + bytes(4)
     return packed(RGB, kind, exif=b"Exif\0\0" + exif)
 
 
@@ -154,6 +155,25 @@ def test_a_camera_s_rotation_mark_is_followed(kind, mark, order, folder, graph):
     assert near(open_source("folder", folder).read_image("mug/0"), stored)
     for found in (load_photo(path), load_photo(data), graph["photo"](data)):
         assert near(found, turn(stored, mark))
+
+
+@pytest.mark.parametrize("before", [b"\xff\xff", 5 * (b"\xff\xe2\xff\xff" + bytes(65533))],
+                         ids=["fill bytes", "segments of 320 KB"])
+def test_a_rotation_mark_is_found_behind_others(before, graph):
+    data = TURNED["JPEG", 6, "little"]
+    at = data.index(b"\xff\xe1")
+    data = data[:at] + before + data[at:]
+    expected = turn(np.asarray(Image.open(io.BytesIO(data))), 6)
+    for found in (load_photo(data), graph["photo"](data)):
+        assert near(found, expected)
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_rotation_mark_of_four_bytes_is_followed(order, graph):
+    data = marked("JPEG", 6, order, long=True)
+    expected = turn(np.asarray(Image.open(io.BytesIO(data))), 6)
+    for found in (load_photo(data), graph["photo"](data)):
+        assert near(found, expected)
 
 
 @pytest.mark.parametrize("name", BAD_PHOTOS)
