@@ -99,13 +99,19 @@ def _jpeg_exif(data):
 
 
 def _png_chunk(data, kind):
-    """Content of a PNG's first chunk of a kind; empty where there is none."""
+    """Content of a PNG's first chunk of a kind before its pixels; empty where there is none.
+
+    Pillow and browsers, too, know no mark that follows the pixels before they have read these.
+    """
     at, size = _walk_png(data, kind)
     return _slice(data, at + 8, size)
 
 
 def _walk_png(data, kind):
-    """(where the first chunk of a kind starts, bytes of its content); the end and 0 without one."""
+    """(where a chunk of a kind starts, bytes of its content), of a PNG's head and first pixels.
+
+    The string's end and 0 where there is none.
+    """
     length = tf.strings.length(data)
 
     def size(at):
@@ -116,7 +122,8 @@ def _walk_png(data, kind):
         return tf.where(high, length, tf.minimum(number, length))
 
     def goes_on(at):
-        return (at + 12 <= length) & (_slice(data, at + 4, 4) != kind)
+        here = _slice(data, at + 4, 4)
+        return (at + 12 <= length) & (here != kind) & (here != b"IDAT")
 
     at, = tf.while_loop(goes_on, lambda at: (at + 12 + size(at),), (PNG_SIGNATURE,),
                         maximum_iterations=MOST_PARTS)

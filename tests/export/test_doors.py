@@ -168,6 +168,17 @@ def test_a_rotation_mark_is_found_behind_others(before, graph):
         assert near(found, expected)
 
 
+def test_a_png_s_rotation_mark_behind_its_pixels_is_not_followed(graph):
+    data = TURNED["PNG", 6, "little"]
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start:start + 4], "big")
+    last = data.index(b"IEND") - 4
+    moved = data[:start] + data[end:last] + data[start:end] + data[last:]
+    stored = np.asarray(Image.open(io.BytesIO(moved)))
+    for found in (load_photo(moved), graph["photo"](moved)):
+        assert near(found, stored)
+
+
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_a_rotation_mark_of_four_bytes_is_followed(order, graph):
     data = marked("JPEG", 6, order, long=True)
