@@ -63,11 +63,21 @@ def main(argv: list[str] | None = None) -> None:
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
-    report = Report(options.output)
+    report, shown = Report(options.output), len(options.runs)
     for path in options.experiment:
         experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)
-        cells = [cell for cell in experiment.cells(options.experiment_runs) if not cell.missing()]
-        report.add(*experiment_table.parts(experiment, cells))
+        cells = experiment.cells(options.experiment_runs)
+        there = [cell for cell in cells if not cell.missing()]
+        if len(there) < len(cells):
+            print(f"note: {path}: {len(there)} of {len(cells)} runs of --profile {options.profile} "
+                  "are there; the page leaves the others out", file=sys.stderr)
+        if there:
+            report.add(*experiment_table.parts(experiment, there))
+        shown += len(there)
+    if not shown:
+        raise UserError(f"--experiment_runs {options.experiment_runs}: has no run of these "
+                        f"experiments; sst experiment {' '.join(options.experiment)} --profile "
+                        f"{options.profile} makes them")
     subjects = [Subject(folder, not options.without_photos, options.side, name)
                 for folder, name in zip(options.runs, names_of(options.runs), strict=True)]
     for one in subjects:

@@ -81,11 +81,13 @@ def main(argv: list[str] | None = None) -> None:
         print("".join(f"{problem}\n" for problem in problems)
               + f"{photos} photos read, {len(problems)} problems")
         sys.exit(1 if problems else 0)
-    index = build_index(source, source.image_ids(options.split), options.pair_filter, progress=True)
-    pairs = list(index.pairs)
+    novel = None
     if options.fold is not None or options.novel_classes:
         novel = novel_class_ids(source.classes, fold=options.fold, layout=options.layout,
                                 novel_classes=options.novel_classes)
+    index = build_index(source, source.image_ids(options.split), options.pair_filter, progress=True)
+    pairs = list(index.pairs)
+    if novel is not None:
         pairs = split_pairs(index, novel, options.part or "novel", options.novel_policy or "drop")
     if options.output is None:
         sys.stdout.writelines(lines(pairs, source.classes))

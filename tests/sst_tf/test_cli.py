@@ -68,6 +68,9 @@ def test_help_tells_a_default_once_and_only_where_there_is_one(capsys, monkeypat
      "sst bench-data: error: argument --rounds: 0: expected a whole number, 1 or more"),
     (report, ["run", "--tables", "page.md"], "--tables writes a page's tables anew and no page of "
                                              "runs; leave out the run directories"),
+    (report, ["--experiment", "table5", "--profile", "mini", "--experiment_runs", "nowhere"],
+     "--experiment_runs nowhere: has no run of these experiments; "
+     "sst experiment table5 --profile mini makes them"),
     (report, ["--experiment", "table1", "--tables", "page.md"],
      "--tables writes a page's tables anew and no page of runs; leave out --experiment")])
 def test_a_value_that_cannot_be_is_named_in_one_line(capsys, command, words, told):
