@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sst client`: send photos to a model server, save masks and overlays, tell latency.
 
-Works with TensorFlow Serving and with the stand-in (export.serve), over gRPC and REST. Photos go as
+Works with TensorFlow Serving and with the stand-in (`sst serve`), over gRPC and REST. Photos go as
 they lie on disk, JPEG or PNG of any size; a mask is a gray PNG of its photo's size, 0 and 255.
 """
 

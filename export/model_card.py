@@ -60,7 +60,7 @@ def write(trained: Trained, folder: Path, encoder: str, fixed: bool, jit_compile
                      fewer_bits=fewer_bits)
     write_json(folder / SETTINGS, facts)
     write_text(folder / "config.yaml", yaml.safe_dump(
-        configuration.to_dict(trained.config), sort_keys=False))
+        configuration.portable(trained.config), sort_keys=False))
     names = trained.class_names()
     write_text(folder / "classes.txt", "".join(
         f"{part}\t{name}\n" for part in ("base", "novel") for name in names[part]))
@@ -71,9 +71,10 @@ def write(trained: Trained, folder: Path, encoder: str, fixed: bool, jit_compile
 def _licence(trained):
     return (
         "The code that made this model, sst-tf, is under the Apache License 2.0.\n"
-        f"The weights were trained from backbone weights ({trained.config.model.weights!s}) on "
-        f"photos of the data set {trained.config.data.dataset!r}: the terms of both apply to what "
-        "may be done with them, and to whom they may be given. Ask whoever trained it.\n")
+        "The weights were trained from backbone weights "
+        f"({Path(trained.config.model.weights).name}) on photos of the data set "
+        f"{trained.config.data.dataset!r}: the terms of both apply to what may be done with them, "
+        "and to whom they may be given. Ask whoever trained it.\n")
 
 
 def _card(trained, facts, names, worst):

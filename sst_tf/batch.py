@@ -20,7 +20,7 @@ from jsonargparse.typing import PositiveInt
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.batch import BLOCK, NAME, PHOTO
-from sst_tf.photos.inputs import told_of_others
+from sst_tf.photos.inputs import told_of_answers, told_of_others
 from sst_tf.presets.options import add_model_options, check_model_options
 
 SHOWN = 5  # errors that are printed
@@ -90,13 +90,14 @@ def main(argv: list[str] | None = None) -> None:
         options.kind, options.photo, options.id, options.block,
         retry_errors=options.retry_errors)
     print(f"{done.photos} rows in {options.output}, {done.before} of them from before")
-    if line := told_of_others(done.others):
+    for line in filter(None, (told_of_others(done.others), told_of_answers(done.answers))):
         print(line, file=sys.stderr)
     if done.errors:
         from sst_tf.photos.batch.output import Output
 
         lines = [f"  {error}" for _, error in Output(options.output).errors(SHOWN)]
-        print(f"{done.errors} photos could not be answered, the column `error` says why "
+        photos = "1 photo" if done.errors == 1 else f"{done.errors} photos"
+        print(f"{photos} could not be answered, the column `error` says why "
               "(--retry_errors asks them again):\n" + "\n".join(lines), file=sys.stderr)
         sys.exit(1)
 

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         description="Score a trained run on fixed episodes of unseen classes. Keys of the run's "
                     "configuration can be overridden, e.g. --evaluate.shots '[1]', but those that "
                     "made the model.")
-    parser.add_argument("run", nargs="?", help="run directory, as written by sst_tf.train")
+    parser.add_argument("run", nargs="?", help="run directory, as sst train writes it")
     parser.add_argument("--preset", help=f"in the place of a run: {PRESET}; its results go under "
                                          "runs/")
     parser.add_argument("--weights", help=WEIGHTS)

@@ -2,7 +2,7 @@
 """`sst mark-cost RUN`: what boxes, scribbles and polygons cost beside exact masks.
 
 Marks are made from the true masks as a person might draw them; everything else stays as in
-`sst_tf.evaluate`, episodes too.
+`sst evaluate`, episodes too.
 """
 
 from jsonargparse.typing import PositiveInt

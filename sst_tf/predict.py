@@ -20,7 +20,14 @@ from pipelines.errors import UserError
 from sst_tf.config import ArgumentParser
 from sst_tf.photos import formats
 from sst_tf.photos.annotations import parse_mark
-from sst_tf.photos.inputs import find_photos, others_in, single, told_of_others, videos
+from sst_tf.photos.inputs import (
+    find_photos,
+    others_in,
+    single,
+    told_of_answers,
+    told_of_others,
+    videos,
+)
 from sst_tf.photos.support import marked_answers, parse_pairs, support_from
 from sst_tf.presets.options import add_model_options, check_model_options
 
@@ -71,8 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     formats.check(chosen, single(found))
     if options.input:
         _refuse_loss(options, Path(output), chosen)
-    if answers:
-        print(f"{answers} pictures left out: answers of an earlier run")
+    if line := told_of_answers(answers):
+        print(line)
     # Before the model: reading it takes seconds.
     support, teachers = _support(options, found)
     targets = _targets(options.save_card, list(support))

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
                         help="instead of a page of its own: write the tables of this Markdown page "
                              "anew, between its <!-- results: NAME --> and <!-- end -->")
     parser.add_argument("--results", default="docs/results",
-                        help="where --tables finds NAME.json, as sst_tf.experiment --output writes")
+                        help="where --tables finds NAME.json, as sst experiment --output writes")
     parser.add_argument("--title", default="Few-shot segmentation: report")
     options = parser.parse_args(argv)
     if options.tables:

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--resume", action="store_true",
                         help="go on with a run that was stopped, from its last whole epoch")
     parser.add_argument("--skip_evaluation", action="store_true",
-                        help="train only; evaluate later with sst_tf.evaluate")
+                        help="train only; evaluate later with sst evaluate")
     argv = sys.argv[1:] if argv is None else argv
     named = configuration.before_file(parser, argv).config
     if not argv:  # asked after the parser, where shells get their completions
@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     path = None if named is None else packaged.find(named)
     config, options = configuration.parse(parser, argv, path)
     if config.evaluate.protocol != "sst":
-        raise UserError("evaluate.protocol: training ends with the run's own protocol; then python "
-                        f"-m sst_tf.evaluate RUN --evaluate.protocol {config.evaluate.protocol}")
+        raise UserError("evaluate.protocol: training ends with the run's own protocol; then sst "
+                        f"evaluate RUN --evaluate.protocol {config.evaluate.protocol}")
     configuration.check_files(config)
     folder = Path(options.run_dir or f"runs/{Path(path).stem if path else 'default'}")
     with contextlib.ExitStack() as held:

@@ -87,7 +87,8 @@ class DataConfig:
         novel_classes: novel classes by name; [] trains on all classes, and nothing unseen is
             tested. Unset they are those of `fold` or `split_file`.
         split_file: "folder": file of novel class names, a line each; a `trn.txt` beside it names
-            the base classes. Without it a seeded fifth of the classes is novel.
+            the base classes. Without it a seeded fifth of the classes is novel, and another
+            takes no part.
         novel_policy: training photos with a novel class: "drop" them, "keep" them (novel pixels are
             background) or "ignore255" the novel pixels.
         pair_filter: which (photo, class) pairs count: "none" (any pixel), "area2048", "oslsm" or

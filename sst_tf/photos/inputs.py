@@ -75,8 +75,18 @@ def others_in(paths: Iterable[str | Path]) -> list[str]:
 
 def told_of_others(names: Sequence[str]) -> str | None:
     """A line on pictures of `OTHERS` in folders; None without any."""
-    return (f"{len(names)} pictures left out, such as {names[0]}: photos are {', '.join(PHOTOS)}; "
+    return (f"{pictures(len(names))} left out, such as {names[0]}: photos are {', '.join(PHOTOS)}; "
             "convert the others") if names else None
+
+
+def told_of_answers(number: int) -> str | None:
+    """A line on pictures that are answers of `sst predict`; None without any."""
+    return f"{pictures(number)} left out: answers of an earlier run" if number else None
+
+
+def pictures(number: int) -> str:
+    """So many pictures, in words."""
+    return f"{number} picture{'' if number == 1 else 's'}"
 
 
 def find_photos(paths: Iterable[str | Path], output: str | Path | None = None
@@ -100,7 +110,7 @@ def find_photos(paths: Iterable[str | Path], output: str | Path | None = None
             inside = files_in(path, PHOTOS + VIDEOS)
             if not inside:
                 raise UserError(f"{path}: no photo ({', '.join(PHOTOS)}) or video in it")
-            kept = [p for p in inside if not _is_answer(p, inside_output)]
+            kept = [p for p in inside if not is_answer(p, inside_output)]
             answers += len(inside) - len(kept)
             found += [(str(p.relative_to(path)), p) for p in kept]
         elif path.is_file():
@@ -121,8 +131,11 @@ def find_photos(paths: Iterable[str | Path], output: str | Path | None = None
     return found, answers
 
 
-def _is_answer(path, output):
-    """In the output folder by its name; elsewhere by the record beside it as well."""
+def is_answer(path: Path, output: Path | None = None) -> bool:
+    """Whether a picture is an answer of `sst predict`, no photo.
+
+    In the output folder (resolved) by its name; elsewhere by the record beside it as well.
+    """
     for ending in ANSWERS:
         if path.name.endswith(ending):
             key = path.with_name(path.name.removesuffix(ending))

@@ -17,7 +17,7 @@ def add_model_options(parser: ArgumentParser) -> None:
     """Let a parser take --preset or --run_dir, of which one is needed, and --weights."""
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--preset", help=PRESET)
-    model.add_argument("--run_dir", help="a run of one's own (sst_tf.train)")
+    model.add_argument("--run_dir", help="a run of one's own (sst train)")
     parser.add_argument("--weights", help=WEIGHTS)
 
 

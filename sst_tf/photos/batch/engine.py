@@ -29,12 +29,14 @@ class Answered(NamedTuple):
         errors: rows that hold an error.
         before: rows that were there when it began.
         others: pictures in the input that are of no kind that is looked for.
+        answers: how many pictures were left out because `sst predict` wrote them.
     """
 
     photos: int
     errors: int
     before: int
     others: Sequence[str] = ()
+    answers: int = 0
 
 
 def answer(question: Question, input_uri: str, output_uri: str, workers: int,
@@ -84,7 +86,7 @@ def answer(question: Question, input_uri: str, output_uri: str, workers: int,
     if source.total is not None and len(ids) < source.total:
         raise UserError(f"{input_uri}: {source.total} photos and {len(ids)} rows; some names "
                         "occur twice")
-    return Answered(len(ids), errors, len(done), source.others)
+    return Answered(len(ids), errors, len(done), found.others, found.answers)
 
 
 def _threads(number):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is answered: photos of a folder, rows of Parquet, samples of WebDataset tars."""
 
-from collections.abc import Sequence, Set
-from pathlib import PurePosixPath
+from collections.abc import Set
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ from pyarrow import fs, parquet
 from pipelines.errors import UserError
 from sst_tf.photos.batch import places
 from sst_tf.photos.batch.output import Output
-from sst_tf.photos.inputs import OTHERS, PHOTOS
+from sst_tf.photos.inputs import OTHERS, PHOTOS, is_answer
 
 KINDS = {"folder": PHOTOS, "parquet": (".parquet",), "webdataset": (".tar",)}
 # The columns of every block: which photo, and its bytes or where they are.
@@ -28,7 +28,6 @@ class Source(NamedTuple):
         left_out: those that are in no block because they are done.
         filesystem: of the paths; None where rows hold bytes.
         ids: of all photos, those that are done included; None where only reading tells.
-        others: pictures of kinds that are not looked for.
     """
 
     blocks: ray.data.Dataset
@@ -36,7 +35,6 @@ class Source(NamedTuple):
     left_out: int
     filesystem: fs.FileSystem | None
     ids: Set[str] | None = None
-    others: Sequence[str] = ()
 
 
 class Listing(NamedTuple):
@@ -48,6 +46,7 @@ class Listing(NamedTuple):
         root: path that ids leave out.
         files: of that kind, by name.
         others: pictures of kinds that are not looked for, where photos are.
+        answers: how many pictures were left out because `sst predict` wrote them there.
     """
 
     kind: str
@@ -55,6 +54,7 @@ class Listing(NamedTuple):
     root: str
     files: list[str]
     others: list[str]
+    answers: int
 
 
 def listing(uri: str, kind: str | None, output: Output | None = None) -> Listing:
@@ -63,9 +63,10 @@ def listing(uri: str, kind: str | None, output: Output | None = None) -> Listing
     Args:
         uri: a folder of photos, Parquet files or tars, or one such file.
         kind: one of `KINDS`; by the files there if None.
-        output: where answers go, which may lie within the input, or be it: answers are no input.
+        output: where answers go, which may lie within the input, or be it: answers are no input,
+            nor are those of `sst predict` in a folder of this machine.
     Raises:
-        UserError: nothing there, or of several kinds.
+        UserError: nothing there, nothing but answers, or several kinds.
     """
     filesystem, path = places.opened(uri)
     found = _listed(filesystem, path.rstrip("/"), uri, output)
@@ -78,8 +79,14 @@ def listing(uri: str, kind: str | None, output: Output | None = None) -> Listing
                                       f"nothing of kind {wanted} there ({_endings(kind)})"))
     files = [file for file in found if _ending(file) in KINDS[kinds[0]]]
     root = path.rstrip("/") if files != [path] else path.rpartition("/")[0]
-    others = [file for file in found if _ending(file) in OTHERS and kinds[0] == "folder"]
-    return Listing(kinds[0], filesystem, root, files, others)
+    if kinds[0] != "folder":
+        return Listing(kinds[0], filesystem, root, files, [], 0)
+    others = [file for file in found if _ending(file) in OTHERS]
+    photos = [file for file in files if files == [path] or not (
+        isinstance(filesystem, fs.LocalFileSystem) and is_answer(Path(file)))]
+    if not photos:
+        raise UserError(f"{uri}: nothing but answers of an earlier run; photos are expected")
+    return Listing(kinds[0], filesystem, root, photos, others, len(files) - len(photos))
 
 
 def open_source(found: Listing, done: Set[str], rows: int, photo: str, name: str) -> Source:
@@ -93,20 +100,20 @@ def open_source(found: Listing, done: Set[str], rows: int, photo: str, name: str
         UserError: a column that is not there, or holds something else.
     """
     if found.kind == "folder":
-        return _folder(found.filesystem, found.root, found.files, done, rows, found.others)
+        return _folder(found.filesystem, found.root, found.files, done, rows)
     if found.kind == "parquet":
         return _parquet(found.filesystem, found.files, rows, photo, name)
     return _webdataset(found.filesystem, found.root, found.files, rows)
 
 
-def _folder(filesystem, root, files, done, rows, others):
+def _folder(filesystem, root, files, done, rows):
     ids = {file.removeprefix(f"{root}/"): file for file in files}
     left = [one for one in ids if one not in done]
     blocks = [pa.table({"photo": part, "data": pa.nulls(len(part), pa.binary()),
                         "path": [ids[one] for one in part]}, ROW)
               for part in (left[i:i + rows] for i in range(0, len(left), rows))]
     return Source(ray.data.from_arrow(blocks or ROW.empty_table()), len(ids),
-                  len(ids) - len(left), filesystem, ids.keys(), others)
+                  len(ids) - len(left), filesystem, ids.keys())
 
 
 def _parquet(filesystem, files, rows, photo, name):

@@ -173,7 +173,7 @@ def test_a_published_list_is_asked_for(run, capsys):
 def test_training_does_not_end_under_another_protocol(tmp_path, capsys):
     with pytest.raises(SystemExit):
         train.main(["--evaluate.protocol", "bam", "--run_dir", str(tmp_path / "run")])
-    assert "sst_tf.evaluate RUN --evaluate.protocol bam" in capsys.readouterr().err
+    assert "sst evaluate RUN --evaluate.protocol bam" in capsys.readouterr().err
 
 
 class Wide:

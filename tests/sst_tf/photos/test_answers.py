@@ -168,7 +168,7 @@ def test_what_cannot_be_answered_is_told_and_the_others_are_answered(predictor, 
     told = capsys.readouterr().err
     assert "wide.png: 70000 x 2 pixels; answers are shown as JPEGs of at most 65,500" in told
     assert "caf\\xe9.jpg: its name is not UTF-8; rename it" in told
-    assert "1 pictures left out, such as" in told and "IMG_2.HEIC: photos are .jpg," in told
+    assert "1 picture left out, such as" in told and "IMG_2.HEIC: photos are .jpg," in told
     assert len(predictor.asked) == 2
     assert load_photo(Path(os.fsdecode(odd))).shape == (20, 30, 3)
 

@@ -289,13 +289,29 @@ def test_a_column_of_something_else_is_refused(tmp_path):
         opened(str(tmp_path / "mixed"))
 
 
+def test_answers_of_sst_predict_are_no_photos(photos, tmp_path):
+    """In the folder of photos or below it: an overlay and an index picture beside their record."""
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    total = opened(str(folder)).total
+    photo = next(folder.rglob("*.png"))
+    (folder / "out").mkdir()
+    for where in (photo.parent, folder / "out"):
+        for ending in (".json", ".index.png", ".overlay.jpg"):
+            shutil.copy(photo, where / f"{photo.name}{ending}")
+    shutil.copy(photo, folder / "mine.index.png")  # somebody's photo: no record lies beside it
+    found = sources.listing(str(folder), None)
+    assert (found.answers, opened(str(folder)).total) == (4, total + 1)
+    with pytest.raises(UserError, match="nothing but answers of an earlier run"):
+        sources.listing(str(folder / "out"), None)
+
+
 def test_names_and_kinds_that_are_not_answered_are_told(photos, tmp_path):
     folder = shutil.copytree(photos, tmp_path / "photos")
     for name in ("IMG_1.HEIC", "b.gif"):
         (folder / name).write_bytes(b"")
-    found = opened(str(folder))
-    assert sorted(found.others) == [str(folder / "IMG_1.HEIC"), str(folder / "b.gif")]
-    assert found.total == len(list(photos.rglob("*.*")))
+    found = sources.listing(str(folder), None)
+    assert found.others == [str(folder / "IMG_1.HEIC"), str(folder / "b.gif")]
+    assert opened(str(folder)).total == len(list(photos.rglob("*.*")))
     shutil.copy(next(photos.rglob("*.png")), os.fsencode(folder) + b"/caf\xe9.png")
     with pytest.raises(UserError, match=r"caf\\xe9.png: its name is not UTF-8; rename it"):
         opened(str(folder))
