@@ -30,6 +30,8 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
           record: bool = False) -> tuple[Config, Any]:
     """Defaults, then the YAML file at `path`, then the command line.
 
+    Novel classes that the command line names take the place of the file's fold.
+
     Args:
         argv: the command line; that of the process where None.
         record: the file is what a run directory kept: old names are read without a word, and
@@ -49,9 +51,13 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
             parsed = parser.parse_args(words, namespace=given)
     except ArgumentError as error:
         raise UserError(f"command line: {refusal(str(error))}") from None
+    given_here = {word.partition("=")[0].removeprefix("--").rstrip("+") for word in words}
+    if parsed.data.novel_classes != given.data.novel_classes:
+        unset = parser.get_defaults().data
+        for key in {"fold", "layout"} - {key.removeprefix("data.") for key in given_here}:
+            parsed.data[key] = unset[key]
     sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
     config = Config(**sections)
-    given_here = {word.partition("=")[0].removeprefix("--").rstrip("+") for word in words}
     check(config, lambda key: "command line" if path is None or key in given_here else path,
           trained=record)
     return config, parsed

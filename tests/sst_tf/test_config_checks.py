@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What cannot work is refused before anything is read or trained, with the key named."""
 
+import json
+import runpy
+from pathlib import Path
+
 import pytest
 
 from pipelines.errors import UserError
@@ -10,6 +14,8 @@ from sst_tf.evaluation import protocol_options
 from tests.export.conftest import make_run
 from tests.pipelines.tiny_voc import write_tiny_voc
 from tests.sst_tf.test_commands import QUICK, fails
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("words, key", [
@@ -112,3 +118,27 @@ def test_a_yaml_file_that_an_option_names_is_not_the_configuration(tmp_path, cap
                           "--data.root", "/no/where", "--run_dir", str(tmp_path / "run")],
                  train.main)
     assert "/no/where" in line
+
+
+def test_novel_classes_of_the_command_line_take_the_place_of_the_file_s_fold(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {fold: 2, layout: interleaved}")
+    config, _ = parse(parser(), ["--data.novel_classes", "[ring,heart]"], str(path))
+    data = config.data
+    assert (data.novel_classes, data.fold, data.layout) == (["ring", "heart"], 0, None)
+    for words in (["--data.novel_classes", "[ring]", "--data.fold", "2"],
+                  ["--data.novel_classes=[ring]", "--data.layout=interleaved"]):
+        with pytest.raises(UserError, match=r"command line: data\.(fold|layout)"):
+            parse(parser(), words, str(path))
+    path.write_text("data: {fold: 2, novel_classes: [ring]}")
+    with pytest.raises(UserError, match="c.yaml: data.fold 2"):
+        parse(parser(), [], str(path))
+
+
+def test_the_search_of_steps_still_parses():
+    """Its classes are novel in no fold, and its configuration names one."""
+    script = runpy.run_path(str(ROOT / "docs/results/step_search.py"))
+    config, _ = parse(parser(), ["--data.root", "x", "--data.novel_classes",
+                                 json.dumps(script["NOVEL"])],
+                      str(ROOT / "configs/pascal5i_resnet18.yaml"))
+    assert config.data.novel_classes == script["NOVEL"]
