@@ -50,6 +50,7 @@ def convolution_flops(encoder: keras.Model, size: int) -> int:
 
 def untrained(folder: str | Path, backbone: Any, size: int, encoder: str = "float32") -> Trained:
     """A `Trained` of random weights, the paper's layers."""
+    # An option's number is of a type of its own, which YAML cannot write.
     config = Config(data=DataConfig(image_size=int(size)),
                     model=ModelConfig(backbone=backbone, weights="none",
                                       comparator="concatenate",

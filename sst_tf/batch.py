@@ -20,7 +20,7 @@ from jsonargparse.typing import PositiveInt
 from pipelines.commands import command
 from sst_tf.config import ArgumentParser
 from sst_tf.photos.batch import BLOCK, NAME, PHOTO
-from sst_tf.photos.inputs import told_of_answers, told_of_others
+from sst_tf.photos.inputs import counted, told_of_answers, told_of_others
 from sst_tf.presets.options import add_model_options, check_model_options
 
 SHOWN = 5  # errors that are printed
@@ -96,8 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         from sst_tf.photos.batch.output import Output
 
         lines = [f"  {error}" for _, error in Output(options.output).errors(SHOWN)]
-        photos = "1 photo" if done.errors == 1 else f"{done.errors} photos"
-        print(f"{photos} could not be answered, the column `error` says why "
+        print(f"{counted(done.errors, 'photo')} could not be answered, the column `error` says why "
               "(--retry_errors asks them again):\n" + "\n".join(lines), file=sys.stderr)
         sys.exit(1)
 

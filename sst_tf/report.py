@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     # TensorFlow takes seconds to import, which --help and a mistyped option need not wait for.
     from sst_tf.reporting.report_page import Report, Subject, curves, describe, episodes, gauges
 
-    report, shown = Report(options.output), len(options.runs)
+    report = Report(options.output)
     for path in options.experiment:
         experiment = Experiment.read(packaged.find(path, "experiments"), options.profile)
         cells = experiment.cells(options.experiment_runs)
@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> None:
                   "are there; the page leaves the others out", file=sys.stderr)
         if there:
             report.add(*experiment_table.parts(experiment, there))
-        shown += len(there)
-    if not shown:
+    if not options.runs and not report.parts:
         raise UserError(f"--experiment_runs {options.experiment_runs}: has no run of these "
                         f"experiments; sst experiment {' '.join(options.experiment)} --profile "
                         f"{options.profile} makes them")

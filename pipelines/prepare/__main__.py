@@ -3,7 +3,7 @@
 
 import argparse
 
-from pipelines.commands import command, parse, positive
+from pipelines.commands import command, parse
 from pipelines.prepare import coco, pascal
 
 EXAMPLES = """examples:
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("kind", choices=["voc", "coco", "folder"], help="layout of the data set")
     one.add_argument("--root", required=True, help="its folder")
     one.add_argument("--output", required=True, help="new folder; give it as data.root")
-    one.add_argument("--image_size", type=positive, required=True, help="side in pixels")
+    one.add_argument("--image_size", type=int, required=True, help="side in pixels")
     one.add_argument("--splits", nargs="+", default=["all"], metavar="SPLIT",
                      help="whose photos (default: all with a mask)")
     one.add_argument("--classes", help="voc: file of class names, a line each")

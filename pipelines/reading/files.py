@@ -138,21 +138,26 @@ def _ends(path):
         return file.read() == JPEG_END
 
 
-def turned_by_tag(photo: Image.Image, size: tuple[int, ...]) -> bool:
-    """Whether an open photo is of `size` (width, height) as its EXIF tag shows it, turned."""
-    try:
-        return photo.size[::-1] == size and exif_orientation(photo) > 4
-    except DAMAGED:
-        return False
+def size_remedy(path: Path, size: tuple[int, ...], otherwise: str) -> str | None:
+    """What to do where a photo is not stored at `size` (width, height); None where it is.
+
+    Args:
+        otherwise: the remedy, unless an EXIF tag shows the photo turned, at that size.
+    """
+    stored = read_header(path).size
+    if stored == size:
+        return None
+    with open_picture(path) as photo:
+        try:
+            turned = stored[::-1] == size and exif_orientation(photo) > 4
+        except DAMAGED:
+            turned = False
+    return UPRIGHT.format(path.name) if turned else otherwise
 
 
 def same_size(path: Path, size: tuple[int, ...], photo_path: Path) -> None:
     """DataError where a mask's (width, height) is not its photo's."""
-    stored = read_header(photo_path).size
-    if stored != size:
-        with open_picture(photo_path) as photo:
-            turned = turned_by_tag(photo, size)
-        remedy = (UPRIGHT.format(photo_path.name) if turned else
-                  "make the mask anew at the photo's size")
+    if remedy := size_remedy(photo_path, size, "make the mask anew at the photo's size"):
+        stored = read_header(photo_path).size
         raise DataError(f"{path}: {size[0]} x {size[1]} pixels, its photo has "
                         f"{stored[0]} x {stored[1]} (width x height); {remedy}")

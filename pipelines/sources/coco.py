@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.errors import DataError
 from pipelines.folds import COCO_CLASSES
-from pipelines.reading.files import UPRIGHT, open_picture, read_header, turned_by_tag
+from pipelines.reading.files import read_header, size_remedy
 from pipelines.reading.photos import read_photo
 from pipelines.reading.run_lengths import mask_of_run_lengths
 from pipelines.sources.masks import VOID
@@ -102,12 +102,9 @@ class COCOSource:
         """The photo is there and has the size that the JSON gives; else a DataError."""
         path = self.image_path(image_id)
         split, name = self._part(image_id)
-        size, stored = self.parts[split].size(name)[::-1], read_header(path).size
-        if stored != size:
-            with open_picture(path) as photo:
-                turned = turned_by_tag(photo, size)
-            remedy = (UPRIGHT.format(path.name) if turned else
-                      "its polygons are of another version of the photo")
+        size = self.parts[split].size(name)[::-1]
+        if remedy := size_remedy(path, size, "its polygons are of another version of the photo"):
+            stored = read_header(path).size
             raise DataError(f"{path}: {stored[0]} x {stored[1]} pixels, {self.lists[split].name} "
                             f"says {size[0]} x {size[1]} (width x height); {remedy}")
 

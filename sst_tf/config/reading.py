@@ -54,8 +54,9 @@ def parse(parser: ArgumentParser, argv: list[str] | None, path: str | None,
     given_here = {word.partition("=")[0].removeprefix("--").rstrip("+") for word in words}
     if parsed.data.novel_classes != given.data.novel_classes:
         unset = parser.get_defaults().data
-        for key in {"fold", "layout"} - {key.removeprefix("data.") for key in given_here}:
-            parsed.data[key] = unset[key]
+        for key in ("fold", "layout"):
+            if f"data.{key}" not in given_here:
+                parsed.data[key] = unset[key]
     sections = {name: section(**_plain(parsed[name])) for name, section in SECTIONS.items()}
     config = Config(**sections)
     check(config, lambda key: "command line" if path is None or key in given_here else path,

@@ -75,18 +75,18 @@ def others_in(paths: Iterable[str | Path]) -> list[str]:
 
 def told_of_others(names: Sequence[str]) -> str | None:
     """A line on pictures of `OTHERS` in folders; None without any."""
-    return (f"{pictures(len(names))} left out, such as {names[0]}: photos are {', '.join(PHOTOS)}; "
-            "convert the others") if names else None
+    return (f"{counted(len(names), 'picture')} left out, such as {names[0]}: photos are "
+            f"{', '.join(PHOTOS)}; convert the others") if names else None
 
 
 def told_of_answers(number: int) -> str | None:
     """A line on pictures that are answers of `sst predict`; None without any."""
-    return f"{pictures(number)} left out: answers of an earlier run" if number else None
+    return f"{counted(number, 'picture')} left out: answers of an earlier run" if number else None
 
 
-def pictures(number: int) -> str:
-    """So many pictures, in words."""
-    return f"{number} picture{'' if number == 1 else 's'}"
+def counted(number: int, thing: str) -> str:
+    """So many of a thing, such as "1 photo" or "2 photos"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def find_photos(paths: Iterable[str | Path], output: str | Path | None = None

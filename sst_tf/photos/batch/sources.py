@@ -82,8 +82,8 @@ def listing(uri: str, kind: str | None, output: Output | None = None) -> Listing
     if kinds[0] != "folder":
         return Listing(kinds[0], filesystem, root, files, [], 0)
     others = [file for file in found if _ending(file) in OTHERS]
-    photos = [file for file in files if files == [path] or not (
-        isinstance(filesystem, fs.LocalFileSystem) and is_answer(Path(file)))]
+    looked_at = isinstance(filesystem, fs.LocalFileSystem) and files != [path]
+    photos = [file for file in files if not (looked_at and is_answer(Path(file)))]
     if not photos:
         raise UserError(f"{uri}: nothing but answers of an earlier run; photos are expected")
     return Listing(kinds[0], filesystem, root, photos, others, len(files) - len(photos))
