@@ -22,7 +22,7 @@ from pipelines import episode_dataset
 from pipelines.reading.crops import box
 from pipelines.reading.transforms import resize_class_mask
 from sst_tf import config as configuration
-from sst_tf.data.feature_store import open_store
+from sst_tf.data.feature_store import FeatureStore, open_store
 from sst_tf.data.run_data import open_data
 from sst_tf.data.seeds import evaluation_seed
 from sst_tf.evaluation import metrics
@@ -30,6 +30,7 @@ from sst_tf.evaluation.metrics import Counts
 from sst_tf.model import losses
 from sst_tf.model.found import found_summary, look, mixed
 from sst_tf.model.layers import grid, merge, norm, pool_weights, split
+from sst_tf.model.methods.panet import PANet
 from sst_tf.model.segmenter import Segmentation, SSTSegmenter
 from sst_tf.runs import factory
 from sst_tf.training.precision import products
@@ -38,7 +39,7 @@ NOVEL = ["oven", "refrigerator", "toilet", "laptop", "bed", "pizza", "keyboard",
          "broccoli", "umbrella", "bench", "teddy bear", "elephant", "giraffe", "donut", "cake",
          "suitcase", "sandwich", "bear", "zebra"]
 DEFAULT = {"views": (), "size": 0.1, "steps": 1, "gate": False, "channel": False, "raw": False,
-           "shots": 1, "look": False, "whole": False}
+           "shots": 1, "look": False, "whole": False, "start": 0.0}
 MODES = {  # what the inner loss is taken on
     "base": {"steps": 0},
     "none": {"steps": 0},
@@ -53,14 +54,19 @@ MODES = {  # what the inner loss is taken on
     "mirror": {"views": ("mirror",)},  # the mirrored support in the query role
     "crop": {"views": ("crop",)},  # a part of the support in the query role
     "crop3": {"views": ("crop",), "steps": 3},
+    "colour": {"views": ("colour",)},  # the support in other colours
     "views": {"views": ("self", "mirror", "crop")},
     "gate": {"views": ("self",), "size": 0.2, "gate": True},  # less where the support is fitted
+    "late": {"views": ("self",), "start": 2 / 3},  # the step comes in training's last third
+    "never": {"views": ("self",), "start": 1.0},  # training knows of no step
+    "prototypes": {"views": ("prototypes",)},  # cosines to foreground and background prototype
     "channel": {"views": ("self",), "channel": True},  # a learned rate for every channel
     "raw": {"views": ("self",), "raw": True},  # the backbone's features are corrected
     "shots": {"views": ("shots",), "shots": 2},  # each support on the others
     "look": {"steps": 0, "look": True},  # the query is answered twice in training, too
 }
 OWN = ("self", "prototype")  # views that are the support as it is
+COMPUTED = ("mirror", "crop", "colour")  # views with features of their own
 AGAIN = 0.3  # share of what was found in a second look, which is scored beside the first
 SIZE, BATCH = 257, 8
 
@@ -82,7 +88,7 @@ class Search(SSTSegmenter):
         """(kind, R, mask) of what the inner loss is taken on."""
         views = []
         for kind in self.mode["views"]:
-            if kind in OWN:
+            if kind in OWN or kind == "prototypes":
                 views.append((kind, support, mask))
             elif kind == "shots":
                 views += [(kind, *(merge(tf.roll(split(one, shots), turn, 1))
@@ -91,6 +97,11 @@ class Search(SSTSegmenter):
                 views.append((kind, self.embedded(merge(episode[f"{kind}_features"])),
                               merge(episode[f"{kind}_mask"])))
         return views
+
+    def by_cosine(self, R, mask):
+        """The support segmented by cosines to its own two prototypes, as PANet does: no decoder."""
+        panet = PANet(self.head.channels)
+        return panet.segment(R, panet.summarise(R, mask), (SIZE, SIZE))
 
     def step(self, support, raw, mask, views):
         """R'_s and S_sup of N supports, by the mode's inner step."""
@@ -103,7 +114,8 @@ class Search(SSTSegmenter):
                 R = self.embedded(tuned) if self.mode["raw"] else tuned
                 total = 0.0
                 for kind, view, truth in views:
-                    logit = self.head.self_segment(R if kind == "self" else view, R, mask)
+                    logit = (self.by_cosine(R, mask) if kind == "prototypes" else
+                             self.head.self_segment(R if kind == "self" else view, R, mask))
                     own = logit if kind in OWN and own is None else own
                     total += losses.cross_entropy(logit, truth, True) / len(views)
                 total = tf.reduce_sum(total)
@@ -141,11 +153,27 @@ class Search(SSTSegmenter):
                             losses.cross_entropy(first, episode["query_mask"], self.balanced))
 
 
-class Photos:
-    """Features and masks of whole photos, mirrored ones and crops."""
+class Recoloured:
+    """A frozen encoder that sees each photo in other colours, drawn from the photo itself."""
 
-    def __init__(self, data, store):
-        self.data, self.store, self.masks = data, store, {}
+    def __init__(self, encoder):
+        self.encoder, self.backbone = encoder, encoder.backbone
+
+    def features(self, photos):
+        def recolour(photo):
+            seed = tf.stack([tf.reduce_sum(tf.cast(photo, tf.int32)), 0])
+            photo = tf.image.stateless_random_hue(photo, 0.2, seed)
+            photo = tf.image.stateless_random_saturation(photo, 0.3, 1.7, seed)
+            photo = tf.image.stateless_random_contrast(photo, 0.5, 1.5, seed)
+            return tf.image.stateless_random_brightness(photo, 0.2, seed)
+        return self.encoder.features(tf.map_fn(recolour, tf.convert_to_tensor(photos)))
+
+
+class Photos:
+    """Features and masks of whole photos, mirrored ones, crops and photos in other colours."""
+
+    def __init__(self, data, store, coloured=None):
+        self.data, self.store, self.coloured, self.masks = data, store, coloured, {}
 
     def mask(self, name, class_id):
         if (name, class_id) not in self.masks:
@@ -157,6 +185,8 @@ class Photos:
         """(features, mask); the whole photo where a crop loses the class."""
         if kind == "mirror":
             return self.store.read(name, True), self.mask(name, class_id)[:, ::-1]
+        if kind == "colour":
+            return self.coloured.read(name), self.mask(name, class_id)
         mask = self.data.source.class_mask(name, class_id)
         part = mask[box(name, 1, *mask.shape)]
         if not (part == 1).any():
@@ -254,11 +284,17 @@ def main():
     model.encoder.load(config.model.weights)
     store = open_store(config, model, data)
     names = sorted({pair.image_id for pair in data.train + data.validation + data.novel})
-    kinds = [kind for kind in mode["views"] if kind in ("mirror", "crop")]
+    kinds = [kind for kind in mode["views"] if kind in COMPUTED]
     store.ensure(names)
+    coloured = None
     for kind in kinds:
-        store.ensure(names, kind == "mirror", int(kind == "crop"))
-    photos = Photos(data, store)
+        if kind == "colour":
+            coloured = FeatureStore(Recoloured(model.encoder), data.source, SIZE,
+                                    store.folder / "coloured")
+            coloured.ensure(names)
+        else:
+            store.ensure(names, kind == "mirror", int(kind == "crop"))
+    photos = Photos(data, store, coloured)
     train(options, mode, config, data, model, photos, kinds)
     if options.mode != "base":
         report(options, mode, config, data, model, photos, kinds)
@@ -278,15 +314,19 @@ def train(options, mode, config, data, model, photos, kinds):
         mode["shots"])
     rate = 1e-3 if base else keras.optimizers.schedules.CosineDecay(1e-3, options.steps)
     model.compile(optimizer=keras.optimizers.Adam(rate, use_ema=True, ema_momentum=0.99))
-    step = tf.function(model.train_step)
+    starts = round(mode["start"] * options.steps)  # the step is unknown to what comes before
     with products(config.train.precision):
         for number, batch in enumerate(batches.take(options.steps), start=1):
+            if number in (1, starts + 1):
+                Search.mode = mode if number > starts else mode | {"steps": 0}
+                step = tf.function(model.train_step)
             logs = step(batch)
             if number % 100 == 0:
                 print(number, {key: round(float(value), 3) for key, value in logs.items()},
                       flush=True)
                 for metric in model.metrics:
                     metric.reset_state()
+    Search.mode = mode
     if base:
         np.savez(started, *(v.numpy() for v in model.trainable_variables))
     else:

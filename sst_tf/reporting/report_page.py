@@ -278,10 +278,15 @@ def _taken_for_the_class(one):
 
 def _own(report, shown):
     """Figure 4: supports under their own masks by every run, on the first run's episodes."""
-    report.add(Heading("A support under its own mask, with and without auxiliary loss (figure 4)"))
     first = shown[0]
     some = first.episodes(1, ROWS)
     same = [one for one in shown if one.config.data == first.config.data]
+    both = len({one.config.loss.auxiliary > 0 for one in same}) == 2  # what figure 4 compares
+    report.add(Heading("A support under its own mask"
+                       + (", with and without auxiliary loss (figure 4)" if both else "")))
+    if not both:
+        report.add(Paragraph("The paper's figure 4 compares models trained with the auxiliary loss "
+                             "and without it; this page has one kind alone."))
     photos = [drawing.overlay(e["support_image"][0, 0].numpy(), e["support_mask"][0, 0].numpy(),
                               drawing.GREEN) for e in first.drawn().batches(some)]
     rows, headings = [[photo] for photo in photos], ["marked"]

@@ -34,10 +34,10 @@ QUICK = ["--evaluate.episodes", "24", "--evaluate.shots", "[1,2]", "--evaluate.r
 def page(tmp_path_factory):
     """A report on two runs of the same photos; its folder."""
     folder = tmp_path_factory.mktemp("report")
-    for name in ("one", "two"):
+    for name, auxiliary in (("one", "1"), ("two", "0")):
         run = make_run(folder / name, DataConfig(image_size=33, count=300))
         run.thresholds_path.unlink()  # to be chosen by the evaluation
-        Run.create(run.folder, run.config(QUICK))  # its own protocol
+        Run.create(run.folder, run.config([*QUICK, "--loss.auxiliary", auxiliary]))
         run.append_history({"epoch": 0, "novel_miou": 0.1, "base_miou": 0.2})
         run.append_history({"epoch": 1, "novel_miou": 0.2, "base_miou": 0.3})
         evaluate.main([str(run.folder)])
@@ -49,8 +49,8 @@ def page(tmp_path_factory):
 def test_every_part_is_there(page):
     text = (page / "report.md").read_text()
     for words in ("## Runs", "## 1-shot", "## 2-shot", "two minus one, at 0.5", "figure 3",
-                  "figure 4", "figure 5", "figure 6", "Worst and best", "taken for the class",
-                  "| one, 1-shot | 0.1", "Drawn shapes."):
+                  "without auxiliary loss (figure 4)", "figure 5", "figure 6", "Worst and best",
+                  "taken for the class", "| one, 1-shot | 0.1", "Drawn shapes."):
         assert words in text, words
     for path in re.findall(r"\((figures/[^)]+)\)", text):
         picture = cv2.imread(str(page / path))
@@ -197,6 +197,7 @@ def test_a_run_that_was_scored_with_several_classes_at_a_time_says_so(page, tmp_
     episodes(made, [one])
     text = document.markdown(made.parts)
     assert "24 2-way episodes of" in text and "one: scored with 2 classes at a time" in text
+    assert "(figure 4)" not in text and "this page has one kind alone" in text
     assert "Worst and best" not in text  # of one class each, which none of its scores is
 
 
