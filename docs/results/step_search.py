@@ -88,14 +88,14 @@ class Search(SSTSegmenter):
         """(kind, R, mask) of what the inner loss is taken on."""
         views = []
         for kind in self.mode["views"]:
-            if kind in OWN or kind == "prototypes":
-                views.append((kind, support, mask))
-            elif kind == "shots":
+            if kind == "shots":
                 views += [(kind, *(merge(tf.roll(split(one, shots), turn, 1))
                                    for one in (support, mask))) for turn in range(1, shots)]
-            else:
+            elif kind in COMPUTED:
                 views.append((kind, self.embedded(merge(episode[f"{kind}_features"])),
                               merge(episode[f"{kind}_mask"])))
+            else:
+                views.append((kind, support, mask))
         return views
 
     def by_cosine(self, R, mask):
